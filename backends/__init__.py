@@ -1,0 +1,1 @@
+"""What the compiler compiles for: `targets/` (machines as data), `npu/` (encode, simulate), `cpu/` (LLVM)."""

@@ -1,0 +1,1 @@
+"""Targets: machine descriptions in TOML, and the dataclasses they are read into (`machine`)."""

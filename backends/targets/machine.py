@@ -1,0 +1,117 @@
+"""The description of an NPU, as plain data: the one interface through which passes see a target.
+
+Read from TOML by `backends/targets/load.py`; nothing in a pass names a machine.  Rates are per
+core and clock cycle, sizes in bytes, latencies in cycles, energies in pJ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class MatrixUnit:
+    """An array that holds `rows` x `columns` weights (reduction x output channels).
+
+    `pixels` rows of the left operand enter per cycle.  `dataflow`: "weight-stationary" (systolic:
+    fill and drain of rows + columns cycles, weights preloaded), "output-stationary" (systolic,
+    accumulates in place) or "dot-product" (adder trees: no fill or drain).
+    `double_buffered_weights`: the next weights load while the present ones compute.
+    """
+
+    rows: int
+    columns: int
+    pixels: int = 1
+    dataflow: str = "weight-stationary"
+    double_buffered_weights: bool = True
+
+    @property
+    def macs_per_cycle(self) -> int:
+        """Peak multiply-accumulates a cycle."""
+        return self.rows * self.columns * self.pixels
+
+
+@dataclass(frozen=True)
+class VectorUnit:
+    """`lanes` elements a cycle; the other fields are cycles per group of `lanes` elements."""
+
+    lanes: int
+    startup: int = 4
+    mac: float = 1.0
+    requantize: float = 1.0
+    lookup: float = 1.0
+    move: float = 1.0
+
+
+@dataclass(frozen=True)
+class Memory:
+    """An on-chip memory: `banks` of equal size, each serving `ports` accesses of `width` bytes a cycle."""
+
+    bytes: int
+    banks: int = 1
+    ports: int = 1
+    width: int = 16
+    latency: int = 1
+
+
+@dataclass(frozen=True)
+class Dram:
+    """Off-chip memory seen from the DMA engines; bandwidth shared by all of them."""
+
+    bytes_per_cycle: float
+    burst_bytes: int = 64
+    read_latency: int = 100
+    write_latency: int = 50
+    outstanding_reads: int = 16
+    outstanding_writes: int = 8
+
+
+@dataclass(frozen=True)
+class Control:
+    """The control processor: fetch rate, cycles to issue a command, depth of each command queue."""
+
+    fetch_bytes_per_cycle: float = 16.0
+    issue_cycles: int = 1
+    queue_depths: dict[str, int] = field(default_factory=lambda: {"load": 8, "store": 4, "matrix": 16, "vector": 16})
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Energy per action in pJ (per MAC, per vector element, per byte moved), and idle power per cycle."""
+
+    mac: float = 0.2
+    vector: float = 0.1
+    spm_byte: float = 1.25
+    acc_byte: float = 0.6
+    dram_byte: float = 50.0
+    idle_cycle: float = 0.0
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One NPU target."""
+
+    name: str
+    description: str
+    source: str
+    clock_hz: float
+    matrix: MatrixUnit
+    vector: VectorUnit
+    scratchpad: Memory
+    accumulator: Memory
+    dram: Dram
+    control: Control = field(default_factory=Control)
+    energy: Energy = field(default_factory=Energy)
+    cores: int = 1
+    dma_bytes_per_cycle: float = 16.0
+    alignment: int = 64
+
+    @property
+    def peak_macs_per_cycle(self) -> int:
+        """Of the whole machine (all cores)."""
+        return self.matrix.macs_per_cycle * self.cores
+
+    @property
+    def accumulator_rows(self) -> int:
+        """Rows of `columns` 32-bit accumulators."""
+        return self.accumulator.bytes // (4 * self.matrix.columns)

@@ -1,0 +1,37 @@
+"""The graph dialect: what is computed.
+
+Value semantics over ranked tensors; about twenty-five core operators that ONNX is mapped onto.
+The function is a `func.func @main` whose attributes `input_names` and `output_names` hold the
+model's own names.  One file a family: `constant`, `elementwise`, `nn`, `shape`, `quant`, `region`.
+"""
+
+from __future__ import annotations
+
+from xdsl.ir import Dialect
+
+from .attributes import ConstantRefAttr, QuantAttr, quantization
+from .base import GraphOp, broadcast_shapes, channel_axis, spatial_axes
+from .constant import ConstantOp, constant_array
+from .elementwise import CastOp, MapOp, is_map
+from .nn import ArgReduceOp, BatchNormOp, ConvOp, MatMulOp, PoolOp, ReduceOp, SoftmaxOp, accumulator_type
+from .quant import DequantizeOp, LookupOp, QAddOp, QMulOp, QuantizeOp, RequantizeOp
+from .region import RegionOp, YieldOp, device_of, place
+from .shape import BroadcastOp, ConcatOp, GatherOp, PadOp, ReshapeOp, ResizeOp, SliceOp, TransposeOp
+
+GRAPH = Dialect(
+    "graph",
+    [
+        ConstantOp, MapOp, CastOp, ConvOp, MatMulOp, PoolOp, ReduceOp, ArgReduceOp, BatchNormOp, SoftmaxOp,
+        TransposeOp, ReshapeOp, BroadcastOp, ConcatOp, SliceOp, PadOp, GatherOp, ResizeOp,
+        QuantizeOp, DequantizeOp, RequantizeOp, LookupOp, QAddOp, QMulOp, RegionOp, YieldOp,
+    ],
+    [ConstantRefAttr, QuantAttr],
+)  # fmt: skip
+
+__all__ = [
+    "GRAPH", "ArgReduceOp", "BatchNormOp", "BroadcastOp", "CastOp", "ConcatOp", "ConstantOp", "ConstantRefAttr",
+    "ConvOp", "DequantizeOp", "GatherOp", "GraphOp", "LookupOp", "MapOp", "MatMulOp", "PadOp", "PoolOp", "QAddOp",
+    "QMulOp", "QuantAttr", "QuantizeOp", "ReduceOp", "RegionOp", "RequantizeOp", "ReshapeOp", "ResizeOp", "SliceOp",
+    "SoftmaxOp", "TransposeOp", "YieldOp", "accumulator_type", "broadcast_shapes", "channel_axis", "constant_array",
+    "device_of", "is_map", "place", "quantization", "spatial_axes",
+]  # fmt: skip

@@ -1,0 +1,353 @@
+"""Neural-network operators: convolution, matmul, pooling, reduction, normalisation, softmax.
+
+On `i8` operands, `conv`, `matmul` and sum-`pool` are integer operators with `i32` accumulators:
+operands are widened and their zero points subtracted before multiplication, so padding (which
+holds the zero point) contributes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xdsl.dialects.builtin import DenseArrayBase, FloatAttr, IntegerAttr, StringAttr, TensorType, i8, i32, i64
+from xdsl.ir import Attribute, SSAValue
+from xdsl.irdl import irdl_op_definition, operand_def, opt_operand_def, prop_def, result_def, traits_def
+from xdsl.traits import Pure
+from xdsl.utils.exceptions import VerifyException
+
+from ..types import element_of, int_values, integer, ints, real, shape_of, string, tensor, ui8
+from .base import GraphOp, broadcast_shapes, channel_axis, expect_shape, spatial_axes, window_shape
+
+LAYOUTS = ("NCHW", "NHWC")
+
+
+def accumulator_type(element: Attribute) -> Attribute:
+    """Element type in which products of `element` are accumulated: i32 for 8-bit integers."""
+    return i32 if element in (i8, ui8) else element
+
+
+def _check_layout(name: str, layout: str) -> None:
+    if layout not in LAYOUTS:
+        raise VerifyException(f"{name}: layout {layout!r} is not one of {LAYOUTS}")
+
+
+@irdl_op_definition
+class ConvOp(GraphOp):
+    """N-d convolution (cross-correlation), grouped, strided, dilated, padded.
+
+    x: [N, C, *spatial] with weights [M, C/group, *kernel] in layout "NCHW" (OIHW weights), or
+    [N, *spatial, C] with weights [*kernel, C/group, M] in layout "NHWC" (HWIO weights).  Bias [M]
+    has the accumulator's type.  `pads`: all begins, then all ends.  `x_zp`, `w_zp`: zero points of
+    8-bit operands.  Result: f32 from f32, i32 from 8-bit integers.
+    """
+
+    name = "graph.conv"
+    x = operand_def(TensorType)
+    w = operand_def(TensorType)
+    b = opt_operand_def(TensorType)
+    strides = prop_def(DenseArrayBase.constr(i64))
+    pads = prop_def(DenseArrayBase.constr(i64))
+    dilations = prop_def(DenseArrayBase.constr(i64))
+    group = prop_def(IntegerAttr, default_value=integer(1))
+    layout = prop_def(StringAttr, default_value=string("NCHW"))
+    x_zp = prop_def(IntegerAttr, default_value=integer(0))
+    w_zp = prop_def(IntegerAttr, default_value=integer(0))
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+
+    def __init__(
+        self, x: SSAValue, w: SSAValue, b: SSAValue | None = None, *, strides: Sequence[int],
+        pads: Sequence[int], dilations: Sequence[int], group: int = 1, layout: str = "NCHW",
+        x_zp: int = 0, w_zp: int = 0,
+    ):  # fmt: skip
+        shape = conv_shape(shape_of(x), shape_of(w), strides, pads, dilations, layout)
+        super().__init__(
+            operands=[x, w, b],
+            properties={
+                "strides": ints(strides), "pads": ints(pads), "dilations": ints(dilations),
+                "group": integer(group), "layout": string(layout), "x_zp": integer(x_zp), "w_zp": integer(w_zp),
+            },
+            result_types=[tensor(shape, accumulator_type(element_of(x)))],
+        )  # fmt: skip
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        """Spatial extents of the kernel."""
+        w = shape_of(self.w)
+        return w[2:] if self.layout.data == "NCHW" else w[:-2]
+
+    @property
+    def out_channels(self) -> int:
+        """Number of output channels M."""
+        w = shape_of(self.w)
+        return w[0] if self.layout.data == "NCHW" else w[-1]
+
+    def verify_(self) -> None:
+        """Ranks, channel counts, groups and the result shape agree."""
+        _check_layout(self.name, self.layout.data)
+        x, w, group = shape_of(self.x), shape_of(self.w), self.group.value.data
+        nchw = self.layout.data == "NCHW"
+        n = len(x) - 2
+        if len(w) != len(x) or n < 1:
+            raise VerifyException(f"graph.conv: input rank {len(x)} and weight rank {len(w)} do not fit")
+        if (len(self.strides), len(self.dilations), len(self.pads)) != (n, n, 2 * n):
+            raise VerifyException(f"graph.conv: strides, dilations and pads must describe {n} spatial axes")
+        channels, per_group = x[channel_axis(len(x), self.layout.data)], w[1] if nchw else w[-2]
+        if group < 1 or channels != per_group * group or self.out_channels % group:
+            raise VerifyException(
+                f"graph.conv: {channels} input channels, weights for {per_group} per group, {group} groups, "
+                f"{self.out_channels} output channels do not fit"
+            )
+        if self.b is not None and shape_of(self.b) != (self.out_channels,):
+            raise VerifyException(f"graph.conv: bias must have shape [{self.out_channels}]")
+        expect_shape(self, self.result, conv_shape(
+            x, w, int_values(self.strides), int_values(self.pads), int_values(self.dilations), self.layout.data
+        ))  # fmt: skip
+        if element_of(self.result) != accumulator_type(element_of(self.x)):
+            raise VerifyException("graph.conv: result element type must be the accumulator type")
+
+
+def conv_shape(
+    x: Sequence[int], w: Sequence[int], strides: Sequence[int], pads: Sequence[int],
+    dilations: Sequence[int], layout: str,
+) -> tuple[int, ...]:  # fmt: skip
+    """Result shape of a convolution."""
+    spatial = [x[a] for a in spatial_axes(len(x), layout)]
+    kernel = w[2:] if layout == "NCHW" else w[:-2]
+    out = window_shape(spatial, kernel, strides, pads, dilations)
+    return (x[0], w[0], *out) if layout == "NCHW" else (x[0], *out, w[-1])
+
+
+@irdl_op_definition
+class MatMulOp(GraphOp):
+    """Batched matrix product, numpy.matmul semantics: [..., M, K] x [..., K, N] -> [..., M, N].
+
+    Both operands have rank >= 2 (vectors are reshaped at import); batch axes broadcast.
+    Optional bias [N].  8-bit operands accumulate in i32 after subtracting `a_zp` and `b_zp`.
+    """
+
+    name = "graph.matmul"
+    a = operand_def(TensorType)
+    b = operand_def(TensorType)
+    bias = opt_operand_def(TensorType)
+    a_zp = prop_def(IntegerAttr, default_value=integer(0))
+    b_zp = prop_def(IntegerAttr, default_value=integer(0))
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+
+    def __init__(self, a: SSAValue, b: SSAValue, bias: SSAValue | None = None, *, a_zp: int = 0, b_zp: int = 0):
+        super().__init__(
+            operands=[a, b, bias],
+            properties={"a_zp": integer(a_zp), "b_zp": integer(b_zp)},
+            result_types=[tensor(matmul_shape(shape_of(a), shape_of(b)), accumulator_type(element_of(a)))],
+        )
+
+    def verify_(self) -> None:
+        """Inner extents agree, batch axes broadcast, the result shape follows."""
+        try:
+            shape = matmul_shape(shape_of(self.a), shape_of(self.b))
+        except ValueError as error:
+            raise VerifyException(f"graph.matmul: {error}") from None
+        expect_shape(self, self.result, shape)
+        if self.bias is not None and shape_of(self.bias) != shape[-1:]:
+            raise VerifyException(f"graph.matmul: bias must have shape [{shape[-1]}]")
+
+
+def matmul_shape(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
+    """Result shape of `graph.matmul`; ValueError if the operands do not fit."""
+    if len(a) < 2 or len(b) < 2:
+        raise ValueError("matmul operands must have rank 2 or more")
+    if a[-1] != b[-2]:
+        raise ValueError(f"inner extents {a[-1]} and {b[-2]} differ")
+    return (*broadcast_shapes(a[:-2], b[:-2]), a[-2], b[-1])
+
+
+@irdl_op_definition
+class PoolOp(GraphOp):
+    """Sliding-window pooling; `kind` is "max", "average" or "sum".
+
+    "max": padding never wins.  "average" (float): divides by the number of elements inside the
+    input, or by the window size when `count_include_pad` is 1 (the part of a window that a
+    ceil-mode extension puts beyond the padding never counts: `ceil_pads` of the end pads are such
+    extension).  "sum": i8 to i32 after subtracting `x_zp` (padding contributes nothing), float to
+    float.
+    """
+
+    name = "graph.pool"
+    x = operand_def(TensorType)
+    kind = prop_def(StringAttr)
+    kernel = prop_def(DenseArrayBase.constr(i64))
+    strides = prop_def(DenseArrayBase.constr(i64))
+    pads = prop_def(DenseArrayBase.constr(i64))
+    dilations = prop_def(DenseArrayBase.constr(i64))
+    ceil_pads = prop_def(DenseArrayBase.constr(i64))
+    count_include_pad = prop_def(IntegerAttr, default_value=integer(0))
+    layout = prop_def(StringAttr, default_value=string("NCHW"))
+    x_zp = prop_def(IntegerAttr, default_value=integer(0))
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+
+    def __init__(
+        self, x: SSAValue, kind: str, *, kernel: Sequence[int], strides: Sequence[int], pads: Sequence[int],
+        dilations: Sequence[int] | None = None, ceil_pads: Sequence[int] | None = None,
+        count_include_pad: int = 0, layout: str = "NCHW", x_zp: int = 0, encoding: Attribute | None = None,
+    ):  # fmt: skip
+        dilations = dilations or [1] * len(kernel)
+        element = accumulator_type(element_of(x)) if kind == "sum" else element_of(x)
+        super().__init__(
+            operands=[x],
+            properties={
+                "kind": string(kind), "kernel": ints(kernel), "strides": ints(strides), "pads": ints(pads),
+                "dilations": ints(dilations), "ceil_pads": ints(ceil_pads or [0] * len(kernel)),
+                "count_include_pad": integer(count_include_pad), "layout": string(layout), "x_zp": integer(x_zp),
+            },
+            result_types=[tensor(pool_shape(shape_of(x), kernel, strides, pads, dilations, layout), element, encoding)],
+        )  # fmt: skip
+
+    def verify_(self) -> None:
+        """Attributes describe every spatial axis and the result shape follows."""
+        _check_layout(self.name, self.layout.data)
+        if self.kind.data not in ("max", "average", "sum"):
+            raise VerifyException(f"graph.pool: unknown kind {self.kind.data!r}")
+        n = len(shape_of(self.x)) - 2
+        if n < 1 or [len(a) for a in (self.kernel, self.strides, self.dilations, self.ceil_pads, self.pads)] != [n, n, n, n, 2 * n]:
+            raise VerifyException(f"graph.pool: kernel, strides, dilations and pads must describe {n} spatial axes")
+        expect_shape(self, self.result, pool_shape(
+            shape_of(self.x), int_values(self.kernel), int_values(self.strides), int_values(self.pads),
+            int_values(self.dilations), self.layout.data,
+        ))  # fmt: skip
+
+
+def pool_shape(
+    x: Sequence[int], kernel: Sequence[int], strides: Sequence[int], pads: Sequence[int],
+    dilations: Sequence[int], layout: str,
+) -> tuple[int, ...]:  # fmt: skip
+    """Result shape of pooling (`pads` already hold any ceil-mode extension)."""
+    out = window_shape([x[a] for a in spatial_axes(len(x), layout)], kernel, strides, pads, dilations)
+    return (x[0], x[1], *out) if layout == "NCHW" else (x[0], *out, x[-1])
+
+
+@irdl_op_definition
+class ReduceOp(GraphOp):
+    """Reduce `axes`; `kind`: sum, mean, max, min, prod, l1, l2, sum_square, log_sum, log_sum_exp.
+
+    Reduced axes are kept with extent 1 when `keepdims` is 1.  Sum of i8 gives i32 after
+    subtracting `x_zp`.
+    """
+
+    name = "graph.reduce"
+    x = operand_def(TensorType)
+    kind = prop_def(StringAttr)
+    axes = prop_def(DenseArrayBase.constr(i64))
+    keepdims = prop_def(IntegerAttr, default_value=integer(1))
+    x_zp = prop_def(IntegerAttr, default_value=integer(0))
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+
+    def __init__(self, x: SSAValue, kind: str, axes: Sequence[int], keepdims: int = 1, *, x_zp: int = 0):
+        axes = sorted(a % len(shape_of(x)) for a in axes)
+        element = accumulator_type(element_of(x)) if kind == "sum" else element_of(x)
+        super().__init__(
+            operands=[x],
+            properties={"kind": string(kind), "axes": ints(axes), "keepdims": integer(keepdims), "x_zp": integer(x_zp)},
+            result_types=[tensor(reduce_shape(shape_of(x), axes, keepdims), element)],
+        )
+
+    def verify_(self) -> None:
+        """Known kind, axes in range, the result shape follows."""
+        if self.kind.data not in REDUCTIONS:
+            raise VerifyException(f"graph.reduce: unknown kind {self.kind.data!r}")
+        axes, rank = int_values(self.axes), len(shape_of(self.x))
+        if any(a < 0 or a >= rank for a in axes) or len(set(axes)) != len(axes):
+            raise VerifyException(f"graph.reduce: axes {list(axes)} do not fit rank {rank}")
+        expect_shape(self, self.result, reduce_shape(shape_of(self.x), axes, self.keepdims.value.data))
+
+
+REDUCTIONS = ("sum", "mean", "max", "min", "prod", "l1", "l2", "sum_square", "log_sum", "log_sum_exp")
+
+
+def reduce_shape(x: Sequence[int], axes: Sequence[int], keepdims: int) -> tuple[int, ...]:
+    """Result shape of a reduction over non-negative `axes`."""
+    if keepdims:
+        return tuple(1 if i in axes else d for i, d in enumerate(x))
+    return tuple(d for i, d in enumerate(x) if i not in axes)
+
+
+@irdl_op_definition
+class ArgReduceOp(GraphOp):
+    """Index (i64) of the maximum or minimum along `axis`; the first (or last) on ties."""
+
+    name = "graph.arg_reduce"
+    x = operand_def(TensorType)
+    kind = prop_def(StringAttr)
+    axis = prop_def(IntegerAttr)
+    keepdims = prop_def(IntegerAttr, default_value=integer(1))
+    select_last = prop_def(IntegerAttr, default_value=integer(0))
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+
+    def __init__(self, x: SSAValue, kind: str, axis: int, keepdims: int = 1, select_last: int = 0):
+        axis %= len(shape_of(x))
+        super().__init__(
+            operands=[x],
+            properties={"kind": string(kind), "axis": integer(axis), "keepdims": integer(keepdims), "select_last": integer(select_last)},
+            result_types=[tensor(reduce_shape(shape_of(x), [axis], keepdims), i64)],
+        )
+
+    def verify_(self) -> None:
+        """Known kind and the result shape follows."""
+        if self.kind.data not in ("max", "min"):
+            raise VerifyException(f"graph.arg_reduce: unknown kind {self.kind.data!r}")
+        expect_shape(self, self.result, reduce_shape(shape_of(self.x), [self.axis.value.data], self.keepdims.value.data))
+
+
+@irdl_op_definition
+class BatchNormOp(GraphOp):
+    """Inference batch normalisation over `axis` (channels): (x - mean) / sqrt(var + epsilon) * scale + bias."""
+
+    name = "graph.batch_norm"
+    x = operand_def(TensorType)
+    scale = operand_def(TensorType)
+    bias = operand_def(TensorType)
+    mean = operand_def(TensorType)
+    var = operand_def(TensorType)
+    epsilon = prop_def(FloatAttr)
+    axis = prop_def(IntegerAttr, default_value=integer(1))
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+
+    def __init__(self, x: SSAValue, scale: SSAValue, bias: SSAValue, mean: SSAValue, var: SSAValue, epsilon: float, axis: int = 1):
+        super().__init__(
+            operands=[x, scale, bias, mean, var],
+            properties={"epsilon": real(epsilon), "axis": integer(axis)},
+            result_types=[tensor(shape_of(x), element_of(x))],
+        )
+
+    def verify_(self) -> None:
+        """Statistics have one entry a channel."""
+        channels = shape_of(self.x)[self.axis.value.data]
+        if any(shape_of(v) != (channels,) for v in (self.scale, self.bias, self.mean, self.var)):
+            raise VerifyException(f"graph.batch_norm: scale, bias, mean and var must have shape [{channels}]")
+        expect_shape(self, self.result, shape_of(self.x))
+
+
+@irdl_op_definition
+class SoftmaxOp(GraphOp):
+    """exp(x - max) / sum(exp(x - max)) along `axis` (non-negative)."""
+
+    name = "graph.softmax"
+    x = operand_def(TensorType)
+    axis = prop_def(IntegerAttr)
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+
+    def __init__(self, x: SSAValue, axis: int):
+        super().__init__(
+            operands=[x], properties={"axis": integer(axis % len(shape_of(x)))}, result_types=[tensor(shape_of(x), element_of(x))]
+        )
+
+    def verify_(self) -> None:
+        """The shape is kept and the axis exists."""
+        if not 0 <= self.axis.value.data < len(shape_of(self.x)):
+            raise VerifyException(f"graph.softmax: axis {self.axis.value.data} does not exist")
+        expect_shape(self, self.result, shape_of(self.x))

@@ -1,0 +1,37 @@
+"""The loop dialect: how it is computed.
+
+`nest` holds structured loop nests over linear access maps with scalar bodies and epilogues;
+`structure` holds tile loops, buffers and tile copies; `maps` is the plain-data algebra of access
+maps.  A program is in tensor form (nests have results) until bufferisation, in memref form after.
+"""
+
+from __future__ import annotations
+
+from xdsl.ir import Dialect
+
+from .maps import Linear, row_major_strides
+from .nest import (
+    ApplyOp,
+    ExtractOp,
+    IndexOp,
+    NestOp,
+    ScalarConstantOp,
+    ScalarYieldOp,
+    captured,
+    fill_attr,
+    fill_value,
+    reduce_identity,
+)
+from .structure import SPACES, AllocOp, ConcatOp, CopyOp, FillOp, ForOp, GlobalOp, ReshapeOp, space_of
+
+LOOP = Dialect(
+    "loop",
+    [NestOp, ScalarYieldOp, ApplyOp, ScalarConstantOp, IndexOp, ExtractOp, ForOp, AllocOp, GlobalOp, ReshapeOp, ConcatOp, FillOp, CopyOp],
+    [],
+)
+
+__all__ = [
+    "LOOP", "SPACES", "AllocOp", "ApplyOp", "ConcatOp", "CopyOp", "ExtractOp", "FillOp", "ForOp", "GlobalOp", "IndexOp",
+    "Linear", "NestOp", "ReshapeOp", "ScalarConstantOp", "ScalarYieldOp", "captured", "fill_attr", "fill_value",
+    "reduce_identity", "row_major_strides", "space_of",
+]  # fmt: skip

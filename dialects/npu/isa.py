@@ -1,0 +1,175 @@
+"""The instruction set as data: one table from which dialect checks, encoder, assembler,
+disassembler, simulator dispatch and the ISA reference in the docs are made.
+
+The machine: a control processor fetches instructions in order and hands commands to four in-order
+queues (load, store, matrix, vector) that run decoupled and synchronise by counting semaphores.
+Memories: "dram" (arena shared with the host), "const" (read-only constants in DRAM), "spm"
+(scratchpad), "acc" (accumulators, i32).  All addresses and strides are in bytes.
+
+Accesses on chip are strided descriptors: a base, a stride per enclosing hardware loop, and up to
+eight dimensions (size, stride), outermost first.  Accesses to DRAM are tensor maps: per axis an
+extent, a stride, a (possibly negative) start coordinate with a stride per enclosing loop, a step
+and a box size; elements outside the extents read as a fill value and are not written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Queue(StrEnum):
+    """Where an instruction runs."""
+
+    LOAD = "load"
+    STORE = "store"
+    MATRIX = "matrix"
+    VECTOR = "vector"
+    CONTROL = "control"
+
+
+QUEUES = (Queue.LOAD, Queue.STORE, Queue.MATRIX, Queue.VECTOR)
+MAX_LOOP_DEPTH = 12
+MAX_DIMS = 8
+MAX_TENSOR_DIMS = 6
+NUM_SEMAPHORES = 255
+
+
+@dataclass(frozen=True)
+class OperandSpec:
+    """One memory operand: its spaces, whether it is read and written, element type, dimensions."""
+
+    name: str
+    spaces: tuple[str, ...]
+    direction: str  # "r", "w" or "rw"
+    element: str  # "i8", "i32", or "param:element" where an instruction parameter gives the bytes
+    doc: str
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One instruction: mnemonic, opcode number, queue, operands, integer parameters, meaning."""
+
+    mnemonic: str
+    code: int
+    queue: Queue
+    operands: tuple[OperandSpec, ...] = ()
+    params: tuple[str, ...] = ()
+    semantics: str = ""
+    timing: str = ""
+
+
+def _spm(name: str, direction: str, doc: str, element: str = "i8") -> OperandSpec:
+    return OperandSpec(name, ("spm",), direction, element, doc)
+
+
+def _acc(direction: str, doc: str) -> OperandSpec:
+    return OperandSpec("acc", ("acc",), direction, "i32", doc)
+
+
+_DRAM = ("dram", "const")
+_PER_CHANNEL = "broadcast over positions by stride 0"
+
+INSTRUCTIONS: tuple[Instruction, ...] = (
+    Instruction("halt", 0x00, Queue.CONTROL, semantics="End of the program: wait until every queue is idle."),
+    Instruction("loop", 0x01, Queue.CONTROL, params=("count",), semantics="Repeat the instructions up to the matching `end` `count` times (count >= 1)."),
+    Instruction("end", 0x02, Queue.CONTROL, semantics="End of the innermost loop body."),
+    Instruction("semset", 0x03, Queue.CONTROL, params=("semaphore", "count"), semantics="Set a semaphore; only before the first command that uses it."),
+    Instruction("sync", 0x04, Queue.CONTROL, params=("queue",), semantics="No work: passes through queue number `queue` (0 load, 1 store, 2 matrix, 3 vector) to wait or signal in its order."),
+    Instruction(
+        "load", 0x10, Queue.LOAD,
+        (OperandSpec("src", _DRAM, "r", "param:element", "tensor map"), _spm("dst", "w", "one dimension per axis of the box, in box order", "param:element")),
+        ("element", "fill"),
+        "dst[t] = src[start + t * step], or `fill` outside the extents.",
+        "latency + bursts(bytes) / bandwidth, rows of the box start new bursts",
+    ),
+    Instruction(
+        "store", 0x11, Queue.STORE,
+        (OperandSpec("dst", _DRAM, "w", "param:element", "tensor map"), _spm("src", "r", "one dimension per axis of the box, in box order", "param:element")),
+        ("element",),
+        "dst[start + t * step] = src[t]; elements outside the extents are dropped.",
+        "latency + bursts(bytes) / bandwidth, rows of the box start new bursts",
+    ),
+    Instruction(
+        "matmul", 0x20, Queue.MATRIX,
+        (
+            _spm("a", "r", "m_rank row dimensions, then the reduction dimensions (product <= rows of the array)"),
+            _spm("b", "r", "the same reduction dimensions, then one column dimension (size <= columns of the array)"),
+            _acc("rw", "the row dimensions, then the column dimension"),
+        ),
+        ("m_rank", "a_zp", "b_zp", "overwrite"),
+        "acc[m, n] (+)= sum_k (a[m, k] - a_zp) * (b[k, n] - b_zp), wrapping in i32. Overwrites when all "
+        "loop levels in the bit mask `overwrite` are at their first iteration (mask 0: always overwrites; "
+        "mask -1: always accumulates).",
+        "weight-stationary: rows(b) preload (hidden when double-buffered) + m / pixels, fill and drain rows + columns",
+    ),
+    Instruction(
+        "vmac", 0x30, Queue.VECTOR,
+        (
+            _spm("a", "r", "p_rank position dimensions, t_rank tap dimensions, one channel dimension"),
+            _spm("b", "r", "the tap dimensions, then the channel dimension"),
+            _acc("w", "the position dimensions, then the channel dimension"),
+        ),
+        ("p_rank", "t_rank", "a_zp", "b_zp"),
+        "acc[p, c] = sum_t (a[p, t, c] - a_zp) * (b[t, c] - b_zp): depthwise convolution.",
+        "positions * taps * ceil(channels / lanes)",
+    ),
+    Instruction(
+        "vsum", 0x31, Queue.VECTOR,
+        (_spm("a", "r", "p_rank position dimensions, t_rank tap dimensions, one channel dimension"), _acc("w", "positions, channel")),
+        ("p_rank", "t_rank", "a_zp"),
+        "acc[p, c] = sum_t (a[p, t, c] - a_zp).",
+        "positions * taps * ceil(channels / lanes)",
+    ),
+    Instruction(
+        "vmax", 0x32, Queue.VECTOR,
+        (_spm("a", "r", "p_rank position dimensions, t_rank tap dimensions, one channel dimension"), _spm("dst", "w", "positions, channel")),
+        ("p_rank", "t_rank"),
+        "dst[p, c] = max_t a[p, t, c].",
+        "positions * taps * ceil(channels / lanes)",
+    ),
+    Instruction(
+        "vrequant", 0x38, Queue.VECTOR,
+        (
+            _acc("r", "element dimensions, channel innermost"),
+            _spm("bias", "r", f"the same dimensions, {_PER_CHANNEL}", "i32"),
+            _spm("multiplier", "r", f"the same dimensions, {_PER_CHANNEL}", "i32"),
+            _spm("shift", "r", f"the same dimensions, {_PER_CHANNEL}", "i32"),
+            _spm("dst", "w", "the same dimensions"),
+        ),
+        ("zp", "lo", "hi"),
+        "dst = clamp(((i64(acc + bias) * multiplier + 2^(shift-1)) >> shift) + zp, lo, hi); acc + bias wraps in i32.",
+        "elements / lanes * requantise cost",
+    ),
+    Instruction(
+        "vadd", 0x39, Queue.VECTOR,
+        (_spm("a", "r", "dimensions"), _spm("b", "r", "the same"), _spm("dst", "w", "the same")),
+        ("za", "ma", "zb", "mb", "multiplier", "shift", "zp", "lo", "hi"),
+        "dst = clamp((((a - za) * ma + (b - zb) * mb) * multiplier + 2^(shift-1)) >> shift) + zp, lo, hi).",
+        "elements / lanes * requantise cost",
+    ),
+    Instruction(
+        "vmul", 0x3A, Queue.VECTOR,
+        (_spm("a", "r", "dimensions"), _spm("b", "r", "the same"), _spm("dst", "w", "the same")),
+        ("za", "zb", "multiplier", "shift", "zp", "lo", "hi"),
+        "dst = clamp((((a - za) * (b - zb)) * multiplier + 2^(shift-1)) >> shift) + zp, lo, hi).",
+        "elements / lanes * requantise cost",
+    ),
+    Instruction(
+        "vlut", 0x3B, Queue.VECTOR,
+        (_spm("a", "r", "dimensions"), _spm("table", "r", "256 entries"), _spm("dst", "w", "the same dimensions as a")),
+        (),
+        "dst = table[a + 128].",
+        "elements / lanes * look-up cost",
+    ),
+    Instruction(
+        "vclip", 0x3C, Queue.VECTOR, (_spm("a", "r", "dimensions"), _spm("dst", "w", "the same")), ("lo", "hi"),
+        "dst = min(max(a, lo), hi); a plain copy when lo = -128 and hi = 127.", "elements / lanes",
+    ),
+    Instruction(
+        "vfill", 0x3D, Queue.VECTOR, (_spm("dst", "w", "dimensions"),), ("value",), "dst = value.", "elements / lanes",
+    ),
+)  # fmt: skip
+
+BY_MNEMONIC = {i.mnemonic: i for i in INSTRUCTIONS}
+BY_CODE = {i.code: i for i in INSTRUCTIONS}

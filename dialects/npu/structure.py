@@ -1,0 +1,208 @@
+"""Programs, hardware loops, buffers and tokens.
+
+    npu.program @segment_0 {
+      %x = npu.dram 0 : memref<1x8x8x4xi8, "dram">
+      %free = npu.token 2
+      %done = npu.loop 14 iter(%f = %free) {
+        %xt = npu.alloc {slots = 2 : i64} : memref<544xi8, "spm">
+        %l = npu.load(%x at #npu.tensor_map<...>, %xt at #npu.access<...>) wait(%f) {element = 1 : i64, fill = 3 : i64}
+        ...
+        npu.yield %c
+      }
+    }
+
+Tokens order commands of different queues; each queue runs its commands in program order.  A token
+carried by a loop that starts from `npu.token n` has n credits: iteration i waits for what iteration
+i - n yielded (buffer reuse, write-after-read).  Buffers are values until allocation sets `address`;
+a buffer inside loops has `slots` physical copies, used round-robin by the running count of
+executions of its loop body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from xdsl.dialects.builtin import IntegerAttr, MemRefType, StringAttr, SymbolNameConstraint
+from xdsl.ir import Block, Region, SSAValue
+from xdsl.irdl import (
+    IRDLOperation,
+    ParsePropInAttrDict,
+    irdl_op_definition,
+    opt_prop_def,
+    prop_def,
+    region_def,
+    result_def,
+    traits_def,
+    var_operand_def,
+    var_result_def,
+)
+from xdsl.parser import Parser
+from xdsl.printer import Printer
+from xdsl.traits import IsolatedFromAbove, IsTerminator, NoTerminator, SymbolOpInterface
+from xdsl.utils.exceptions import VerifyException
+
+from ..types import integer
+from .attributes import TokenType
+
+TOKEN = TokenType()
+
+
+@irdl_op_definition
+class ProgramOp(IRDLOperation):
+    """One NPU program (a segment of the model between CPU parts)."""
+
+    name = "npu.program"
+    sym_name = prop_def(SymbolNameConstraint())
+    body = region_def("single_block")
+    traits = traits_def(SymbolOpInterface(), IsolatedFromAbove(), NoTerminator())
+    irdl_options = (ParsePropInAttrDict(),)
+    assembly_format = "$sym_name $body attr-dict"
+
+    def __init__(self, name: str, body: Region | None = None):
+        super().__init__(properties={"sym_name": StringAttr(name)}, regions=[body or Region(Block())])
+
+
+@irdl_op_definition
+class TokenOp(IRDLOperation):
+    """A token with `credits` initial credits."""
+
+    name = "npu.token"
+    credits = prop_def(IntegerAttr)
+    result = result_def(TokenType)
+    irdl_options = (ParsePropInAttrDict(),)
+
+    def __init__(self, credits: int):
+        super().__init__(properties={"credits": integer(credits)}, result_types=[TOKEN])
+
+    def print(self, printer: Printer) -> None:
+        """`npu.token 2`."""
+        printer.print_string(f" {self.credits.value.data}")
+
+    @classmethod
+    def parse(cls, parser: Parser) -> TokenOp:
+        """Parse what `print` prints."""
+        return cls(parser.parse_integer())
+
+
+@irdl_op_definition
+class DramOp(IRDLOperation):
+    """A tensor in DRAM at byte `address` of the arena ("dram") or of the constants ("const")."""
+
+    name = "npu.dram"
+    address = prop_def(IntegerAttr)
+    result = result_def(MemRefType)
+
+    def __init__(self, address: int, type: MemRefType[Any]):
+        super().__init__(properties={"address": integer(address)}, result_types=[type])
+
+    def print(self, printer: Printer) -> None:
+        """`npu.dram 4096 : memref<...>`."""
+        printer.print_string(f" {self.address.value.data} : ")
+        printer.print_attribute(self.result.type)
+
+    @classmethod
+    def parse(cls, parser: Parser) -> DramOp:
+        """Parse what `print` prints."""
+        address = parser.parse_integer()
+        parser.parse_punctuation(":")
+        type = parser.parse_type()
+        assert isinstance(type, MemRefType)
+        return cls(address, type)
+
+
+@irdl_op_definition
+class AllocOp(IRDLOperation):
+    """A buffer of bytes in "spm" or "acc"; `address` (of slot 0) is set by allocation."""
+
+    name = "npu.alloc"
+    slots = prop_def(IntegerAttr, default_value=integer(1))
+    address = opt_prop_def(IntegerAttr)
+    result = result_def(MemRefType)
+    irdl_options = (ParsePropInAttrDict(),)
+    assembly_format = "attr-dict `:` type($result)"
+
+    def __init__(self, type: MemRefType[Any], slots: int = 1, address: int | None = None):
+        super().__init__(
+            properties={"slots": integer(slots), "address": None if address is None else integer(address)}, result_types=[type]
+        )
+
+    @property
+    def bytes(self) -> int:
+        """Size of one slot in bytes."""
+        assert isinstance(self.result.type, MemRefType)
+        return self.result.type.get_shape()[0]
+
+
+@irdl_op_definition
+class YieldOp(IRDLOperation):
+    """Ends a loop body with the tokens it carries."""
+
+    name = "npu.yield"
+    args = var_operand_def(TokenType)
+    traits = traits_def(IsTerminator())
+    assembly_format = "attr-dict ($args^)?"
+
+    def __init__(self, args: Sequence[SSAValue] = ()):
+        super().__init__(operands=[list(args)])
+
+
+@irdl_op_definition
+class LoopOp(IRDLOperation):
+    """A hardware loop of `count` iterations carrying tokens."""
+
+    name = "npu.loop"
+    count = prop_def(IntegerAttr)
+    init = var_operand_def(TokenType)
+    res = var_result_def(TokenType)
+    body = region_def("single_block")
+
+    def __init__(self, count: int, init: Sequence[SSAValue] = (), body: Region | None = None):
+        super().__init__(
+            operands=[list(init)], properties={"count": integer(count)}, result_types=[[TOKEN] * len(init)],
+            regions=[body or Region(Block(arg_types=[TOKEN] * len(init)))],
+        )  # fmt: skip
+
+    def verify_(self) -> None:
+        """Carried tokens agree in number; the body ends in npu.yield."""
+        last = self.body.block.last_op
+        if self.count.value.data < 1:
+            raise VerifyException("npu.loop: count must be at least 1")
+        if not isinstance(last, YieldOp) or not len(last.args) == len(self.init) == len(self.body.block.args):
+            raise VerifyException("npu.loop: body must end in npu.yield with one token per carried token")
+
+    def print(self, printer: Printer) -> None:
+        """`npu.loop 14 iter(%f = %free) { ... }`."""
+        printer.print_string(f" {self.count.value.data} ")
+        if self.init:
+            printer.print_string("iter(")
+            for i, (arg, init) in enumerate(zip(self.body.block.args, self.init, strict=True)):
+                printer.print_string(", " if i else "")
+                printer.print_ssa_value(arg)
+                printer.print_string(" = ")
+                printer.print_ssa_value(init)
+            printer.print_string(") ")
+        printer.print_region(self.body, print_entry_block_args=False)
+        if self.attributes:
+            printer.print_op_attributes(self.attributes, print_keyword=True)
+
+    @classmethod
+    def parse(cls, parser: Parser) -> LoopOp:
+        """Parse what `print` prints."""
+        count = parser.parse_integer()
+        args: list[Parser.Argument] = []
+        init: list[SSAValue] = []
+        if parser.parse_optional_keyword("iter"):
+
+            def pair() -> None:
+                args.append(parser.parse_argument(expect_type=False).resolve(TOKEN))
+                parser.parse_punctuation("=")
+                init.append(parser.resolve_operand(parser.parse_unresolved_operand(), TOKEN))
+
+            parser.parse_comma_separated_list(parser.Delimiter.PAREN, pair)
+        op = cls(count, init, parser.parse_region(args))
+        if attributes := parser.parse_optional_attr_dict_with_keyword():
+            op.attributes |= attributes.data
+        return op
+
+

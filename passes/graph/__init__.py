@@ -1,0 +1,1 @@
+"""Passes on the graph dialect; see `passes/registry.py` for the list."""

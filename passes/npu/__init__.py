@@ -1,0 +1,1 @@
+"""Passes on the npu dialect; see `passes/registry.py` for the list."""

@@ -1,0 +1,29 @@
+"""All passes by pipeline name, imported only when used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from ..dialects.errors import IRError
+from .base import Pass
+
+_MODULES: dict[str, tuple[str, ...]] = {
+    "graph": (),
+    "loop": (),
+    "npu": (),
+}
+"""Pass names by level; the module of pass `a-b` of level `graph` is `passes/graph/a_b.py`."""
+
+PASS_NAMES: tuple[str, ...] = tuple(name for names in _MODULES.values() for name in names)
+
+
+def find_pass(name: str) -> type[Pass]:
+    """The class of pass `name`; IRError if there is none."""
+    for level, names in _MODULES.items():
+        if name in names:
+            module = import_module(f".{level}.{name.replace('-', '_')}", __package__)
+            return module.PASS
+    import difflib
+
+    close = difflib.get_close_matches(name, PASS_NAMES, 1)
+    raise IRError(f"unknown pass {name!r}", hint=f"did you mean {close[0]!r}?" if close else None)

@@ -1,0 +1,31 @@
+"""Tilewright compiles ONNX models for a simulated NPU and for the CPU.
+
+    >>> import tilewright
+    >>> executable = tilewright.compile("model.onnx")  # doctest: +SKIP
+
+Importing the package costs nothing: a public name loads what it needs when it is first used.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .compiler.api import Executable, compile, load
+
+__all__ = ["Executable", "__version__", "compile", "load"]
+
+__version__ = "0.1.0"
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Load the public name `name` from `tilewright.compiler.api`."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from .compiler import api
+
+        value = globals()[name] = getattr(api, name)
+        return value
+
+    def __dir__() -> list[str]:
+        """List the public names too, loaded or not."""
+        return sorted({*globals(), *__all__})
