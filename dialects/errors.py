@@ -52,6 +52,10 @@ class CapacityError(TilewrightError):
     """An operation cannot be made to fit the machine (scratchpad, accumulator, loop depth)."""
 
 
+class SimulationError(TilewrightError):
+    """A machine program does what the machine cannot: bad address, race, deadlock, bad operand."""
+
+
 class IRError(TilewrightError):
     """IR text or a pipeline given by the user cannot be parsed or run."""
 

@@ -50,11 +50,13 @@ class Pass(ModulePass):
     """Base of all passes.
 
     `requires` and `ensures` name properties of the module (`passes/properties.py`) that hold
-    before and after; both are checked when verification is on.
+    before and after; both are checked when verification is on.  `tolerance` is how far results may
+    move in semantic verification, as a relative L2 error (infinite for a pass that quantises).
     """
 
     requires: ClassVar[tuple[str, ...]] = ()
     ensures: ClassVar[tuple[str, ...]] = ()
+    tolerance: ClassVar[float] = 1e-5
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """xDSL's entry point."""

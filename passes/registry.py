@@ -9,7 +9,7 @@ from .base import Pass
 
 _MODULES: dict[str, tuple[str, ...]] = {
     "graph": (),
-    "loop": (),
+    "loop": ("lower-to-loop", "cluster-devices", "bufferize", "allocate-arena"),
     "npu": (),
 }
 """Pass names by level; the module of pass `a-b` of level `graph` is `passes/graph/a_b.py`."""

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+DATAFLOWS = ("weight-stationary", "output-stationary", "dot-product")
+QUEUE_NAMES = ("load", "store", "matrix", "vector")
+
 
 @dataclass(frozen=True)
 class MatrixUnit:

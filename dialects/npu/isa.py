@@ -1,8 +1,12 @@
 """The instruction set as data: one table from which dialect checks, encoder, assembler,
 disassembler, simulator dispatch and the ISA reference in the docs are made.
 
-The machine: a control processor fetches instructions in order and hands commands to four in-order
-queues (load, store, matrix, vector) that run decoupled and synchronise by counting semaphores.
+The machine: a control processor fetches instructions in order and hands commands to four queues
+(load, store, matrix, vector) that run decoupled and synchronise by counting semaphores.  Each queue
+starts and completes its commands in order (a command may start before the one ahead of it has
+completed only where the result is the same as if it had not).  A command waits for up to four
+semaphores, each of which it decrements when it starts, and increments up to four when it completes;
+their initial counts stand in the program's header.
 Memories: "dram" (arena shared with the host), "const" (read-only constants in DRAM), "spm"
 (scratchpad), "acc" (accumulators, i32).  All addresses and strides are in bytes.
 
@@ -33,6 +37,8 @@ MAX_LOOP_DEPTH = 12
 MAX_DIMS = 8
 MAX_TENSOR_DIMS = 6
 NUM_SEMAPHORES = 255
+MAX_WAITS = 4
+MAX_SIGNALS = 4
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,6 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
     Instruction("halt", 0x00, Queue.CONTROL, semantics="End of the program: wait until every queue is idle."),
     Instruction("loop", 0x01, Queue.CONTROL, params=("count",), semantics="Repeat the instructions up to the matching `end` `count` times (count >= 1)."),
     Instruction("end", 0x02, Queue.CONTROL, semantics="End of the innermost loop body."),
-    Instruction("semset", 0x03, Queue.CONTROL, params=("semaphore", "count"), semantics="Set a semaphore; only before the first command that uses it."),
     Instruction("sync", 0x04, Queue.CONTROL, params=("queue",), semantics="No work: passes through queue number `queue` (0 load, 1 store, 2 matrix, 3 vector) to wait or signal in its order."),
     Instruction(
         "load", 0x10, Queue.LOAD,
@@ -170,6 +175,15 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
         "vfill", 0x3D, Queue.VECTOR, (_spm("dst", "w", "dimensions"),), ("value",), "dst = value.", "elements / lanes",
     ),
 )  # fmt: skip
+
+_I8 = (-128, 127)
+PARAM_RANGES: dict[str, tuple[int, int]] = {
+    "count": (1, 2**31 - 1), "queue": (0, 3), "element": (1, 8), "fill": (-(2**31), 2**31 - 1), "value": _I8,
+    "m_rank": (0, MAX_DIMS), "p_rank": (0, MAX_DIMS), "t_rank": (0, MAX_DIMS), "overwrite": (-1, 2**MAX_LOOP_DEPTH - 1),
+    "a_zp": _I8, "b_zp": _I8, "za": _I8, "zb": _I8, "zp": _I8, "lo": _I8, "hi": _I8,
+    "ma": (0, 2**20), "mb": (0, 2**20), "multiplier": (0, 2**31 - 1), "shift": (1, 62),
+}  # fmt: skip
+"""Least and greatest value of each parameter."""
 
 BY_MNEMONIC = {i.mnemonic: i for i in INSTRUCTIONS}
 BY_CODE = {i.code: i for i in INSTRUCTIONS}

@@ -113,11 +113,15 @@ class DramOp(IRDLOperation):
 
 @irdl_op_definition
 class AllocOp(IRDLOperation):
-    """A buffer of bytes in "spm" or "acc"; `address` (of slot 0) is set by allocation."""
+    """A buffer of bytes in "spm" or "acc".
+
+    Allocation sets `address` (of slot 0) and `slot_stride` (bytes from one slot to the next).
+    """
 
     name = "npu.alloc"
     slots = prop_def(IntegerAttr, default_value=integer(1))
     address = opt_prop_def(IntegerAttr)
+    slot_stride = opt_prop_def(IntegerAttr)
     result = result_def(MemRefType)
     irdl_options = (ParsePropInAttrDict(),)
     assembly_format = "attr-dict `:` type($result)"

@@ -1,0 +1,1 @@
+"""The NPU end: machine code (encode, decode, assemble, disassemble) and the cycle-level simulator."""

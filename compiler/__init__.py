@@ -1,0 +1,1 @@
+"""The driver: importer, pipeline, instruments, artefacts, reports and the command line."""

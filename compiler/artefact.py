@@ -1,0 +1,120 @@
+"""The `.tw` artefact: a zip that ordinary tools open, written byte-identically for equal contents.
+
+    manifest.json          versions, target, tensors, steps, placement, hash of every other member
+    constants.bin          the constants blob that CPU kernels and NPU programs address
+    cpu/kernels.ll         LLVM IR of the CPU end (host-independent; compiled and cached on load)
+    npu/segment_K.twb      one encoded program per NPU segment
+    debug/graph.mlir       the graph after quantisation, for `tilewright compare` (unless stripped)
+    debug/constants.npz    what it needs beyond constants.bin
+    ir/PHASE.mlir          IR after each phase, when asked for
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..dialects.errors import ArtefactError
+from .files import write_atomically
+
+FORMAT = "tilewright-artefact"
+FORMAT_VERSION = 1
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_STORED = (".bin", ".npz", ".twb")
+MAX_MEMBER_BYTES = 16 << 30
+
+
+def digest(data: bytes) -> str:
+    """Hex blake2b (16 bytes) of `data`."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+@dataclass
+class Artefact:
+    """A manifest (JSON values) and the other members by name."""
+
+    manifest: dict[str, Any]
+    files: dict[str, bytes] = field(default_factory=dict[str, bytes])
+
+    def to_bytes(self) -> bytes:
+        """The zip; members sorted, no times, hashes of all members in the manifest."""
+        manifest = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "tilewright": __version__,
+            **self.manifest,
+            "files": {name: {"bytes": len(data), "blake2b": digest(data)} for name, data in sorted(self.files.items())},
+        }
+        members = {"manifest.json": json.dumps(manifest, indent=1, sort_keys=True).encode() + b"\n", **dict(sorted(self.files.items()))}
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for name, data in members.items():
+                info = zipfile.ZipInfo(name, _EPOCH)
+                info.external_attr = 0o644 << 16
+                stored = name.endswith(_STORED)
+                info.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
+                archive.writestr(info, data)
+        return buffer.getvalue()
+
+    def save(self, path: str | Path) -> None:
+        """Write the artefact (to a temporary file first, then renamed)."""
+        write_atomically(Path(path), self.to_bytes())
+
+
+def load_artefact(path: str | Path) -> Artefact:
+    """Read and check an artefact; ArtefactError says what does not fit."""
+    path = Path(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _read(archive, path)
+    except FileNotFoundError:
+        raise ArtefactError(f"no such file: {path}") from None
+    except IsADirectoryError:
+        raise ArtefactError(f"{path} is a folder, not an artefact") from None
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as error:
+        raise ArtefactError(
+            f"{path} is not a readable .tw artefact: {error}", hint="compile the model again with `tilewright compile`"
+        ) from None
+
+
+def _read(archive: zipfile.ZipFile, path: Path) -> Artefact:
+    infos = {info.filename: info for info in archive.infolist()}
+    if "manifest.json" not in infos:
+        raise ArtefactError(f"{path} has no manifest.json: not a tilewright artefact")
+    try:
+        manifest = json.loads(archive.read("manifest.json"))
+    except (json.JSONDecodeError, UnicodeDecodeError, zipfile.BadZipFile) as error:
+        raise ArtefactError(f"{path}: manifest.json is damaged: {error}") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise ArtefactError(f"{path} is not a tilewright artefact")
+    if manifest.get("format_version") != FORMAT_VERSION:
+        raise ArtefactError(
+            f"{path} has artefact format {manifest.get('format_version')} (made by tilewright "
+            f"{manifest.get('tilewright')}); this version reads format {FORMAT_VERSION}",
+            hint="compile the model again with this version",
+        )
+    listed: Mapping[str, Any] = manifest.pop("files", {})
+    files: dict[str, bytes] = {}
+    for name, entry in listed.items():
+        if name not in infos:
+            raise ArtefactError(f"{path}: member {name} is missing")
+        if infos[name].file_size != entry["bytes"] or entry["bytes"] > MAX_MEMBER_BYTES:
+            raise ArtefactError(f"{path}: member {name} has {infos[name].file_size} bytes, expected {entry['bytes']}")
+        try:
+            data = archive.read(name)
+        except zipfile.BadZipFile:
+            data = b""
+        if digest(data) != entry["blake2b"]:
+            raise ArtefactError(f"{path}: member {name} is damaged (its hash differs from the manifest's)")
+        files[name] = data
+    for key in ("target", "inputs", "outputs", "steps", "arena_bytes"):
+        if key not in manifest:
+            raise ArtefactError(f"{path}: the manifest lacks {key!r}")
+    return Artefact(manifest, files)

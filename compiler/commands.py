@@ -1,0 +1,251 @@
+"""What the commands of the command line do, once their arguments are parsed."""
+
+from __future__ import annotations
+
+import io
+import sys
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..dialects.constants import Array
+from ..dialects.errors import InputError, IRError
+from .artefact import load_artefact
+from .driver import Compilation, compile_model
+from .executable import Executable
+from .files import write_atomically
+from .options import CompileOptions
+from .pipeline import ALL_PHASES
+from .progress import phase_progress
+from .tensors import TensorInfo, read_npz
+
+WriteJson = Callable[[str | None, Any], None]
+EMIT_PHASE = {"graph": "partition", "loop": "loop", "npu": "npu"}
+EMIT_SUFFIX = {"graph": ".graph.mlir", "loop": ".loop.mlir", "npu": ".npu.mlir", "asm": ".s", "llvm": ".ll", "binary": ".twb"}
+
+
+def say(text: str = "") -> None:
+    """Print a line to standard output."""
+    sys.stdout.write(text + "\n")
+
+
+def note(text: str) -> None:
+    """Print a line to standard error."""
+    sys.stderr.write(text + "\n")
+
+
+def compile_command(
+    model: str, output: str | None, shapes: Mapping[str, tuple[int, ...]], emit: list[str], dump_dir: str | None,
+    time_passes: bool, **options: Any,
+) -> None:  # fmt: skip
+    """`tilewright compile`."""
+    kinds = [kind for item in emit for kind in item.split(",") if kind]
+    if unknown := [k for k in kinds if k not in EMIT_SUFFIX]:
+        raise InputError(f"--emit does not know {', '.join(unknown)}", hint=f"choose from {', '.join(EMIT_SUFFIX)}")
+    partial = options["compile_to"] != "cpu"
+    out = Path(output) if output else Path(Path(model).name).with_suffix(".mlir" if partial else ".tw")
+    if options["dump"] and dump_dir is None:
+        dump_dir = f"{out}.dumps"
+    settings = CompileOptions(shapes=shapes, dump_dir=dump_dir, reproducer_dir=f"{out}.reproducer", **options)
+    keep = frozenset(EMIT_PHASE[k] for k in kinds if k in EMIT_PHASE) | ({settings.compile_to} if partial else frozenset())
+    with phase_progress(len(ALL_PHASES)) as progress:
+        result = compile_model(model, settings, keep=keep, progress=progress)
+    for text in result.ctx.notes:
+        note(f"note: {text}")
+    _emit(result, kinds, out)
+    if time_passes:
+        say(result.instruments.timing_table())
+    if partial:
+        _write_partial(result, settings, out)
+        return
+    assert result.artefact is not None
+    result.artefact.save(out)
+    _summary(result, out)
+
+
+def _write_partial(result: Compilation, settings: CompileOptions, out: Path) -> None:
+    from .ir_text import print_module, save_constants
+
+    text = result.texts.get(settings.compile_to) or print_module(result.module, locations=True)
+    constants = out.with_suffix(".npz")
+    write_atomically(out, text.encode())
+    save_constants(constants, result.ctx.constants)
+    say(f"wrote {out} (IR after phase {settings.compile_to}) and {constants} (its constants)")
+
+
+def _emit(result: Compilation, kinds: list[str], out: Path) -> None:
+    stem = out.with_suffix("")
+    for kind in kinds:
+        path = stem.with_name(stem.name + EMIT_SUFFIX[kind])
+        if kind in EMIT_PHASE:
+            text = result.texts.get(EMIT_PHASE[kind])
+            if text is None:
+                raise InputError(f"--emit {kind}: phase {EMIT_PHASE[kind]!r} was not run", hint="the target has no NPU, or --compile-to stops earlier")
+            write_atomically(path, text.encode())
+        elif kind == "llvm":
+            write_atomically(path, (result.llvm or "").encode())
+        else:
+            if not result.programs:
+                raise InputError(f"--emit {kind}: there is no NPU program", hint="compile for an NPU target with --quantize int8")
+            from ..backends.npu.disassembler import disassemble
+
+            for name, program in sorted(result.programs.items()):
+                at = path if len(result.programs) == 1 else path.with_name(f"{stem.name}.{name}{EMIT_SUFFIX[kind]}")
+                data = program.data if kind == "binary" else disassemble(program.data, program.layers).encode()
+                write_atomically(at, data)
+        say(f"wrote {path}")
+
+
+def _summary(result: Compilation, out: Path) -> None:
+    ctx, ops = result.ctx, result.phase_ops
+    machine = ctx.machine
+    seconds = sum(result.phase_seconds.values())
+    say(f"wrote {out} ({out.stat().st_size / 1024:.0f} KiB) for {machine.name if machine else 'cpu'} in {seconds:.2f} s")
+    say("operations: " + ", ".join(f"{phase} {count}" for phase, count in ops.items()))
+    if machine is not None:
+        segments = sum(1 for step in result.artefact.manifest["steps"] if step["kind"] == "npu") if result.artefact else 0
+        say(f"NPU programs: {segments}; nodes on the CPU: {len(ctx.placement)}" + (" (see `tilewright check`)" if ctx.placement else ""))
+        if not segments:
+            note("note: nothing runs on the NPU" + ("" if result.options.quantize != "none" else "; it computes in int8: compile with --quantize int8"))
+
+
+def load_inputs(path: str | None, infos: list[TensorInfo], seed: int = 0) -> dict[str, Array]:
+    """Inputs from an .npz, or seeded random ones where none is given."""
+    if path is not None:
+        arrays = read_npz(path)
+        known = {i.name for i in infos}
+        # Data files often hold labels beside the inputs: what the model does not name is left out.
+        return {k: v for k, v in arrays.items() if k in known} if known & set(arrays) else arrays
+    rng = np.random.default_rng(seed)
+    note("note: no --inputs given, using random ones")
+    return {
+        i.name: (rng.standard_normal(i.shape) if i.dtype.startswith(("float", "bfloat")) else rng.integers(0, 2, i.shape)).astype(i.dtype)
+        for i in infos
+    }
+
+
+def write_npz(path: str, arrays: Mapping[str, Array]) -> None:
+    """Write arrays by name, through a temporary file."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]
+    write_atomically(Path(path), buffer.getvalue())
+
+
+def describe_outputs(outputs: Mapping[str, Array]) -> None:
+    """Print name, type, shape and a few values of each output."""
+    for name, value in outputs.items():
+        flat = value.reshape(-1)
+        head = ", ".join(f"{v:.6g}" if value.dtype.kind == "f" else str(v) for v in flat[:5])
+        say(f"{name} {value.dtype}[{'x'.join(map(str, value.shape))}] = {head}{', ...' if flat.size > 5 else ''}")
+
+
+def run_command(artefact: str, inputs: str | None, outputs: str | None, repeat: int) -> None:
+    """`tilewright run`."""
+    executable = Executable(load_artefact(artefact))
+    given = load_inputs(inputs, executable.inputs)
+    result = executable.run(given)
+    describe_outputs(result)
+    if outputs:
+        write_npz(outputs, result)
+        say(f"wrote {outputs}")
+    if repeat:
+        times = sorted(executable.benchmark(given, repeats=repeat))
+        say(f"time: median {times[len(times) // 2] * 1e3:.3f} ms, best {times[0] * 1e3:.3f} ms of {repeat} runs")
+
+
+def simulate_command(
+    artefact: str, inputs: str | None, outputs: str | None, json: str | None, trace: str | None, report: str | None,
+    check: bool, write_json: WriteJson,
+) -> None:  # fmt: skip
+    """`tilewright simulate`."""
+    from .report import render_html, simulation_table
+
+    executable = Executable(load_artefact(artefact))
+    if not any(step["kind"] == "npu" for step in executable.artefact.manifest["steps"]):
+        raise InputError(
+            f"{artefact} has no NPU program to simulate",
+            hint="compile with --target NAME --quantize int8 --calibration FILE.npz; `tilewright run` runs it on the CPU",
+        )
+    result, figures = executable.simulate(load_inputs(inputs, executable.inputs), check=check, trace=trace is not None)
+    if json != "-":
+        describe_outputs(result)
+        say(simulation_table(figures))
+    if outputs:
+        write_npz(outputs, result)
+    write_json(json, figures.to_json())
+    if trace:
+        write_json(trace, figures.trace_json())
+    if report:
+        write_atomically(Path(report), render_html(executable, figures).encode())
+    if json != "-":
+        for path in (outputs, json, trace, report):
+            if path:
+                say(f"wrote {path}")
+
+
+def check_command(model: str, target: str, shapes: Mapping[str, tuple[int, ...]], json: str | None, write_json: WriteJson) -> None:
+    """`tilewright check`."""
+    from .check import check_support, support_table
+
+    support = check_support(model, target, shapes)
+    if json != "-":
+        say(support_table(support))
+    write_json(json, support.to_json())
+    if support.unsupported:
+        sys.exit(2)
+
+
+def compare_command(reference: str, artefact: str, inputs: str | None, json: str | None, rows: int, write_json: WriteJson) -> None:
+    """`tilewright compare`."""
+    from .compare import compare_artefacts, comparison_table
+
+    executable = Executable(load_artefact(artefact))
+    given = load_inputs(inputs, executable.inputs)
+    comparison = compare_artefacts(reference, executable, given)
+    if json != "-":
+        say(comparison_table(comparison, rows))
+    write_json(json, comparison.to_json())
+
+
+def disassemble_command(path: str) -> None:
+    """`tilewright disassemble`."""
+    from ..backends.npu.disassembler import disassemble
+
+    if not zipfile.is_zipfile(path):
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise IRError(f"cannot read {path}: {error.strerror}") from None
+        sys.stdout.write(disassemble(data))
+        return
+    artefact = load_artefact(path)
+    programs = [step for step in artefact.manifest["steps"] if step["kind"] == "npu"]
+    if not programs:
+        raise InputError(f"{path} has no NPU program")
+    for step in programs:
+        say(f"// {step['program']}")
+        sys.stdout.write(disassemble(artefact.files[step["program"]], [tuple(n) for n in step["layers"]]))
+
+
+def targets_command(json: str | None, write_json: WriteJson) -> None:
+    """`tilewright targets`."""
+    from dataclasses import asdict
+
+    from ..backends.targets.load import list_targets, load_target
+
+    machines = [m for m in (load_target(name) for name in list_targets()) if m is not None]
+    write_json(json, {"cpu": {}} | {m.name: asdict(m) for m in machines})
+    if json == "-":
+        return
+    say(f"{'name':<18} {'array':>10} {'MAC/cycle':>9} {'GHz':>5} {'int8 TOPS':>9} {'scratchpad':>11} {'DRAM GB/s':>9}  description")
+    say(f"{'cpu':<18} {'':>10} {'':>9} {'':>5} {'':>9} {'':>11} {'':>9}  the host, through LLVM")
+    for m in machines:
+        array = f"{m.matrix.rows}x{m.matrix.columns}" + (f"x{m.matrix.pixels}" if m.matrix.pixels > 1 else "")
+        tops = 2 * m.peak_macs_per_cycle * m.clock_hz / 1e12
+        say(
+            f"{m.name:<18} {array:>10} {m.peak_macs_per_cycle:>9} {m.clock_hz / 1e9:>5.2f} {tops:>9.2f} "
+            f"{m.scratchpad.bytes / 1024:>7.0f} KiB {m.dram.bytes_per_cycle * m.clock_hz / 1e9:>9.1f}  {m.description}"
+        )

@@ -1,0 +1,275 @@
+"""One compilation from a model (or IR text) to an artefact: runs the phases and collects the parts."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from xdsl.dialects.builtin import ArrayAttr, IntegerAttr, ModuleOp, StringAttr
+from xdsl.dialects.func import FuncOp
+
+from ..backends.targets.load import load_target
+from ..dialects.errors import InputError, IRError
+from ..dialects.graph import ConstantOp, QuantizeOp
+from ..dialects.npu import ProgramOp
+from ..dialects.types import int_values, numpy_dtype
+from ..passes.base import CompilerContext, main_function
+from ..passes.loop.packing import pack_constants
+from ..passes.loop.segments import segments
+from .artefact import Artefact
+from .instruments import Instruments, count_ops
+from .ir_text import load_constants, parse_module, print_module
+from .options import CompileOptions
+from .pipeline import ALL_PHASES, PHASES, phase_passes
+from .tensors import TensorInfo, load_calibration
+
+ReportProgress = Callable[[str, str], None]
+
+
+@dataclass
+class Compilation:
+    """Everything one compilation produced.
+
+    `phase_ops` and `phase_seconds` have an entry per phase run; `texts` the IR after the phases
+    that were asked for; `assembly` the disassembly of each NPU program.
+    """
+
+    ctx: CompilerContext
+    module: ModuleOp
+    options: CompileOptions
+    instruments: Instruments
+    phase_ops: dict[str, int] = field(default_factory=dict[str, int])
+    phase_seconds: dict[str, float] = field(default_factory=dict[str, float])
+    texts: dict[str, str] = field(default_factory=dict[str, str])
+    llvm: str | None = None
+    programs: dict[str, Any] = field(default_factory=dict[str, Any])
+    artefact: Artefact | None = None
+
+
+def compile_model(
+    source: Any, options: CompileOptions, *, keep: frozenset[str] = frozenset(), progress: ReportProgress | None = None
+) -> Compilation:
+    """Compile an ONNX model (path, bytes or ModelProto), or IR text when `compile_from` says so.
+
+    `keep` names the phases whose IR text is wanted.  Stops after `options.compile_to`.  Raises
+    TilewrightErrors for anything wrong with the input.
+    """
+    ctx = CompilerContext()
+    ctx.machine = load_target(options.target)
+    instruments = Instruments(
+        verify=options.verify,
+        dump=options.dump,
+        dump_dir=Path(options.dump_dir) if options.dump_dir else None,
+        reproducer_dir=Path(options.reproducer_dir) if options.reproducer_dir else None,
+        progress=progress,
+    )
+    stop = ALL_PHASES.index(options.compile_to)
+    started = time.perf_counter()
+    if progress:
+        progress("import", "import")
+    if options.compile_from == "import":
+        from .importer import import_model
+
+        module = import_model(source, ctx, options.shapes)
+        digest, name = _identify(source)
+    else:
+        module = _read_ir(source, ctx, options)
+        digest, name = "", Path(str(source)).stem
+    run = Compilation(ctx, module, options, instruments)
+    _finish_phase(run, "import", started, keep)
+    if options.quantize != "none" and options.compile_from == "import":
+        ctx.calibration = _calibration(module, options)
+    debug: ModuleOp | None = None
+    for phase in PHASES:
+        index = ALL_PHASES.index(phase)
+        if index > stop:
+            return run
+        if phase == "partition" and not options.strip:
+            debug = module.clone()
+        if index <= ALL_PHASES.index(options.compile_from) or not _wanted(phase, run):
+            continue
+        started = time.perf_counter()
+        instruments.run(ctx, module, phase_passes(phase, _overrides(options)))
+        _finish_phase(run, phase, started, keep)
+    if stop >= ALL_PHASES.index("encode") and ctx.machine is not None:
+        started = time.perf_counter()
+        if progress:
+            progress("encode", "encode")
+        _encode(run)
+        run.phase_seconds["encode"] = time.perf_counter() - started
+    if stop >= ALL_PHASES.index("cpu"):
+        started = time.perf_counter()
+        if progress:
+            progress("cpu", "emit-llvm")
+        from ..backends.cpu.emit import emit_module
+
+        run.llvm = emit_module(module, ctx.constants)
+        run.phase_seconds["cpu"] = time.perf_counter() - started
+        run.artefact = _artefact(run, debug, name, digest)
+    return run
+
+
+def _wanted(phase: str, run: Compilation) -> bool:
+    if phase == "quantize":
+        return run.options.quantize != "none"
+    return phase != "npu" or run.ctx.machine is not None
+
+
+def _overrides(options: CompileOptions) -> dict[str, dict[str, Any]]:
+    return {"quantize-insert": {"method": options.calibration_method, "percentile": options.percentile}}
+
+
+def _finish_phase(run: Compilation, phase: str, started: float, keep: frozenset[str]) -> None:
+    run.phase_seconds[phase] = time.perf_counter() - started
+    run.phase_ops[phase] = count_ops(run.module)
+    if phase in keep or run.options.keep_ir:
+        run.texts[phase] = print_module(run.module, locations=True)
+
+
+def _identify(source: Any) -> tuple[str, str]:
+    """(sha256 of the model file or bytes, a short name)."""
+    if isinstance(source, str | Path):
+        with Path(source).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest(), Path(source).stem
+    data = source if isinstance(source, bytes) else source.SerializeToString(deterministic=True)
+    return hashlib.sha256(data).hexdigest(), "model"
+
+
+def _read_ir(source: Any, ctx: CompilerContext, options: CompileOptions) -> ModuleOp:
+    path = Path(source)
+    if options.constants is not None:
+        load_constants(Path(options.constants), ctx.constants)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise IRError(f"cannot read {path}: {error}") from None
+    return parse_module(text, ctx, path.name)
+
+
+def main_infos(func: FuncOp, names_attr: str) -> list[TensorInfo]:
+    """Inputs or outputs of a graph-level `@main` by its `input_names` / `output_names`."""
+    types = func.function_type.inputs if names_attr == "input_names" else func.function_type.outputs
+    names = func.attributes.get(names_attr)
+    labels = [n.data for n in names.data if isinstance(n, StringAttr)] if isinstance(names, ArrayAttr) else []
+    out: list[TensorInfo] = []
+    for index, type in enumerate(types):
+        label = labels[index] if index < len(labels) else f"{names_attr.removesuffix('_names')}_{index}"
+        out.append(TensorInfo(label, type.get_shape(), numpy_dtype(type.element_type).name))  # pyright: ignore
+    return out
+
+
+def _calibration(module: ModuleOp, options: CompileOptions) -> Mapping[str, Any] | None:
+    infos = main_infos(main_function(module), "input_names")
+    if options.calibration is None:
+        if any(isinstance(op, QuantizeOp) for op in module.walk()):
+            return None
+        raise InputError(
+            "int8 quantisation needs calibration data",
+            hint="give --calibration FILE.npz (or a folder of them) with typical inputs, named "
+            + ", ".join(i.describe() for i in infos)
+            + '; or --calibration random for timing studies, where accuracy does not matter',
+        )
+    if isinstance(options.calibration, str) and options.calibration == "random":
+        return random_calibration(main_function(module))
+    return load_calibration(options.calibration, infos)
+
+
+def random_calibration(func: FuncOp) -> dict[str, Any]:
+    """One sample of seeded noise for each input of a graph-level `@main`."""
+    rng = np.random.default_rng(0)
+    return {
+        i.name: (rng.standard_normal((1, *i.shape)) if "float" in i.dtype else rng.integers(0, 2, (1, *i.shape))).astype(i.dtype)
+        for i in main_infos(func, "input_names")
+    }
+
+
+def _encode(run: Compilation) -> None:
+    from ..backends.npu.encode import encode
+
+    for op in run.module.ops:
+        if isinstance(op, ProgramOp):
+            run.programs[op.sym_name.data] = encode(op)
+
+
+def _artefact(run: Compilation, debug: ModuleOp | None, name: str, digest: str) -> Artefact:
+    ctx, func = run.ctx, main_function(run.module)
+    inputs, outputs = _arena_infos(func)
+    files: dict[str, bytes] = {
+        "constants.bin": pack_constants(run.module, ctx.constants),
+        "cpu/kernels.ll": (run.llvm or "").encode(),
+    }
+    steps: list[dict[str, Any]] = []
+    for segment in segments(func):
+        key = f"npu_segment_{segment.index}"
+        if segment.kind == "npu" and key in run.programs:
+            encoded = run.programs[key]
+            files[f"npu/segment_{segment.index}.twb"] = encoded.data
+            steps.append(
+                {"kind": "npu", "program": f"npu/segment_{segment.index}.twb", "layers": [list(n) for n in encoded.layers]}
+            )
+        else:
+            steps.append({"kind": "cpu", "entry": f"tw_segment_{segment.index}"})
+    if debug is not None:
+        files |= _debug_files(debug, ctx)
+    for phase, text in run.texts.items():
+        if run.options.keep_ir:
+            files[f"ir/{phase}.mlir"] = text.encode()
+    manifest: dict[str, Any] = {
+        "model": {"name": name, "sha256": digest},
+        "target": _target_entry(run),
+        "quantize": run.options.quantize,
+        "inputs": [vars(i) | {"shape": list(i.shape)} for i in inputs],
+        "outputs": [vars(i) | {"shape": list(i.shape)} for i in outputs],
+        "arena_bytes": _integer(func, "arena_bytes"),
+        "arena_lower_bound": _integer(func, "arena_lower_bound"),
+        "steps": steps,
+        "placement": dict(sorted(ctx.placement.items())),
+        "notes": list(ctx.notes),
+        "ops": dict(run.phase_ops),
+    }
+    return Artefact(manifest, files)
+
+
+def _target_entry(run: Compilation) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    machine = run.ctx.machine
+    return {"name": "cpu"} if machine is None else {"name": machine.name, "machine": asdict(machine)}
+
+
+def _integer(func: FuncOp, name: str) -> int:
+    attr = func.attributes.get(name)
+    return attr.value.data if isinstance(attr, IntegerAttr) else 0
+
+
+def _arena_infos(func: FuncOp) -> tuple[list[TensorInfo], list[TensorInfo]]:
+    """Inputs and outputs of an allocated `@main` with their arena offsets."""
+    offsets = int_values(func.attributes["arg_offsets"])  # pyright: ignore
+    names: list[str] = []
+    for key in ("input_names", "output_names"):
+        attr = func.attributes.get(key)
+        names += [n.data for n in attr.data if isinstance(n, StringAttr)] if isinstance(attr, ArrayAttr) else []
+    infos = [
+        TensorInfo(names[i] if i < len(names) else f"arg_{i}", type.get_shape(), numpy_dtype(type.element_type).name, offsets[i])  # pyright: ignore
+        for i, type in enumerate(func.function_type.inputs)
+    ]
+    count = _integer(func, "num_inputs")
+    return infos[:count], infos[count:]
+
+
+def _debug_files(debug: ModuleOp, ctx: CompilerContext) -> dict[str, bytes]:
+    """The graph that `compare` evaluates, with the constants it refers to."""
+    from ..dialects.graph import ConstantRefAttr
+
+    keys = sorted({op.value.key.data for op in debug.walk() if isinstance(op, ConstantOp) and isinstance(op.value, ConstantRefAttr)})
+    buffer = io.BytesIO()
+    np.savez(buffer, **{key: ctx.constants[key] for key in keys})  # pyright: ignore[reportArgumentType]
+    return {"debug/graph.mlir": print_module(debug, locations=True).encode(), "debug/constants.npz": buffer.getvalue()}
+
+

@@ -1,0 +1,102 @@
+"""Nodes against ONNX's operator schemas: counts of inputs, required attributes and their types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import onnx
+from onnx import AttributeProto, NodeProto
+
+from ...dialects.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a schema says: counts of inputs and outputs, attributes by name (type, required)."""
+
+    inputs: tuple[int, int]
+    outputs: int
+    attributes: Mapping[str, tuple[int, bool]]
+
+
+@lru_cache(maxsize=4096)
+def signature(op: str, opset: int) -> Signature | None:
+    """The signature of an operator of the default domain; None if that opset has none."""
+    try:
+        schema = onnx.defs.get_schema(op, opset, "")
+    except onnx.defs.SchemaError:
+        return None
+    return Signature(
+        (schema.min_input, schema.max_input),
+        schema.max_output,
+        {name: (int(a.type.value), a.required) for name, a in schema.attributes.items()},
+    )
+
+
+def check_node(node: NodeProto, opset: int, attributes: Mapping[str, AttributeProto]) -> list[str]:
+    """Remarks on `node`; ModelError if it contradicts its operator's schema."""
+    found = signature(node.op_type, opset)
+    if found is None:
+        return []
+    low, high = found.inputs
+    given = len(node.input)
+    if given > high:
+        raise ModelError(f"has {given} inputs, at most {high} are allowed")
+    if given < low:
+        raise ModelError(f"has {given} inputs, at least {low} are needed")
+    if len(node.output) > found.outputs:
+        raise ModelError(f"has {len(node.output)} outputs, at most {found.outputs} are allowed")
+    for name, (kind, required) in found.attributes.items():
+        if (attr := attributes.get(name)) is None:
+            if required:
+                raise ModelError(f"attribute {name!r} is missing")
+        elif attr.type not in (kind, AttributeProto.UNDEFINED):
+            expected = AttributeProto.AttributeType.Name(kind).lower()
+            raise ModelError(
+                f"attribute {name!r} must be of type {expected}, not {AttributeProto.AttributeType.Name(attr.type).lower()}"
+            )
+    return [f"unknown attribute {name!r} is ignored" for name in attributes if name not in found.attributes and name != "consumed_inputs"]
+
+
+_DYNAMIC = "the shape of its result depends on the data"
+_SEQUENCES = "the compiler has no sequences or optional values"
+_STRINGS = "the compiler has no strings"
+_RANDOM = "the compiler has no random numbers"
+_HINTS: dict[str, tuple[str, str]] = {
+    "Loop": ("the compiler has no loops", "export the model with the loop unrolled"),
+    "Scan": ("the compiler has no loops", "export the model with the loop unrolled"),
+    "NonMaxSuppression": (_DYNAMIC, "cut the model before its post-processing and run that on the host"),
+    "Compress": (_DYNAMIC, "use Where with a mask instead"),
+    "Unique": (_DYNAMIC, "run it on the host"),
+    "RoiAlign": ("the graph core has no region-of-interest sampling", "cut the model before it"),
+    "DeformConv": ("the graph core has no deformable convolution", "replace it by a convolution"),
+    "MaxUnpool": ("the graph core has no scatter by data-dependent indices", "use Resize instead"),
+    **dict.fromkeys(("LSTM", "RNN"), ("the graph core has no recurrence", "export the cell unrolled over time")),
+    **dict.fromkeys(("DFT", "STFT"), ("the graph core has no Fourier transform", "express it as a convolution with constant weights")),
+    **dict.fromkeys(("BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot", "BitShift"), ("the graph core has no bit operations", "use integer arithmetic")),
+    **dict.fromkeys(("SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceInsert", "SequenceErase", "SequenceLength", "SequenceMap",
+                     "SplitToSequence", "ConcatFromSequence", "Optional", "OptionalGetElement", "OptionalHasElement"),
+                    (_SEQUENCES, "export the model with tensors only (Split and Concat)")),
+    **dict.fromkeys(("StringNormalizer", "StringSplit", "StringConcat", "RegexFullMatch", "TfIdfVectorizer", "ImageDecoder"),
+                    (_STRINGS, "run it on the host, before the model")),
+    **dict.fromkeys(("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"),
+                    (_RANDOM, "make the random tensor an input of the model")),
+}  # fmt: skip
+
+
+def hint_for(op: str, opset: int) -> tuple[str, str]:
+    """Why an operator without a rule cannot be compiled, and what to do."""
+    if op in _HINTS:
+        return _HINTS[op]
+    if not any(schema == op for schema in _names()):
+        return f"there is no ONNX operator {op!r}", "check the name, or add a function with its definition to the model"
+    if signature(op, opset) is None:
+        return f"opset {opset} has no operator {op!r}", "check the opset_import of the model"
+    return "the graph core has no such operator", "replace it by simpler operators, or cut the model before it"
+
+
+@lru_cache(maxsize=1)
+def _names() -> frozenset[str]:
+    return frozenset(schema.name for schema in onnx.defs.get_all_schemas_with_history() if not schema.domain)

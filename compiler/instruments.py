@@ -1,0 +1,144 @@
+"""What happens between passes: verification, meaning checks, dumps, timing, crash reproducers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import SSAValue
+from xdsl.utils.exceptions import VerifyException
+
+from ..dialects.errors import TilewrightError
+from ..dialects.locations import describe
+from ..passes.base import CompilerContext
+from ..passes.properties import check_properties
+from .files import write_atomically
+from .ir_text import print_module, save_constants
+from .pipeline import PhasePass
+
+Progress = Callable[[str, str], None]
+"""Called with (phase, pass name) before each pass."""
+
+
+class InternalError(Exception):
+    """A bug in tilewright: a pass crashed or produced invalid IR. Names the reproducer, if written."""
+
+
+@dataclass
+class PassRecord:
+    """What one pass cost: seconds, and operations in the module after it."""
+
+    phase: str
+    name: str
+    seconds: float
+    ops: int
+    changed: bool | None = None
+
+
+def count_ops(module: ModuleOp) -> int:
+    """Operations in the module, nested ones included."""
+    return sum(1 for _ in module.walk()) - 1
+
+
+def check_dominance(module: ModuleOp) -> None:
+    """VerifyException if an operand is used before it is defined (xDSL's verifier does not check)."""
+    seen: set[SSAValue] = set()
+    for op in module.walk():
+        for operand in op.operands:
+            if operand not in seen:
+                raise VerifyException(f"{describe(op)} uses a value before it is defined")
+        seen.update(op.results)
+        for region in op.regions:
+            for block in region.blocks:
+                seen.update(block.args)
+
+
+@dataclass
+class Instruments:
+    """Runs passes with the checks and dumps asked for.
+
+    `verify`: "none", "structural" (full verifier, dominance, declared properties) or "semantic"
+    (also: the meaning on random inputs is the same before and after each pass).  `dump`: "all",
+    "changed", or the name of one pass; written to `dump_dir` as NNN-phase-pass.mlir.
+    """
+
+    verify: str = "structural"
+    time_passes: bool = False
+    dump: str | None = None
+    dump_dir: Path | None = None
+    reproducer_dir: Path | None = None
+    progress: Progress | None = None
+    records: list[PassRecord] = field(default_factory=list[PassRecord])
+    _last_text: str = ""
+
+    def run(self, ctx: CompilerContext, module: ModuleOp, passes: Sequence[PhasePass]) -> None:
+        """Run `passes` in order.
+
+        TilewrightErrors pass through; any other failure becomes an InternalError after a
+        reproducer (the IR before the pass, the rest of the pipeline, constants) is written.
+        """
+        checker = None
+        if self.verify == "semantic":
+            from .meaning import MeaningCheck
+
+            checker = MeaningCheck(ctx, module)
+        for index, item in enumerate(passes):
+            if self.progress:
+                self.progress(item.phase, item.transform.name)
+            before = print_module(module, locations=True) if self.reproducer_dir else None
+            if self.verify != "none":
+                check_properties(module, item.transform.requires, f"{item.transform.name} requires")
+            started = time.perf_counter()
+            try:
+                item.transform.run(ctx, module)
+                seconds = time.perf_counter() - started
+                if self.verify != "none":
+                    module.verify()
+                    check_dominance(module)
+                    check_properties(module, item.transform.ensures, f"{item.transform.name} ensures")
+            except TilewrightError:
+                raise
+            except Exception as error:
+                where = self._reproduce(ctx, before, passes[index:])
+                message = str(error).splitlines()[-1] if str(error) else type(error).__name__
+                raise InternalError(
+                    f"pass {item.transform.name!r} (phase {item.phase}) failed: {type(error).__name__}: {message}{where}"
+                ) from error
+            self.records.append(PassRecord(item.phase, item.transform.name, seconds, count_ops(module)))
+            self._dump(module, item)
+            if checker is not None:
+                checker.after(item.transform, module)
+
+    def _dump(self, module: ModuleOp, item: PhasePass) -> None:
+        if self.dump_dir is None or self.dump is None:
+            return
+        name = item.transform.name
+        if self.dump not in ("all", "changed", name):
+            return
+        text = print_module(module, locations=True)
+        if self.dump == "changed" and text == self._last_text:
+            return
+        self._last_text = text
+        self.dump_dir.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.dump_dir / f"{len(self.records):03d}-{item.phase}-{name}.mlir", text.encode())
+
+    def _reproduce(self, ctx: CompilerContext, before: str | None, rest: Sequence[PhasePass]) -> str:
+        if before is None or self.reproducer_dir is None:
+            return ""
+        self.reproducer_dir.mkdir(parents=True, exist_ok=True)
+        pipeline = ",".join(str(p.transform.spec()) for p in rest)
+        target = f" --target {ctx.machine.name}" if ctx.machine else ""
+        command = f"tilewright-opt reproducer.mlir --constants constants.npz{target} -p '{pipeline}'"
+        write_atomically(self.reproducer_dir / "reproducer.mlir", f"// {command}\n{before}".encode())
+        save_constants(self.reproducer_dir / "constants.npz", ctx.constants)
+        return f"\n  reproducer: {self.reproducer_dir / 'reproducer.mlir'} ({command})"
+
+    def timing_table(self) -> str:
+        """Passes with their milliseconds and operation counts, in order."""
+        rows = [f"{'phase':<10} {'pass':<22} {'ms':>9} {'ops':>8}"]
+        rows += [f"{r.phase:<10} {r.name:<22} {r.seconds * 1e3:>9.1f} {r.ops:>8}" for r in self.records]
+        return "\n".join(rows)
+

@@ -1,0 +1,57 @@
+"""Options of one compilation: the same for Python and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..dialects.errors import IRError
+from .pipeline import ALL_PHASES
+
+QUANTIZE = ("none", "int8")
+METHODS = ("minmax", "percentile")
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """What to compile for, and how.
+
+    target: name or TOML file; "cpu" for the CPU end alone.  quantize: "none" or "int8" (needs
+    calibration data unless the model already holds QuantizeLinear nodes).  calibration: an .npz, a
+    folder of them, a mapping of arrays, or "random" (ranges from seeded noise: for timing studies
+    only).  shapes: extents by input name.  compile_from / compile_to: phases to start after and
+    stop after.  keep_ir: store the IR of each phase in the artefact.  strip: leave out what only
+    `compare` needs.
+    """
+
+    target: str = "cpu"
+    quantize: str = "none"
+    calibration: str | Path | Mapping[str, Any] | None = None
+    calibration_method: str = "minmax"
+    percentile: float = 99.99
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict[str, Sequence[int]])
+    compile_from: str = "import"
+    compile_to: str = "cpu"
+    constants: str | Path | None = None
+    verify: str = "structural"
+    dump: str | None = None
+    dump_dir: str | Path | None = None
+    keep_ir: bool = False
+    strip: bool = False
+    reproducer_dir: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        """IRError for values that are not among the choices."""
+        for what, value, choices in (
+            ("quantize", self.quantize, QUANTIZE),
+            ("calibration method", self.calibration_method, METHODS),
+            ("phase", self.compile_from, ALL_PHASES),
+            ("phase", self.compile_to, ALL_PHASES),
+            ("verify", self.verify, ("none", "structural", "semantic")),
+        ):
+            if value not in choices:
+                raise IRError(f"unknown {what} {value!r}", hint=f"choose from {', '.join(choices)}")
+        if not 50.0 < self.percentile <= 100.0:
+            raise IRError(f"percentile {self.percentile} is outside (50, 100]")

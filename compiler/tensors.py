@@ -1,0 +1,138 @@
+"""Tensors at the border: reading inputs from npz files and arrays, checking them against a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..dialects.constants import Array
+from ..dialects.errors import InputError
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """A model input or output: ONNX name, static shape, numpy dtype name, byte offset in the arena."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    offset: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """Size in bytes."""
+        return int(np.prod(self.shape, dtype=np.int64)) * numpy_type(self.dtype).itemsize
+
+    def describe(self) -> str:
+        """`name float32[1x3x224x224]`."""
+        return f"{self.name} {self.dtype}[{'x'.join(map(str, self.shape))}]"
+
+
+def numpy_type(name: str) -> np.dtype[Any]:
+    """The numpy dtype of a dtype name, bfloat16 included."""
+    if name == "bfloat16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name)
+
+
+def read_npz(path: str | Path, prefix: str = "in:") -> dict[str, Array]:
+    """Arrays of an .npz by name, `prefix` removed; entries of other prefixes (`out:`) are left out."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            names = [n for n in arrays.files if n.startswith(prefix)]
+            if names:
+                return {n.removeprefix(prefix): arrays[n] for n in names}
+            return {n: arrays[n] for n in arrays.files if not n.startswith("out:")}
+    except FileNotFoundError:
+        raise InputError(f"no such file: {path}") from None
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        raise InputError(f"cannot read arrays from {path}: {error}", hint="give an .npz made with numpy.savez") from None
+    except Exception as error:  # zipfile and zlib raise their own kinds for damaged archives
+        raise InputError(f"{path} is damaged: {error}") from None
+
+
+def as_array(value: Any) -> Array:
+    """A numpy array of `value`: an array, anything with `__dlpack__`, or nested sequences."""
+    if isinstance(value, np.ndarray):
+        return value
+    if hasattr(value, "__dlpack__"):
+        return np.from_dlpack(value)
+    return np.asarray(value)
+
+
+def by_name(given: Any, infos: Sequence[TensorInfo]) -> dict[str, Array]:
+    """Bind inputs given as a mapping, a sequence in model order, or one array, to their names."""
+    names = [i.name for i in infos]
+    if isinstance(given, Mapping):
+        bound = {str(k).removeprefix("in:"): as_array(v) for k, v in given.items()}
+    elif isinstance(given, list | tuple):
+        if len(given) > len(names):
+            raise InputError(f"{len(given)} inputs given, the model has {len(names)}: {', '.join(names)}")
+        bound = {n: as_array(v) for n, v in zip(names, given, strict=False)}
+    else:
+        bound = {names[0]: as_array(given)} if names else {}
+    missing = [i.describe() for i in infos if i.name not in bound]
+    if missing:
+        raise InputError(f"missing input: {', '.join(missing)}", hint=f"given: {', '.join(bound) or 'nothing'}")
+    if unknown := [n for n in bound if n not in names]:
+        raise InputError(f"unknown input: {', '.join(unknown)}", hint=f"the model's inputs are {', '.join(i.describe() for i in infos)}")
+    return bound
+
+
+def check_input(info: TensorInfo, value: Array) -> Array:
+    """`value` as the input expects it; InputError on another shape or a dtype that loses information."""
+    if value.shape != info.shape:
+        raise InputError(f"input {info.name!r} has shape {list(value.shape)}, the model takes {list(info.shape)}")
+    dtype = numpy_type(info.dtype)
+    if value.dtype == dtype:
+        return value
+    if not np.can_cast(value.dtype, dtype, "same_kind") and not (value.dtype.kind in "iub" and dtype.kind == "f"):
+        raise InputError(f"input {info.name!r} has type {value.dtype}, the model takes {info.dtype}")
+    converted = value.astype(dtype)
+    if dtype.kind in "iu" and not np.array_equal(converted, value):
+        raise InputError(f"input {info.name!r}: values of type {value.dtype} do not fit {info.dtype}")
+    return converted
+
+
+def samples(bound: Mapping[str, Array], infos: Sequence[TensorInfo]) -> list[dict[str, Array]] | None:
+    """Split inputs stacked along a new first axis into samples; None if they are one plain input set."""
+    if all(bound[i.name].shape == i.shape for i in infos) or not infos:
+        return None
+    stacked = [i for i in infos if bound[i.name].ndim == len(i.shape) + 1 and bound[i.name].shape[1:] == i.shape]
+    if len(stacked) != len(infos):
+        return None
+    counts = {bound[i.name].shape[0] for i in infos}
+    if len(counts) != 1:
+        raise InputError(f"inputs are stacked along a new first axis but hold different numbers of samples: {sorted(counts)}")
+    return [{i.name: bound[i.name][k] for i in infos} for k in range(counts.pop())]
+
+
+def load_calibration(source: str | Path | Mapping[str, Any], infos: Sequence[TensorInfo]) -> dict[str, Array]:
+    """Calibration samples by input name, stacked along a new first axis.
+
+    `source`: an .npz, a folder of .npz files, or a mapping of arrays; each holds one sample or
+    several stacked along a new first axis.
+    """
+    if isinstance(source, Mapping):
+        parts = [{str(k): as_array(v) for k, v in source.items()}]
+    elif Path(source).is_dir():
+        paths = sorted(Path(source).glob("*.npz"))
+        if not paths:
+            raise InputError(f"no .npz files in {source}", hint="calibration data: an .npz per sample, arrays named like the model's inputs")
+        parts = [read_npz(p) for p in paths]
+    else:
+        parts = [read_npz(source)]
+    rows: dict[str, list[Array]] = {i.name: [] for i in infos}
+    for part in parts:
+        known = {k: v for k, v in part.items() if k.removeprefix("in:") in rows}
+        bound = by_name(known, infos)
+        for sample in samples(bound, infos) or [bound]:
+            for info in infos:
+                rows[info.name].append(check_input(info, sample[info.name]))
+    return {name: np.stack(values) for name, values in rows.items()}

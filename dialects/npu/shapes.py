@@ -1,0 +1,75 @@
+"""Which operand shapes and parameter values each instruction accepts.
+
+One check for commands in the IR, before encoding and after decoding, so that nothing malformed
+reaches the arithmetic of `semantics/instructions.py`:
+
+    misfit("matmul", [(4, 16), (16, 8), (4, 9)], {"m_rank": 1, ...})  ->  "acc has shape (4, 9), not (4, 8)"
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from .isa import BY_MNEMONIC, MAX_DIMS, MAX_TENSOR_DIMS, PARAM_RANGES
+
+Shape = tuple[int, ...]
+
+
+def _matmul(shapes: Sequence[Shape], params: Mapping[str, int]) -> list[Shape | None]:
+    a, b, _ = shapes
+    m = params["m_rank"]
+    return [None, (*a[m:], *b[-1:]), (*a[:m], *b[-1:])]
+
+
+def _taps(shapes: Sequence[Shape], params: Mapping[str, int]) -> list[Shape | None]:
+    a, p = shapes[0], params["p_rank"]
+    if len(a) != p + params["t_rank"] + 1:
+        return [(1,) * (p + params["t_rank"] + 1)]
+    weights = [a[p:]] if len(shapes) == 3 else []
+    return [None, *weights, (*a[:p], a[-1])]
+
+
+def _expected(mnemonic: str, shapes: Sequence[Shape], params: Mapping[str, int]) -> list[Shape | None]:
+    """The shape each operand must have, None where it is free."""
+    if mnemonic == "matmul":
+        return _matmul(shapes, params)
+    if mnemonic in ("vmac", "vsum", "vmax"):
+        return _taps(shapes, params)
+    if mnemonic == "vlut":
+        return [None, None, shapes[0]]
+    return [None] + [shapes[0]] * (len(shapes) - 1)
+
+
+def misfit(mnemonic: str, shapes: Sequence[Shape], params: Mapping[str, int]) -> str | None:
+    """What is wrong with the operands' shapes or the parameters; None when they fit.
+
+    `shapes` has one shape per operand of the instruction, `params` all its parameters.
+    """
+    spec = BY_MNEMONIC[mnemonic]
+    for name in spec.params:
+        low, high = PARAM_RANGES[name]
+        if not low <= params[name] <= high:
+            return f"{name} = {params[name]} is outside [{low}, {high}]"
+    if "element" in spec.params:
+        if params["element"] not in (1, 2, 4, 8):
+            return f"element = {params['element']} is not 1, 2, 4 or 8 bytes"
+        if abs(2 * params.get("fill", 0) + 1) >= 1 << (8 * params["element"]):
+            return f"fill = {params['fill']} does not fit {params['element']} bytes"
+    if len(shapes) != len(spec.operands):
+        return f"has {len(shapes)} operands, not {len(spec.operands)}"
+    for operand, shape in zip(spec.operands, shapes, strict=True):
+        limit = MAX_TENSOR_DIMS if mnemonic in ("load", "store") else MAX_DIMS
+        if not 1 <= len(shape) <= limit:
+            return f"{operand.name} has {len(shape)} dimensions, not 1 to {limit}"
+        if min(shape) < 1:
+            return f"{operand.name} has an empty dimension: {shape}"
+    if mnemonic == "vlut" and math.prod(shapes[1]) != 256:
+        return f"table has {math.prod(shapes[1])} entries, not 256"
+    if mnemonic == "matmul" and params["m_rank"] >= len(shapes[0]):
+        return "a has no reduction dimension"
+    if shapes:
+        for operand, shape, want in zip(spec.operands, shapes, _expected(mnemonic, shapes, params), strict=False):
+            if want is not None and shape != want:
+                return f"{operand.name} has shape {shape}, not {want}"
+    return None

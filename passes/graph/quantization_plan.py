@@ -1,0 +1,211 @@
+"""Which operations of a float graph become integer, and which values get one encoding.
+
+Decided in one backward and one forward walk, before anything is rewritten:
+
+* *Anchors* - convolutions and matrix products with constant weights - are always quantised; mean
+  pooling where its input already is, or is a model input.
+* *Data movement* (`movement.py`) keeps the encoding of what it moves.
+* *Elementwise operations* are quantised where all their operands are: functions of one value (any
+  expression of maps and scalar constants over it) become one table; add, sub and mul of two
+  tensors become integer arithmetic; ReLU and clip after an accumulating operation are fused.
+* *The float tail* stays real: elementwise arithmetic from which no anchor can be reached, such as
+  the exp and box decoding of a detector's head, whose results the user sees.  ReLU-like
+  activations and sums of two tensors that end a backbone are not part of it.
+* Everything else (softmax, normalisation of real values, integer arithmetic) stays as it is; so
+  does arithmetic on real values, e.g. the residual stream of a transformer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from xdsl.dialects.builtin import f32
+from xdsl.ir import Block, Operation, SSAValue
+
+from ...dialects.graph import ConcatOp, ConstantOp, ConvOp, MapOp, MatMulOp, PoolOp, ReduceOp, is_map
+from ...dialects.types import element_of, int_values, shape_of
+from .movement import is_movement, moved_operands
+
+CLAMPS = ("relu", "clip")
+"""Activations fused into the integer operation before them, as bounds of its result."""
+
+HIDDEN_ACTIVATIONS = (*CLAMPS, "leaky_relu", "silu", "hard_swish", "gelu", "elu", "selu", "celu", "mish")
+"""Activations of hidden layers: quantised even where they end the model (unlike sigmoid, exp ...)."""
+
+BINARY = ("add", "sub", "mul")
+
+
+def is_constant(value: SSAValue) -> bool:
+    """Whether `value` is defined by a `graph.constant`."""
+    return isinstance(value.owner, ConstantOp)
+
+
+def users(value: SSAValue) -> Iterator[Operation]:
+    """Operations that use `value`, once per use."""
+    return (use.operation for use in value.uses)
+
+
+def single_user(value: SSAValue) -> Operation | None:
+    """The only operation using `value`, if it is used exactly once."""
+    return value.first_use.operation if value.has_one_use() and value.first_use else None
+
+
+def is_anchor(op: Operation) -> bool:
+    """A float convolution or matrix product with constant weights (and bias)."""
+    match op:
+        case ConvOp():
+            weights, bias, x = op.w, op.b, op.x
+        case MatMulOp():
+            weights, bias, x = op.b, op.bias, op.a
+        case _:
+            return False
+    return element_of(x) == f32 and is_constant(weights) and not is_constant(x) and (bias is None or is_constant(bias))
+
+
+def is_mean(op: Operation) -> bool:
+    """Average pooling, or a mean over all spatial axes (and no other)."""
+    if isinstance(op, PoolOp):
+        return op.kind.data == "average" and element_of(op.x) == f32
+    if isinstance(op, ReduceOp) and op.kind.data == "mean" and element_of(op.x) == f32:
+        rank, axes = len(shape_of(op.x)), int_values(op.axes)
+        return rank > 2 and axes in (tuple(range(2, rank)), tuple(range(1, rank - 1)))
+    return False
+
+
+def data_operands(op: Operation) -> list[SSAValue]:
+    """Distinct operands of `op` that are not constants, in order."""
+    return list(dict.fromkeys(o for o in op.operands if not is_constant(o)))
+
+
+@dataclass
+class Plan:
+    """The decision.
+
+    `kinds` says how each quantised operation will be computed: "accumulate" (integer arithmetic
+    then requantisation), "clamp" (fused into the operation before), "table" (a function of
+    `roots[result]` alone) or "move".  `values` are encoded for all their uses; `demanded` are real
+    values encoded only for the (operation, operand index) that need it.
+    """
+
+    kinds: dict[Operation, str] = field(default_factory=dict[Operation, str])
+    roots: dict[SSAValue, SSAValue] = field(default_factory=dict[SSAValue, SSAValue])
+    values: list[SSAValue] = field(default_factory=list[SSAValue])
+    demanded: dict[SSAValue, list[tuple[Operation, int]]] = field(
+        default_factory=dict[SSAValue, list[tuple[Operation, int]]]
+    )
+
+    def is_integer(self, value: SSAValue) -> bool:
+        """Whether `value` will be computed by a quantised operation."""
+        return isinstance(value.owner, Operation) and value.owner in self.kinds
+
+
+class Planner:
+    """Makes the plan of one block."""
+
+    def __init__(self, block: Block):
+        self.ops = [op for op in block.ops if not isinstance(op, ConstantOp)]
+        self.plan = Plan()
+        self.from_input: set[SSAValue] = {a for a in block.args if element_of(a) == f32}
+        self.feeds: set[Operation] = set()
+        self.ends_plainly: set[Operation] = set()
+
+    def run(self) -> Plan:
+        """Decide everything."""
+        for op in reversed(self.ops):
+            self._look_ahead(op)
+        for op in self.ops:
+            self._decide(op)
+        for op in self.plan.kinds:
+            self._encode(op)
+        return self.plan
+
+    def _look_ahead(self, op: Operation) -> None:
+        """Record whether an anchor can be reached from `op`, and whether it is part of a tail."""
+        used_by = [u for r in op.results for u in users(r)]
+        if any(u in self.feeds or is_anchor(u) or is_mean(u) for u in used_by):
+            self.feeds.add(op)
+        plain = is_movement(op) or is_map(op, *HIDDEN_ACTIVATIONS)
+        plain = plain or (is_map(op, *BINARY) and not any(map(is_constant, op.operands)))
+        if plain and all(u in self.ends_plainly or u.name == "func.return" for u in used_by):
+            self.ends_plainly.add(op)
+
+    def _decide(self, op: Operation) -> None:
+        kind: str | None = None
+        if is_anchor(op):
+            kind = "accumulate"
+        elif is_mean(op):
+            if self._available(op.operands[0]):
+                kind = "accumulate"
+        elif is_movement(op):
+            kind = self._movement(op)
+        elif isinstance(op, MapOp):
+            kind = self._map(op)
+        if kind is None:
+            return
+        self.plan.kinds[op] = kind
+        if kind == "accumulate" or isinstance(op, PoolOp):
+            for index, operand in enumerate(op.operands):
+                if not is_constant(operand) and not self.plan.is_integer(operand):
+                    self.plan.demanded.setdefault(operand, []).append((op, index))
+
+    def _available(self, value: SSAValue) -> bool:
+        return self.plan.is_integer(value) or value in self.from_input
+
+    def _movement(self, op: Operation) -> str | None:
+        moved = [v for v in moved_operands(op) if not is_constant(v)]
+        if not moved or element_of(op.results[0]) != f32:
+            return None
+        if all(v in self.from_input for v in moved):
+            self.from_input.add(op.results[0])
+            return "move" if isinstance(op, PoolOp) else None
+        tail_join = isinstance(op, ConcatOp) and op not in self.feeds and op not in self.ends_plainly
+        return "move" if all(map(self.plan.is_integer, moved)) and not tail_join else None
+
+    def _map(self, op: MapOp) -> str | None:
+        data = data_operands(op)
+        if not data or element_of(op.result) != f32 or not all(map(self.plan.is_integer, data)):
+            return None
+        plan = self.plan
+        if op.fn.data in CLAMPS and single_user(data[0]) is op and plan.kinds[data[0].owner] in ("accumulate", "clamp"):  # pyright: ignore[reportArgumentType]
+            return "clamp"
+        if op not in self.feeds and op not in self.ends_plainly:
+            return None
+        roots = list(dict.fromkeys(plan.roots.get(v, v) for v in data))
+        constants = [o for o in op.operands if is_constant(o)]
+        scalars = all(math.prod(shape_of(c)) == 1 for c in constants)
+        if len(roots) == 1 and scalars and shape_of(op.result) == shape_of(data[0]):
+            plan.roots[op.result] = roots[0]
+            return "table"
+        return "accumulate" if op.fn.data in BINARY else None
+
+    def _encode(self, op: Operation) -> None:
+        """Note the result of `op` if its real value will be rounded to 8 bits."""
+        plan, result = self.plan, op.results[0]
+        match plan.kinds[op]:
+            case "accumulate" | "clamp":
+                user = single_user(result)
+                if user is None or plan.kinds.get(user) != "clamp":
+                    plan.values.append(result)
+            case "table":
+                if escapes(plan, result):
+                    plan.values.append(result)
+            case _:
+                pass
+
+
+def stays_inside(plan: Plan, value: SSAValue, user: Operation) -> bool:
+    """Whether `user` and table expression `value` become (parts of) tables over the same root."""
+    return plan.kinds.get(user) == "table" and plan.roots[user.results[0]] is plan.roots.get(value)
+
+
+def escapes(plan: Plan, value: SSAValue) -> bool:
+    """Whether an intermediate of a table expression is also used outside tables over its root."""
+    return not all(stays_inside(plan, value, u) for u in users(value))
+
+
+def make_plan(block: Block) -> Plan:
+    """Decide what becomes integer in `block`."""
+    return Planner(block).run()
+

@@ -1,0 +1,184 @@
+"""`quantize-insert`: calibrate, choose encodings, and insert quantize/dequantize pairs.
+
+    %y = graph.conv %x, %w, %b                 %xq = graph.quantize %x        -> i8, #graph.quant<...>
+    %r = graph.map "relu" %y          ==>      %xd = graph.dequantize %xq
+                                               %wd = graph.dequantize %wq     (constant, per channel)
+                                               %y = graph.conv %xd, %wd, %b
+                                               %r = graph.map "relu" %y
+                                               %rq = graph.quantize %r ; %rd = graph.dequantize %rq
+
+The result still computes in real arithmetic, on values that 8 bits can express: what an ONNX model
+with QuantizeLinear/DequantizeLinear says.  What is quantised is decided in `quantization_plan.py`,
+shared encodings in `encoding_classes.py`, ranges come from `calibration.py`.  A model that already
+holds such pairs (quantisation-aware training) keeps its own and is left alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Block, Operation, SSAValue
+
+from ...dialects.constants import Array, ConstantStore
+from ...dialects.errors import InputError
+from ...dialects.graph import (
+    ConcatOp,
+    ConstantOp,
+    ConvOp,
+    DequantizeOp,
+    MapOp,
+    MatMulOp,
+    QuantAttr,
+    QuantizeOp,
+    constant_array,
+)
+from ...dialects.locations import inherit
+from ...dialects.types import shape_of
+from ..base import CompilerContext, Pass, main_function
+from .calibration import calibrate, observer_factory
+from .encoding_classes import Classes, build_classes
+from .encodings import activation_encoding, quantize_array, weight_scales
+from .quantization_plan import BINARY, Plan, is_anchor, make_plan, stays_inside
+
+
+def _pair(value: SSAValue, encoding: QuantAttr, source: Operation | None) -> tuple[QuantizeOp, DequantizeOp]:
+    """A quantize/dequantize pair on `value`, with the names of `source`."""
+    quantize = QuantizeOp(value, encoding)
+    dequantize = DequantizeOp(quantize.result)
+    for op in (quantize, dequantize):
+        op.result.name_hint = value.name_hint
+        if source is not None:
+            inherit(op, source)
+            if (name := source.attributes.get("tensor")) is not None:
+                op.attributes["tensor"] = name
+    return quantize, dequantize
+
+
+class Inserter:
+    """Carries out a plan."""
+
+    def __init__(self, block: Block, plan: Plan, classes: Classes, store: ConstantStore, per_channel: bool):
+        self.block, self.plan, self.classes, self.store = block, plan, classes, store
+        self.per_channel = per_channel
+
+    def run(self) -> None:
+        """Insert every pair and every quantised constant."""
+        for op, kind in self.plan.kinds.items():
+            if is_anchor(op):
+                self._weights(op)
+            elif kind == "accumulate" and isinstance(op, MapOp) and op.fn.data in BINARY:
+                for index, operand in enumerate(op.operands):
+                    if (array := constant_array(operand, self.store)) is not None:
+                        encoding = activation_encoding(float(array.min()), float(array.max()))
+                        self._constant(op, index, array, encoding)
+            elif kind == "move" and isinstance(op, ConcatOp):
+                self._concat(op)
+        for value in self.plan.values:
+            self._value(value)
+        for value, places in self.plan.demanded.items():
+            self._demanded(value, places)
+
+    def _weights(self, op: Operation) -> None:
+        """Replace the weights of an anchor by a dequantised 8-bit constant."""
+        match op:
+            case ConvOp():
+                activation, bias, axis = op.x, op.b, 0 if op.layout.data == "NCHW" else len(shape_of(op.w)) - 1
+            case MatMulOp():
+                activation, bias, axis = op.a, op.bias, len(shape_of(op.b)) - 1
+            case _:
+                return
+        weights = constant_array(op.operands[1], self.store)
+        assert weights is not None
+        bias_array = constant_array(bias, self.store) if bias is not None else None
+        axis = axis if self.per_channel else None
+        x_scale = self.classes.encoding(activation).scale
+        scales = [float(s) for s in weight_scales(weights, axis, bias_array, x_scale)]
+        self._constant(op, 1, weights, QuantAttr.get(scales, [0] * len(scales), axis))
+
+    def _constant(self, op: Operation, index: int, array: Array, encoding: QuantAttr) -> None:
+        """Make operand `index` of `op` a dequantised 8-bit constant."""
+        source = op.operands[index].owner
+        constant = ConstantOp.from_array(quantize_array(array, encoding), self.store, encoding=encoding)
+        dequantize = DequantizeOp(constant.result)
+        constant.result.name_hint = dequantize.result.name_hint = op.operands[index].name_hint
+        for new in (constant, dequantize):
+            if isinstance(source, Operation):
+                inherit(new, source)
+        self.block.insert_ops_before([constant, dequantize], op)
+        op.operands[index] = dequantize.result
+
+    def _concat(self, op: ConcatOp) -> None:
+        """Re-encode those operands of a concatenation that kept an encoding of their own."""
+        encoding, joined = self.classes.encoding(op.result), self.classes.find(op.result)
+        for index, operand in enumerate(op.args):
+            if (array := constant_array(operand, self.store)) is not None:
+                self._constant(op, index, array, encoding)
+            elif self.classes.find(operand) is not joined:
+                pair = _pair(operand, encoding, op)
+                pair[0].attributes.pop("tensor", None)
+                pair[1].attributes.pop("tensor", None)
+                self.block.insert_ops_before(pair, op)
+                op.operands[index] = pair[1].result
+
+    def _value(self, value: SSAValue) -> None:
+        """Encode `value` for all its uses (but for tables that start from the same root)."""
+        owner = value.owner
+        assert isinstance(owner, Operation)
+        pair = _pair(value, self.classes.encoding(value), owner)
+        is_table = self.plan.kinds[owner] == "table"
+        value.replace_uses_with_if(
+            pair[1].result,
+            lambda use: not (is_table and stays_inside(self.plan, value, use.operation)),
+        )
+        self.block.insert_ops_after(pair, owner)
+
+    def _demanded(self, value: SSAValue, places: list[tuple[Operation, int]]) -> None:
+        """Encode real `value` where quantised operations read it."""
+        owner = value.owner
+        pair = _pair(value, self.classes.encoding(value), owner if isinstance(owner, Operation) else None)
+        if isinstance(owner, Operation):
+            self.block.insert_ops_after(pair, owner)
+        elif self.block.first_op is not None:
+            self.block.insert_ops_before(pair, self.block.first_op)
+        for op, index in places:
+            op.operands[index] = pair[1].result
+
+
+@dataclass(frozen=True)
+class QuantizeInsertPass(Pass):
+    """Calibrate ranges and insert 8-bit quantize/dequantize pairs around what will be integer.
+
+    `method` is "minmax" or "percentile" (of which `percentile` percent of the values are kept);
+    `per_channel` gives each output channel's weights a scale of their own.
+    """
+
+    name = "quantize-insert"
+    method: Literal["minmax", "percentile"] = "minmax"
+    percentile: float = 99.99
+    per_channel: bool = True
+    tolerance = float("inf")
+
+    def run(self, ctx: CompilerContext, module: ModuleOp) -> None:
+        """Calibrate and insert; InputError without usable calibration data."""
+        block = main_function(module).body.block
+        if any(isinstance(op, QuantizeOp | DequantizeOp) for op in block.ops):
+            ctx.notes.append("the model is already quantised: its own encodings are kept")
+            return
+        plan = make_plan(block)
+        if not plan.kinds:
+            ctx.notes.append("nothing to quantise: no convolution or product with constant weights")
+            return
+        if ctx.calibration is None:
+            raise InputError(
+                "quantising needs calibration data", hint="give sample inputs with --calibrate FILE.npz"
+            )
+        wanted = dict.fromkeys([*plan.values, *plan.demanded])
+        make = observer_factory(self.method, self.percentile)
+        ranges = calibrate(module, ctx.constants, ctx.calibration, wanted, make)
+        classes = build_classes(plan, ranges, ctx.constants)
+        Inserter(block, plan, classes, ctx.constants, self.per_channel).run()
+
+
+PASS = QuantizeInsertPass

@@ -1,0 +1,294 @@
+"""Tile the nests of NPU segments: scratchpad tiles, copies, and leaf nests for single commands.
+
+    loop.nest domain [1, 56, 56, 64, 3, 3, 32] reduce "add" ...      (memrefs in dram and const)
+
+becomes
+
+    loop.for %h = 0 to 56 step 14 {
+      %acc = loop.alloc : memref<1x14x56x64xi32, "acc">
+      %xt = loop.alloc : memref<1x16x58x32xi8, "spm">
+      loop.copy load %x[%h] at affine_map<(d0) -> (0, d0 - 1, -1, 0)> tile %xt fill 3
+      ...                                            (weights)
+      loop.nest ... outs(%acc) {tensorize = "matmul"}
+      ...                                            (bias, multipliers, shifts)
+      loop.nest ... ins(%acc, %bias, %m, %s) outs(%yt) {tensorize = "vrequant"}
+      loop.copy store %y[%h] ... tile %yt
+    }
+
+Copies clip at tensor edges, so padding and ragged tiles need no code: garbage rows are dropped by
+the store, and beyond the end of a reduction weights read as their zero point.  Where a ragged tile
+would reach a neighbour (slices of a concatenation), tile sizes divide.  Each leaf is one command or
+a few hardware loops around it; `tensorize` names the instruction.  Loads stay beside their use:
+hoist-copies moves them out, double-buffer gives buffers their slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xdsl.dialects.builtin import ModuleOp, i8, i32
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
+
+from ...dialects.errors import CapacityError
+from ...dialects.locations import onnx_nodes
+from ...dialects.loop import (
+    AllocOp,
+    ApplyOp,
+    CopyOp,
+    ExtractOp,
+    FillOp,
+    ForOp,
+    Linear,
+    NestOp,
+    ReshapeOp,
+    ScalarYieldOp,
+)
+from ...dialects.types import element_of, memref, shape_of, string
+from ..base import CompilerContext, Pass
+from .tiling.classify import Stage, assign_buffers, reduced_value
+from .tiling.footprint import restrict, tile_box
+from .tiling.selection import Tiling, select
+from .tiling.work import Nest, analyse
+
+SEGMENT_PREFIX = "npu_segment_"
+
+Access = tuple[SSAValue, Linear]
+"""A tile and the local map by which a leaf (over parallel dimensions) reads it."""
+
+
+@dataclass(frozen=True)
+class TileNpuPass(Pass):
+    """Tile NPU nests for the scratchpad: loops, copies, leaf nests (see module)."""
+
+    name = "tile-npu"
+
+    def run(self, ctx: CompilerContext, module: ModuleOp) -> None:
+        """Tile every nest of every NPU segment; CapacityError if one does not fit."""
+        if ctx.machine is None:
+            return
+        for func in npu_segments(module):
+            for op in list(func.body.block.ops):
+                if not isinstance(op, NestOp) or "tensorize" in op.attributes:
+                    continue
+                info = analyse(op, ctx.machine)
+                tiling = select(info.work, ctx.machine)
+                if tiling is None:
+                    raise CapacityError(
+                        f"not even the smallest tiles fit the {ctx.machine.scratchpad.bytes} bytes of scratchpad"
+                        f" and {ctx.machine.accumulator.bytes} bytes of accumulators of {ctx.machine.name}",
+                        node=" + ".join(onnx_nodes(op)) or None,
+                        op=op.name,
+                        hint="choose a target with more memory, or run this operation on the CPU",
+                    )
+                _Tiler(op, info, tiling).run()
+
+
+def npu_segments(module: ModuleOp) -> list[FuncOp]:
+    """The functions that outline-npu made, in order."""
+    return [op for op in module.ops if isinstance(op, FuncOp) and op.sym_name.data.startswith(SEGMENT_PREFIX)]
+
+
+class _Tiler:
+    """Emits the tiled form of one nest in front of it, then erases it."""
+
+    def __init__(self, nest: NestOp, info: Nest, tiling: Tiling):
+        self.nest, self.info, self.tile = nest, info, tiling.tile
+        domain = nest.sizes
+        self.loops = [d for d in tiling.order if self.tile[d] < domain[d]]
+        self.maps, self.parallel, self.reduced = nest.linear_maps, nest.parallel, set(nest.reduced)
+        self.covered = tuple(-(-n // t) * t for n, t in zip(domain, self.tile, strict=True))
+        self.ivs: dict[int, SSAValue] = {}
+        self.block: Block | None = None  # None: in front of the nest
+        self.out_box = tile_box(self.maps[-1], self.tile)
+        self.out_local = restrict(self.out_box.local, self.parallel)
+        self.tiles: dict[int, SSAValue] = {}
+        self.constants: dict[int | SSAValue, SSAValue] = {}
+
+    def emit(self, op: Operation, hint: str | None = None) -> Operation:
+        op.location = self.nest.location
+        if hint and op.results:
+            op.results[0].name_hint = hint
+        if self.block is not None:
+            self.block.add_op(op)
+        else:
+            block = self.nest.parent_block()
+            assert block is not None
+            block.insert_op_before(op, self.nest)
+        return op
+
+    def alloc(self, shape: Sequence[int], element: Attribute, space: str, hint: str) -> SSAValue:
+        return self.emit(AllocOp(memref(shape, element, space)), hint).results[0]
+
+    def enter(self, dims: Sequence[int]) -> None:
+        for d in dims:
+            loop = ForOp(0, self.nest.sizes[d], self.tile[d])
+            loop.iv.name_hint = f"d{d}"
+            self.emit(loop)
+            self.block, self.ivs[d] = loop.body.block, loop.iv
+
+    def run(self) -> None:
+        info = self.info
+        for stage in info.chain:
+            self.prepare(stage)
+        self.enter([d for d in self.loops if d not in self.reduced])
+        outer = self.block
+        if info.direct:
+            self.move()
+        else:
+            start = self.reduce() if info.reduction.kind != "none" else None
+            self.block = outer
+            self.store(self.finish(start))
+        self.nest.detach()
+        self.nest.erase()
+
+    # --- constants, loads, the store ---
+    def prepare(self, stage: Stage) -> None:
+        """Scalars and tables, once in front of all loops."""
+        for x in stage.operands:
+            if isinstance(x, int) and x not in self.constants:
+                buffer = self.alloc([1], i32, "spm", "scalar")
+                self.emit(FillOp(buffer, x))
+                self.constants[x] = buffer
+        if stage.kind == "vlut" and isinstance(table := stage.operands[1], SSAValue) and table not in self.constants:
+            tile = self.alloc(shape_of(table), i8, "spm", "table")
+            self.emit(CopyOp("load", table, tile, [], Linear.of([{}], 0)))
+            self.constants[table] = tile
+
+    def coordinates(self, map: Linear, low: Sequence[int]) -> tuple[list[SSAValue], Linear]:
+        """Loop variables that move a tile, and its start coordinates in terms of them."""
+        dims = [d for d in self.loops if d in self.ivs and any(row[d] for row in map.coeffs)]
+        rows = [{i: row[d] for i, d in enumerate(dims)} for row in map.coeffs]
+        return [self.ivs[d] for d in dims], Linear.of(rows, len(dims), low)
+
+    def load(self, index: int, default: int = 0) -> SSAValue:
+        """Load the tile of read `index`; outside the tensor its fill, or `default`."""
+        if index in self.tiles:
+            return self.tiles[index]
+        source, map = self.nest.reads[index], self.maps[index]
+        box = tile_box(map, self.tile)
+        tile = self.alloc(box.box, element_of(source), "spm", f"{source.name_hint or 'in'}_tile")
+        inside = all(
+            low >= 0 and high < n
+            for (low, high), n in zip(map.bounds(self.covered), shape_of(source), strict=True)
+        )
+        fill = self.nest.fill_values[index]
+        fill = None if inside else default if fill is None else fill
+        ivs, start = self.coordinates(map, box.low)
+        self.emit(CopyOp("load", source, tile, ivs, start, steps=box.steps, fill=fill))
+        self.tiles[index] = tile
+        return tile
+
+    def store(self, tile: SSAValue, perm: Sequence[int] | None = None) -> None:
+        ivs, start = self.coordinates(self.maps[-1], self.out_box.low)
+        self.emit(CopyOp("store", self.nest.output, tile, ivs, start, perm=perm, steps=self.out_box.steps))
+
+    def move(self) -> None:
+        """Pure movement: load and store the same tile, axes in the order of either side."""
+        index = next(i for i, arg in enumerate(self.nest.body.block.args) if arg is self.info.value)
+        tile = self.load(index)
+
+        def axes(map: Linear) -> list[int | None]:
+            return [next((d for d, a in enumerate(row) if a and self.tile[d] > 1), None) for row in map.coeffs]
+
+        order = [d for d in axes(self.maps[index]) if d is not None]
+        target = axes(self.maps[-1])
+        perm = [target.index(d) for d in order] + [r for r, d in enumerate(target) if d is None]
+        shape = [self.tile[d] for d in order] + [1] * (len(target) - len(order))
+        if tuple(shape) != shape_of(tile):
+            tile = self.emit(ReshapeOp(tile, memref(shape, element_of(tile), "spm"))).results[0]
+        self.store(tile, perm)
+
+    # --- leaves ---
+    def leaf(self, nest: NestOp, kind: str) -> None:
+        nest.attributes["tensorize"] = string(kind)
+        self.emit(nest)
+
+    def reduce(self) -> SSAValue:
+        """The reduction of one tile, in loops over tiles of the reduction; returns its buffer."""
+        nest, reduction = self.nest, self.info.reduction
+        space, element = ("spm", i8) if reduction.kind == "vmax" else ("acc", i32)
+        out = self.alloc(self.out_box.box, element, space, "acc" if space == "acc" else "max")
+        inner = [d for d in self.loops if d in self.reduced]
+        if inner:
+            self.emit(FillOp(out, 0))
+            self.enter(inner)
+        zero_points = {reduction.a: reduction.a_zp}
+        if reduction.b is not None:
+            zero_points[reduction.b] = reduction.b_zp
+        tiles = [self.load(i, zero_points.get(i, 0)) for i in range(len(nest.ins))]
+        maps = [tile_box(self.maps[i], self.tile).local for i in range(len(tiles))]
+        leaf = NestOp(
+            self.tile, tiles, [], [*maps, self.out_box.local], nest.body.clone(), reduce=nest.reduce.data,
+            reduction_dims=nest.reduced, outs=[out], accumulate=bool(inner),
+        )  # fmt: skip
+        self.leaf(leaf, reduction.kind)
+        return out
+
+    def finish(self, start: SSAValue | None) -> SSAValue:
+        """The elementwise chain of one tile; returns the tile to store."""
+        nest, chain, value = self.nest, self.info.chain, self.info.value
+        reduced = None if start is None else reduced_value(nest)
+        in_spm = reduced if start is not None and self.info.reduction.kind == "vmax" else None
+        slots, count = assign_buffers(chain, in_spm)
+        buffers: list[SSAValue | None] = [None] * max(1, count)
+        if in_spm is not None:
+            buffers[0] = start
+        known: dict[SSAValue, Access] = {}
+        if reduced is not None and start is not None:
+            known[reduced] = (start, self.out_local)
+        if not chain and value.owner is nest.body.block and start is None:
+            chain, slots = (Stage("vclip", (value,), value, (("lo", -128), ("hi", 127))),), (0,)
+        for stage, slot in zip(chain, slots, strict=True):
+            operands = [self.access(x, known, i, stage) for i, x in enumerate(stage.operands)]
+            if (out := buffers[slot]) is None:
+                out = buffers[slot] = self.alloc(self.out_box.box, i8, "spm", f"{nest.output.name_hint or 'out'}_tile")
+            self.elementwise(stage, operands, out)
+            known[stage.result] = (out, self.out_local)
+        return known[value][0]
+
+    def access(self, x: SSAValue | int, known: dict[SSAValue, Access], position: int, stage: Stage) -> Access:
+        """Where a stage finds an operand; loads it if it is a tensor."""
+        if isinstance(x, int) or x in self.constants:
+            return self.constants[x], Linear.of([{}], len(self.parallel))
+        if x in known:
+            return known[x]
+        body, epilogue = self.nest.body.block, self.nest.epilogue_block
+        if x.owner is body:
+            index = next(i for i, arg in enumerate(body.args) if arg is x)
+        else:
+            assert epilogue is not None and x.owner is epilogue
+            index = len(self.nest.ins) + next(i for i, arg in enumerate(epilogue.args) if arg is x) - 1
+        shift = stage.kind == "vrequant" and position == 3
+        tile = self.load(index, 1 if shift else 0)  # a shift of 0 has no meaning, even in garbage
+        local = tile_box(self.maps[index], self.tile).local
+        known[x] = (tile, restrict(local, self.parallel))
+        return known[x]
+
+    def elementwise(self, stage: Stage, operands: Sequence[Access], out: SSAValue) -> None:
+        """One stage as a leaf nest over the parallel dimensions of the tile."""
+        params = dict(stage.params)
+        table = operands[1][0] if stage.kind == "vlut" else None
+        ins = operands[:1] if table is not None else operands
+        block = Block(arg_types=[element_of(value) for value, _ in ins])
+        ops = _scalar_ops(stage.kind, block, params, table)
+        block.add_ops([*ops, ScalarYieldOp([ops[-1].results[0]])])
+        maps = [*(map for _, map in ins), self.out_local]
+        domain = [self.tile[d] for d in self.parallel]
+        self.leaf(NestOp(domain, [v for v, _ in ins], [], maps, Region(block), outs=[out]), stage.kind)
+
+
+def _scalar_ops(kind: str, block: Block, params: dict[str, int], table: SSAValue | None) -> list[Operation]:
+    """The scalar body of a vector command."""
+    args = list(block.args)
+    if kind == "vrequant":
+        total = ApplyOp("add", args[:2], i32)
+        return [total, ApplyOp("requantize", [total.result, args[2], args[3]], i8, dict(params))]
+    if kind == "vlut":
+        assert table is not None
+        index = ApplyOp("widen", args, i32, {"zp": -128})
+        return [index, ExtractOp(table, [index.result])]
+    if kind == "vclip":
+        return [ApplyOp("clip", args, i8, {"min": params["lo"], "max": params["hi"]})]
+    return [ApplyOp("qadd" if kind == "vadd" else "qmul", args, i8, dict(params))]

@@ -1,0 +1,218 @@
+"""Choosing tile sizes and loop order: exhaustive over near-even splits, by a cost model.
+
+Every combination of candidate tile sizes (at most 20,000) is judged at once with numpy: does it
+fit, and how many cycles does it take,
+
+    max(matrix, vector, transfers, issue) + first tile's load + last tile's store + tiles * overhead
+
+where a load is repeated by the loops it depends on and those around them (hoist-copies moves it
+that far out), for two loop orders of a contraction: weights stay while activations stream, or the
+other way round.  Buffers inside loops count twice (double buffering); if nothing fits, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ....backends.targets.machine import Machine
+from .footprint import depends, near_even
+from .work import Operand, Work
+
+MAX_COMBINATIONS = 20_000
+_COUNTS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 96, 128, 192, 256, 512, 1024, 4096)
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Tile size per domain dimension, and the order of loops, outermost first; modelled cycles."""
+
+    tile: tuple[int, ...]
+    order: tuple[int, ...]
+    cycles: float
+
+
+def candidates(work: Work, dim: int, machine: Machine) -> list[int]:
+    """Tile sizes to try for one dimension, largest first."""
+    extent = work.domain[dim]
+    if dim in work.fixed:
+        return [extent]
+    if dim in work.unit or extent == 1:
+        return [1]
+    if dim in work.exact:
+        return [t for t in range(extent, 0, -1) if extent % t == 0]
+    sizes = {near_even(extent, c) for c in _COUNTS if c <= extent} | {1}
+    block = machine.vector.lanes
+    if work.kind == "matmul" and dim in work.roles.n:
+        block = machine.matrix.columns
+    elif work.kind == "matmul" and dim in work.roles.k:
+        block = machine.matrix.rows
+    sizes |= {-(-s // block) * block for s in sizes if s < extent}
+    return sorted((s for s in sizes if s <= extent), reverse=True)
+
+
+def _grid(work: Work, machine: Machine) -> list[Any]:
+    """One array per dimension: the tile sizes of every combination."""
+    lists = [candidates(work, d, machine) for d in range(len(work.domain))]
+    while np.prod([float(len(c)) for c in lists]) > MAX_COMBINATIONS:
+        longest = max(range(len(lists)), key=lambda d: len(lists[d]))
+        values = lists[longest]
+        lists[longest] = [*values[:-1][::2], values[-1]] if len(values) > 2 else values[-1:]
+    mesh = np.meshgrid(*(np.array(c, np.int64) for c in lists), indexing="ij")
+    return [m.reshape(-1) for m in mesh]
+
+
+def _boxes(operand: Operand, tiles: Sequence[Any]) -> list[Any]:
+    """Box extents per axis (arrays over the combinations)."""
+    out: list[Any] = []
+    for row in operand.map.coeffs:
+        step, extent = np.zeros_like(tiles[0]), np.ones_like(tiles[0])
+        for d, a in enumerate(row):
+            if a:
+                step = np.gcd(step, np.where(tiles[d] > 1, abs(a), 0))
+        for d, a in enumerate(row):
+            if a:
+                extent = extent + abs(a) // np.maximum(step, 1) * (tiles[d] - 1)
+        out.append(extent)
+    return out
+
+
+def _tile_bytes(operand: Operand, boxes: Sequence[Any], align: int) -> Any:
+    total = np.full_like(boxes[0], operand.bytes) if boxes else np.array(operand.bytes)
+    for b in boxes:
+        total = total * b
+    return -(-total // align) * align
+
+
+def _moved_bytes(operand: Operand, boxes: Sequence[Any], burst: int) -> Any:
+    """Bytes of DRAM traffic for one tile: contiguous rows rounded up to bursts."""
+    run: Any = operand.bytes
+    rows: Any = 1
+    contiguous: Any = True
+    for extent, box in zip(reversed(operand.shape), reversed(boxes), strict=True):
+        inside = np.minimum(box, extent)
+        run = np.where(contiguous, run * inside, run)
+        rows = np.where(contiguous, rows, rows * inside)
+        contiguous = contiguous & (inside == extent)
+    return rows * (-(-run // burst) * burst)
+
+
+def _orders(work: Work) -> list[tuple[int, ...]]:
+    part = work.roles
+    if work.kind != "matmul":
+        return [(*work.parallel, *part.k)]
+    batch = [d for d in work.parallel if d in part.batch]
+    return [(*batch, *part.n, *part.m, *part.k), (*batch, *part.m, *part.n, *part.k)]
+
+
+def _matrix_cycles(work: Work, tiles: Sequence[Any], machine: Machine) -> tuple[Any, Any]:
+    """(cycles, commands) of the matrix unit for one tile."""
+    unit = machine.matrix
+    left: Any = np.full_like(tiles[0], unit.rows)
+    commands: Any = np.ones_like(tiles[0])
+    for d in reversed(work.roles.k):  # innermost reduction dimensions share the rows of the array
+        fits = tiles[d] <= left
+        commands = commands * np.where(fits, 1, -(-tiles[d] // np.maximum(left, 1)))
+        left = np.where(fits, left // tiles[d], 1)
+    for i, d in enumerate(reversed(work.roles.n)):
+        commands = commands * (-(-tiles[d] // unit.columns) if i == 0 else tiles[d])
+    for d in work.roles.batch:
+        commands = commands * tiles[d]
+    rows: Any = np.ones_like(tiles[0])
+    for d in work.roles.m:
+        rows = rows * tiles[d]
+    stream = -(-rows // unit.pixels)
+    preload = unit.rows if unit.dataflow == "weight-stationary" else 1
+    each = np.maximum(stream, preload) if unit.double_buffered_weights else stream + preload
+    if unit.dataflow == "output-stationary":
+        each = each + unit.rows
+    return commands * each, commands
+
+
+def _vector_cycles(work: Work, tiles: Sequence[Any], machine: Machine) -> Any:
+    unit = machine.vector
+    points: Any = np.ones_like(tiles[0])
+    for d in work.parallel:
+        points = points * tiles[d]
+    cost = {"vrequant": unit.requantize, "vadd": unit.requantize, "vmul": unit.requantize, "vlut": unit.lookup}
+    total = sum((points / unit.lanes * cost.get(c, unit.move) + unit.startup for c in work.chain), np.zeros(1))
+    if work.kind in ("vmac", "vsum", "vmax"):
+        taps = np.prod([work.domain[d] for d in work.roles.k])
+        total = total + points * taps / unit.lanes * unit.mac + unit.startup
+    return total
+
+
+def _evaluate(work: Work, machine: Machine, slots: int) -> Tiling | None:
+    """The cheapest tiling with buffers in loops counted `slots` times; None if nothing fits."""
+    tiles = _grid(work, machine)
+    counts = [-(-n // t) for n, t in zip(work.domain, tiles, strict=True)]
+    ones = np.ones_like(tiles[0])
+    tiled = ones
+    for d in work.parallel:
+        tiled = tiled * counts[d]
+    many = np.where(tiled > 1, slots, 1)  # output-shaped buffers live inside the parallel loops
+    out_boxes = _boxes(work.output, tiles)
+    spm = work.constant_bytes + _tile_bytes(work.output, out_boxes, 64) * work.temporaries * many
+    fits = ones > 0
+    if work.kind in ("matmul", "vmac", "vsum"):
+        row = 4 * machine.matrix.columns
+        acc = _tile_bytes(Operand(work.output.map, work.output.shape, 4), out_boxes, row) * many
+        fits = acc <= machine.accumulator.bytes
+    every = tiled
+    for d in work.roles.k:
+        every = every * counts[d]
+    matrix, commands = _matrix_cycles(work, tiles, machine) if work.kind == "matmul" else (0 * ones, ones)
+    vector = _vector_cycles(work, tiles, machine)
+    bandwidth = min(machine.dram.bytes_per_cycle, machine.dma_bytes_per_cycle)
+    burst = machine.dram.burst_bytes
+    store = _moved_bytes(work.output, out_boxes, burst)
+    reads = [(operand, _boxes(operand, tiles)) for operand in work.reads]
+    moved = [_moved_bytes(o, boxes, burst) for o, boxes in reads]
+    held = [_tile_bytes(o, boxes, 64) for o, boxes in reads]
+    best: Tiling | None = None
+    for order in _orders(work):
+        used, traffic, first = spm, store * tiled, store
+        for (operand, _), bytes_, size in zip(reads, moved, held, strict=True):
+            trips = _repeats(operand, order, counts)
+            used = used + size * np.where(trips > 1, slots, 1)
+            traffic = traffic + bytes_ * trips
+            first = first + bytes_
+        transfers = traffic / bandwidth
+        issue = (every * (commands + len(reads) + 2) + tiled * (len(work.chain) + 1)) * machine.control.issue_cycles
+        overhead = every * (machine.dram.read_latency / (8 if slots > 1 else 1)) + tiled * 8
+        steady = np.maximum(np.maximum(matrix * every, vector * tiled), np.maximum(transfers, issue))
+        if slots == 1:
+            steady = matrix * every + vector * tiled + transfers
+        cycles = steady + overhead + first / bandwidth + vector + np.minimum(matrix, steady / every)
+        cycles = np.where(fits & (used <= machine.scratchpad.bytes), cycles, np.inf)
+        index = int(np.argmin(cycles))
+        if np.isfinite(cycles[index]) and (best is None or cycles[index] < best.cycles):
+            best = Tiling(tuple(int(t[index]) for t in tiles), order, float(cycles[index]))
+    return best
+
+
+def _repeats(operand: Operand, order: Sequence[int], counts: Sequence[Any]) -> Any:
+    """How often a tile of `operand` is loaded: all loops around the innermost one it depends on."""
+    uses = depends(operand.map)
+    trips: Any = np.ones_like(counts[0])
+    inside: Any = np.zeros_like(counts[0], np.bool_)
+    for d in reversed(order):
+        inside = inside | (uses[d] & (counts[d] > 1))
+        trips = trips * np.where(inside, counts[d], 1)
+    return trips
+
+
+
+
+_cache: dict[tuple[Work, str], Tiling | None] = {}
+
+
+def select(work: Work, machine: Machine) -> Tiling | None:
+    """The tiling of a nest for a machine; None if not even the smallest tiles fit."""
+    key = (work, repr(machine))
+    if key not in _cache:
+        _cache[key] = _evaluate(work, machine, 2) or _evaluate(work, machine, 1)
+    return _cache[key]

@@ -1,0 +1,140 @@
+"""One nest as plain data: what tile-size selection and reports need to know, without IR."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from xdsl.ir import SSAValue
+
+from ....backends.targets.machine import Machine
+from ....dialects.loop import Linear, NestOp
+from ....dialects.types import element_of, numpy_dtype, shape_of
+from .classify import (
+    Reduction,
+    Roles,
+    Stage,
+    assign_buffers,
+    choose_unit,
+    reduced_value,
+    reduction_of,
+    roles,
+    stages,
+)
+from .footprint import depends, overhang_leaves, whole_dims
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A tensor read (or written) by a nest: access map, shape, bytes per element."""
+
+    map: Linear
+    shape: tuple[int, ...]
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """A nest for tile-size selection.
+
+    `reads` are loaded tile by tile; `a`, `b` index them (contractions).  `fixed` dimensions stay
+    whole, `unit` dimensions have tile size 1, `exact` dimensions need tile sizes that divide them.
+    `chain` are the elementwise stages by mnemonic, `temporaries` the output-shaped scratchpad tiles
+    that hold their results, `constant_bytes` the scratchpad kept for tables and scalars.
+    """
+
+    domain: tuple[int, ...]
+    kind: str
+    roles: Roles
+    reads: tuple[Operand, ...]
+    output: Operand
+    a: int
+    b: int | None
+    fixed: frozenset[int]
+    unit: frozenset[int]
+    exact: frozenset[int]
+    chain: tuple[str, ...]
+    temporaries: int
+    constant_bytes: int
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the whole nest."""
+        return prod(self.domain) if self.kind in ("matmul", "vmac") else 0
+
+    @property
+    def parallel(self) -> tuple[int, ...]:
+        """Parallel dimensions."""
+        reduced = set(self.roles.k)
+        return tuple(d for d in range(len(self.domain)) if d not in reduced)
+
+
+@dataclass(frozen=True)
+class Nest:
+    """What a nest computes: reduction, chain and the value it ends with, and the nest's plain data.
+
+    `direct`: pure movement that loads and stores do without a vector command.
+    """
+
+    reduction: Reduction
+    chain: tuple[Stage, ...]
+    value: SSAValue
+    work: Work
+    direct: bool
+
+
+def analyse(nest: NestOp, machine: Machine) -> Nest:
+    """Read a nest in memref (or tensor) form; CapacityError if the machine cannot run it."""
+    reduction = choose_unit(nest, reduction_of(nest), machine)
+    chain, value = stages(nest, reduction.kind)
+    maps, domain, part = nest.linear_maps, nest.sizes, roles(nest, reduction)
+    *reads, output = (
+        Operand(map, shape_of(v), numpy_dtype(element_of(v)).itemsize)
+        for map, v in zip(maps, (*nest.reads, nest.output), strict=True)
+    )
+    whole, unit = whole_dims(output.map, domain)
+    fixed = set(whole) if reduction.kind in ("matmul", "none") else whole | set(part.k)
+    exact = {
+        d for d in nest.parallel
+        if depends(output.map)[d] and not overhang_leaves(output.map, output.shape, domain, d)
+    }  # fmt: skip
+    if reduction.kind == "matmul":
+        # beyond the last of a reduction dimension one operand must read as its zero point
+        pair = [(reduction.a, reduction.a_zp), (reduction.b or 0, reduction.b_zp)]
+        zero = [reads[i] for i, zp in pair if nest.fill_values[i] in (None, zp)]
+        exact |= {d for d in part.k if not any(overhang_leaves(o.map, o.shape, domain, d) for o in zero)}
+    scalars = sum(isinstance(x, int) for stage in chain for x in stage.operands)
+    tables = {stage.operands[1] for stage in chain if stage.kind == "vlut"}
+    moves = direct(nest, reduction, chain, value)
+    start = reduced_value(nest) if reduction.kind == "vmax" else None
+    temporaries = 0 if moves else max(1, assign_buffers(chain, start)[1])
+    work = Work(
+        domain, reduction.kind, part, tuple(reads), output, reduction.a, reduction.b,
+        frozenset(fixed), frozenset(unit), frozenset(exact), tuple(stage.kind for stage in chain),
+        temporaries, 64 * scalars + 256 * len(tables),
+    )  # fmt: skip
+    return Nest(reduction, chain, value, work, moves)
+
+
+def direct(nest: NestOp, reduction: Reduction, chain: tuple[Stage, ...], value: SSAValue) -> bool:
+    """Whether the nest only moves elements, and both ends of the move are boxes with long rows.
+
+    Every dimension must run alone and forwards along one axis on either side, and the innermost
+    one must be the same: transposing the innermost axis by single-element transfers would be slow.
+    """
+    if reduction.kind != "none" or chain or value.owner is not nest.body.block:
+        return False
+    domain = nest.sizes
+    maps = nest.linear_maps
+    position = next(i for i, arg in enumerate(nest.body.block.args) if arg is value)
+    orders: list[list[int]] = []
+    for map in (maps[position], maps[-1]):
+        order: list[int] = []
+        for row in map.coeffs:
+            dims = [d for d, a in enumerate(row) if a and domain[d] > 1]
+            if len(dims) > 1 or any(row[d] < 0 for d in dims):
+                return False
+            order += dims
+        orders.append(order)
+    wanted = sorted(d for d in range(len(domain)) if domain[d] > 1)
+    return sorted(orders[0]) == sorted(orders[1]) == wanted and orders[0][-1:] == orders[1][-1:]
