@@ -1,12 +1,12 @@
 """The `.tw` artefact: a zip that ordinary tools open, written byte-identically for equal contents.
 
-    manifest.json          versions, target, tensors, steps, placement, hash of every other member
-    constants.bin          the constants blob that CPU kernels and NPU programs address
-    cpu/kernels.ll         LLVM IR of the CPU end (host-independent; compiled and cached on load)
-    npu/segment_K.twb      one encoded program per NPU segment
-    debug/graph.mlir       the graph after quantisation, for `tilewright compare` (unless stripped)
-    debug/constants.npz    what it needs beyond constants.bin
-    ir/PHASE.mlir          IR after each phase, when asked for
+manifest.json          versions, target, tensors, steps, placement, hash of every other member
+constants.bin          the constants blob that CPU kernels and NPU programs address
+cpu/kernels.ll         LLVM IR of the CPU end (host-independent; compiled and cached on load)
+npu/segment_K.twb      one encoded program per NPU segment
+debug/graph.mlir       the graph after quantisation, for `tilewright compare` (unless stripped)
+debug/constants.npz    what it needs beyond constants.bin
+ir/PHASE.mlir          IR after each phase, when asked for
 """
 
 from __future__ import annotations
@@ -50,9 +50,15 @@ class Artefact:
             "format_version": FORMAT_VERSION,
             "tilewright": __version__,
             **self.manifest,
-            "files": {name: {"bytes": len(data), "blake2b": digest(data)} for name, data in sorted(self.files.items())},
+            "files": {
+                name: {"bytes": len(data), "blake2b": digest(data)}
+                for name, data in sorted(self.files.items())
+            },
         }
-        members = {"manifest.json": json.dumps(manifest, indent=1, sort_keys=True).encode() + b"\n", **dict(sorted(self.files.items()))}
+        members = {
+            "manifest.json": json.dumps(manifest, indent=1, sort_keys=True).encode() + b"\n",
+            **dict(sorted(self.files.items())),
+        }
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
             for name, data in members.items():
@@ -78,9 +84,17 @@ def load_artefact(path: str | Path) -> Artefact:
         raise ArtefactError(f"no such file: {path}") from None
     except IsADirectoryError:
         raise ArtefactError(f"{path} is a folder, not an artefact") from None
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as error:
+    except (
+        zipfile.BadZipFile,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        OSError,
+        ValueError,
+    ) as error:
         raise ArtefactError(
-            f"{path} is not a readable .tw artefact: {error}", hint="compile the model again with `tilewright compile`"
+            f"{path} is not a readable .tw artefact: {error}",
+            hint="compile the model again with `tilewright compile`",
         ) from None
 
 
@@ -106,13 +120,17 @@ def _read(archive: zipfile.ZipFile, path: Path) -> Artefact:
         if name not in infos:
             raise ArtefactError(f"{path}: member {name} is missing")
         if infos[name].file_size != entry["bytes"] or entry["bytes"] > MAX_MEMBER_BYTES:
-            raise ArtefactError(f"{path}: member {name} has {infos[name].file_size} bytes, expected {entry['bytes']}")
+            raise ArtefactError(
+                f"{path}: member {name} has {infos[name].file_size} bytes, expected {entry['bytes']}"
+            )
         try:
             data = archive.read(name)
         except zipfile.BadZipFile:
             data = b""
         if digest(data) != entry["blake2b"]:
-            raise ArtefactError(f"{path}: member {name} is damaged (its hash differs from the manifest's)")
+            raise ArtefactError(
+                f"{path}: member {name} is damaged (its hash differs from the manifest's)"
+            )
         files[name] = data
     for key in ("target", "inputs", "outputs", "steps", "arena_bytes"):
         if key not in manifest:

@@ -20,13 +20,35 @@ app = typer.Typer(
     help="Compile ONNX models for a simulated NPU and for the CPU.",
 )
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="ONNX model, or IR text with --compile-from")]
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="ONNX model, or IR text with --compile-from")
+]
 Artefact = Annotated[str, typer.Argument(metavar="ARTEFACT", help="compiled .tw artefact")]
-Inputs = Annotated[str | None, typer.Option("--inputs", metavar="IN.npz", help="arrays named NAME or in:NAME (default: random)")]
-Shapes = Annotated[list[str] | None, typer.Option("--shape", metavar="NAME:1x3x224x224", help="extents of an input with symbolic dimensions")]
-Json = Annotated[str | None, typer.Option("--json", metavar="FILE", help="write JSON here, - for standard output")]
+Inputs = Annotated[
+    str | None,
+    typer.Option(
+        "--inputs", metavar="IN.npz", help="arrays named NAME or in:NAME (default: random)"
+    ),
+]
+Shapes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shape", metavar="NAME:1x3x224x224", help="extents of an input with symbolic dimensions"
+    ),
+]
+Json = Annotated[
+    str | None,
+    typer.Option("--json", metavar="FILE", help="write JSON here, - for standard output"),
+]
 
-EMIT = {"graph": "graph.mlir", "loop": "loop.mlir", "npu": "npu.mlir", "asm": "s", "llvm": "ll", "binary": "twb"}
+EMIT = {
+    "graph": "graph.mlir",
+    "loop": "loop.mlir",
+    "npu": "npu.mlir",
+    "asm": "s",
+    "llvm": "ll",
+    "binary": "twb",
+}
 
 
 def _say(text: str) -> None:
@@ -68,23 +90,58 @@ def _write_json(where: str | None, value: Any) -> None:
 @app.command()
 def compile(
     model: Model,
-    target: Annotated[str, typer.Option("--target", metavar="NAME|FILE.toml", help="see `tilewright targets`")] = "cpu",
-    output: Annotated[str | None, typer.Option("-o", "--output", metavar="OUT", help="artefact to write (default: MODEL.tw)")] = None,
+    target: Annotated[
+        str, typer.Option("--target", metavar="NAME|FILE.toml", help="see `tilewright targets`")
+    ] = "cpu",
+    output: Annotated[
+        str | None,
+        typer.Option("-o", "--output", metavar="OUT", help="artefact to write (default: MODEL.tw)"),
+    ] = None,
     quantize: Annotated[str, typer.Option(help="none or int8")] = "none",
-    calibration: Annotated[str | None, typer.Option(metavar="DIR|NPZ", help="typical inputs, or `random` for timing studies")] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(metavar="DIR|NPZ", help="typical inputs, or `random` for timing studies"),
+    ] = None,
     calibration_method: Annotated[str, typer.Option(help="minmax or percentile")] = "minmax",
     percentile: Annotated[float, typer.Option(help="for --calibration-method percentile")] = 99.99,
     shape: Shapes = None,
-    emit: Annotated[list[str] | None, typer.Option(metavar="KIND", help=f"also write {', '.join(EMIT)} beside the output (repeat, or separate by commas)")] = None,
-    compile_from: Annotated[str, typer.Option(metavar="PHASE", help="MODEL is IR text as it stands after this phase")] = "import",
-    compile_to: Annotated[str, typer.Option(metavar="PHASE", help="stop after this phase and write its IR to OUT")] = "cpu",
-    constants: Annotated[str | None, typer.Option(metavar="C.npz", help="constants of the IR text")] = None,
-    dump_dir: Annotated[str | None, typer.Option(metavar="DIR", help="where --dump writes (default: OUT.dumps)")] = None,
-    dump: Annotated[str | None, typer.Option(metavar="all|changed|PASS", help="write the IR after passes")] = None,
-    verify: Annotated[str, typer.Option(help="none, structural, or semantic (same results before and after every pass)")] = "structural",
-    time_passes: Annotated[bool, typer.Option("--time-passes", help="print the time and operation count of each pass")] = False,
-    keep_ir: Annotated[bool, typer.Option("--keep-ir", help="store the IR after each phase in the artefact")] = False,
-    strip: Annotated[bool, typer.Option("--strip", help="leave out what only `compare` needs")] = False,
+    emit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND",
+            help=f"also write {', '.join(EMIT)} beside the output (repeat, or separate by commas)",
+        ),
+    ] = None,
+    compile_from: Annotated[
+        str, typer.Option(metavar="PHASE", help="MODEL is IR text as it stands after this phase")
+    ] = "import",
+    compile_to: Annotated[
+        str, typer.Option(metavar="PHASE", help="stop after this phase and write its IR to OUT")
+    ] = "cpu",
+    constants: Annotated[
+        str | None, typer.Option(metavar="C.npz", help="constants of the IR text")
+    ] = None,
+    dump_dir: Annotated[
+        str | None, typer.Option(metavar="DIR", help="where --dump writes (default: OUT.dumps)")
+    ] = None,
+    dump: Annotated[
+        str | None, typer.Option(metavar="all|changed|PASS", help="write the IR after passes")
+    ] = None,
+    verify: Annotated[
+        str,
+        typer.Option(
+            help="none, structural, or semantic (same results before and after every pass)"
+        ),
+    ] = "structural",
+    time_passes: Annotated[
+        bool, typer.Option("--time-passes", help="print the time and operation count of each pass")
+    ] = False,
+    keep_ir: Annotated[
+        bool, typer.Option("--keep-ir", help="store the IR after each phase in the artefact")
+    ] = False,
+    strip: Annotated[
+        bool, typer.Option("--strip", help="leave out what only `compare` needs")
+    ] = False,
 ) -> None:
     """Compile an ONNX model to a .tw artefact."""
     from . import commands
@@ -101,7 +158,9 @@ def compile(
 def run(
     artefact: Artefact,
     inputs: Inputs = None,
-    outputs: Annotated[str | None, typer.Option("--outputs", metavar="OUT.npz", help="write outputs here")] = None,
+    outputs: Annotated[
+        str | None, typer.Option("--outputs", metavar="OUT.npz", help="write outputs here")
+    ] = None,
     repeat: Annotated[int, typer.Option(help="time this many further runs")] = 0,
 ) -> None:
     """Run an artefact on the CPU end."""
@@ -114,11 +173,19 @@ def run(
 def simulate(
     artefact: Artefact,
     inputs: Inputs = None,
-    outputs: Annotated[str | None, typer.Option("--outputs", metavar="OUT.npz", help="write outputs here")] = None,
+    outputs: Annotated[
+        str | None, typer.Option("--outputs", metavar="OUT.npz", help="write outputs here")
+    ] = None,
     json: Json = None,
-    trace: Annotated[str | None, typer.Option(metavar="TRACE.json", help="write a Perfetto trace")] = None,
-    report: Annotated[str | None, typer.Option(metavar="REPORT.html", help="write an HTML report")] = None,
-    check: Annotated[bool, typer.Option("--check/--no-check", help="check races, bounds and uninitialised reads")] = True,
+    trace: Annotated[
+        str | None, typer.Option(metavar="TRACE.json", help="write a Perfetto trace")
+    ] = None,
+    report: Annotated[
+        str | None, typer.Option(metavar="REPORT.html", help="write an HTML report")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="check races, bounds and uninitialised reads")
+    ] = True,
 ) -> None:
     """Simulate an artefact's NPU programs: outputs, cycles, utilisation, traffic, energy."""
     from . import commands
@@ -141,7 +208,12 @@ def check(
 
 @app.command()
 def compare(
-    reference: Annotated[str, typer.Argument(metavar="MODEL|ARTEFACT", help="ONNX model (run by onnxruntime) or artefact")],
+    reference: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL|ARTEFACT", help="ONNX model (run by onnxruntime) or artefact"
+        ),
+    ],
     artefact: Artefact,
     inputs: Inputs = None,
     json: Json = None,
@@ -171,7 +243,9 @@ def targets(json: Json = None) -> None:
 
 @app.command()
 def demo(
-    output: Annotated[str, typer.Option("-o", "--output", metavar="DIR", help="where results go")] = "tilewright-demo",
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="DIR", help="where results go")
+    ] = "tilewright-demo",
     target: Annotated[str, typer.Option("--target", metavar="NAME|FILE.toml")] = "gemmini-16x16",
 ) -> None:
     """Compile, simulate and run the digit classifier that comes with tilewright."""
@@ -184,7 +258,7 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point: exit code 0, or 2 with one message for anything wrong with the input."""
     from ..dialects.errors import TilewrightError
 
-    if argv is None and sys.argv[1:] == ["--version"] or argv == ["--version"]:
+    if (argv is None and sys.argv[1:] == ["--version"]) or argv == ["--version"]:
         from .. import __version__
 
         _say(f"tilewright {__version__}")

@@ -24,7 +24,14 @@ from .tensors import TensorInfo, read_npz
 
 WriteJson = Callable[[str | None, Any], None]
 EMIT_PHASE = {"graph": "partition", "loop": "loop", "npu": "npu"}
-EMIT_SUFFIX = {"graph": ".graph.mlir", "loop": ".loop.mlir", "npu": ".npu.mlir", "asm": ".s", "llvm": ".ll", "binary": ".twb"}
+EMIT_SUFFIX = {
+    "graph": ".graph.mlir",
+    "loop": ".loop.mlir",
+    "npu": ".npu.mlir",
+    "asm": ".s",
+    "llvm": ".ll",
+    "binary": ".twb",
+}
 
 
 def say(text: str = "") -> None:
@@ -44,13 +51,24 @@ def compile_command(
     """`tilewright compile`."""
     kinds = [kind for item in emit for kind in item.split(",") if kind]
     if unknown := [k for k in kinds if k not in EMIT_SUFFIX]:
-        raise InputError(f"--emit does not know {', '.join(unknown)}", hint=f"choose from {', '.join(EMIT_SUFFIX)}")
+        raise InputError(
+            f"--emit does not know {', '.join(unknown)}",
+            hint=f"choose from {', '.join(EMIT_SUFFIX)}",
+        )
     partial = options["compile_to"] != "cpu"
-    out = Path(output) if output else Path(Path(model).name).with_suffix(".mlir" if partial else ".tw")
+    out = (
+        Path(output)
+        if output
+        else Path(Path(model).name).with_suffix(".mlir" if partial else ".tw")
+    )
     if options["dump"] and dump_dir is None:
         dump_dir = f"{out}.dumps"
-    settings = CompileOptions(shapes=shapes, dump_dir=dump_dir, reproducer_dir=f"{out}.reproducer", **options)
-    keep = frozenset(EMIT_PHASE[k] for k in kinds if k in EMIT_PHASE) | ({settings.compile_to} if partial else frozenset())
+    settings = CompileOptions(
+        shapes=shapes, dump_dir=dump_dir, reproducer_dir=f"{out}.reproducer", **options
+    )
+    keep = frozenset(EMIT_PHASE[k] for k in kinds if k in EMIT_PHASE) | (
+        {settings.compile_to} if partial else frozenset()
+    )
     with phase_progress(len(ALL_PHASES)) as progress:
         result = compile_model(model, settings, keep=keep, progress=progress)
     for text in result.ctx.notes:
@@ -83,18 +101,32 @@ def _emit(result: Compilation, kinds: list[str], out: Path) -> None:
         if kind in EMIT_PHASE:
             text = result.texts.get(EMIT_PHASE[kind])
             if text is None:
-                raise InputError(f"--emit {kind}: phase {EMIT_PHASE[kind]!r} was not run", hint="the target has no NPU, or --compile-to stops earlier")
+                raise InputError(
+                    f"--emit {kind}: phase {EMIT_PHASE[kind]!r} was not run",
+                    hint="the target has no NPU, or --compile-to stops earlier",
+                )
             write_atomically(path, text.encode())
         elif kind == "llvm":
             write_atomically(path, (result.llvm or "").encode())
         else:
             if not result.programs:
-                raise InputError(f"--emit {kind}: there is no NPU program", hint="compile for an NPU target with --quantize int8")
+                raise InputError(
+                    f"--emit {kind}: there is no NPU program",
+                    hint="compile for an NPU target with --quantize int8",
+                )
             from ..backends.npu.disassembler import disassemble
 
             for name, program in sorted(result.programs.items()):
-                at = path if len(result.programs) == 1 else path.with_name(f"{stem.name}.{name}{EMIT_SUFFIX[kind]}")
-                data = program.data if kind == "binary" else disassemble(program.data, program.layers).encode()
+                at = (
+                    path
+                    if len(result.programs) == 1
+                    else path.with_name(f"{stem.name}.{name}{EMIT_SUFFIX[kind]}")
+                )
+                data = (
+                    program.code
+                    if kind == "binary"
+                    else disassemble(program.code, program.layers).encode()
+                )
                 write_atomically(at, data)
         say(f"wrote {path}")
 
@@ -103,13 +135,29 @@ def _summary(result: Compilation, out: Path) -> None:
     ctx, ops = result.ctx, result.phase_ops
     machine = ctx.machine
     seconds = sum(result.phase_seconds.values())
-    say(f"wrote {out} ({out.stat().st_size / 1024:.0f} KiB) for {machine.name if machine else 'cpu'} in {seconds:.2f} s")
+    say(
+        f"wrote {out} ({out.stat().st_size / 1024:.0f} KiB) for {machine.name if machine else 'cpu'} in {seconds:.2f} s"
+    )
     say("operations: " + ", ".join(f"{phase} {count}" for phase, count in ops.items()))
     if machine is not None:
-        segments = sum(1 for step in result.artefact.manifest["steps"] if step["kind"] == "npu") if result.artefact else 0
-        say(f"NPU programs: {segments}; nodes on the CPU: {len(ctx.placement)}" + (" (see `tilewright check`)" if ctx.placement else ""))
+        segments = (
+            sum(1 for step in result.artefact.manifest["steps"] if step["kind"] == "npu")
+            if result.artefact
+            else 0
+        )
+        say(
+            f"NPU programs: {segments}; nodes on the CPU: {len(ctx.placement)}"
+            + (" (see `tilewright check`)" if ctx.placement else "")
+        )
         if not segments:
-            note("note: nothing runs on the NPU" + ("" if result.options.quantize != "none" else "; it computes in int8: compile with --quantize int8"))
+            note(
+                "note: nothing runs on the NPU"
+                + (
+                    ""
+                    if result.options.quantize != "none"
+                    else "; it computes in int8: compile with --quantize int8"
+                )
+            )
 
 
 def load_inputs(path: str | None, infos: list[TensorInfo], seed: int = 0) -> dict[str, Array]:
@@ -122,7 +170,11 @@ def load_inputs(path: str | None, infos: list[TensorInfo], seed: int = 0) -> dic
     rng = np.random.default_rng(seed)
     note("note: no --inputs given, using random ones")
     return {
-        i.name: (rng.standard_normal(i.shape) if i.dtype.startswith(("float", "bfloat")) else rng.integers(0, 2, i.shape)).astype(i.dtype)
+        i.name: (
+            rng.standard_normal(i.shape)
+            if i.dtype.startswith(("float", "bfloat"))
+            else rng.integers(0, 2, i.shape)
+        ).astype(i.dtype)
         for i in infos
     }
 
@@ -139,7 +191,9 @@ def describe_outputs(outputs: Mapping[str, Array]) -> None:
     for name, value in outputs.items():
         flat = value.reshape(-1)
         head = ", ".join(f"{v:.6g}" if value.dtype.kind == "f" else str(v) for v in flat[:5])
-        say(f"{name} {value.dtype}[{'x'.join(map(str, value.shape))}] = {head}{', ...' if flat.size > 5 else ''}")
+        say(
+            f"{name} {value.dtype}[{'x'.join(map(str, value.shape))}] = {head}{', ...' if flat.size > 5 else ''}"
+        )
 
 
 def run_command(artefact: str, inputs: str | None, outputs: str | None, repeat: int) -> None:
@@ -153,7 +207,9 @@ def run_command(artefact: str, inputs: str | None, outputs: str | None, repeat: 
         say(f"wrote {outputs}")
     if repeat:
         times = sorted(executable.benchmark(given, repeats=repeat))
-        say(f"time: median {times[len(times) // 2] * 1e3:.3f} ms, best {times[0] * 1e3:.3f} ms of {repeat} runs")
+        say(
+            f"time: median {times[len(times) // 2] * 1e3:.3f} ms, best {times[0] * 1e3:.3f} ms of {repeat} runs"
+        )
 
 
 def simulate_command(
@@ -169,7 +225,9 @@ def simulate_command(
             f"{artefact} has no NPU program to simulate",
             hint="compile with --target NAME --quantize int8 --calibration FILE.npz; `tilewright run` runs it on the CPU",
         )
-    result, figures = executable.simulate(load_inputs(inputs, executable.inputs), check=check, trace=trace is not None)
+    result, figures = executable.simulate(
+        load_inputs(inputs, executable.inputs), check=check, trace=trace is not None
+    )
     if json != "-":
         describe_outputs(result)
         say(simulation_table(figures))
@@ -186,7 +244,13 @@ def simulate_command(
                 say(f"wrote {path}")
 
 
-def check_command(model: str, target: str, shapes: Mapping[str, tuple[int, ...]], json: str | None, write_json: WriteJson) -> None:
+def check_command(
+    model: str,
+    target: str,
+    shapes: Mapping[str, tuple[int, ...]],
+    json: str | None,
+    write_json: WriteJson,
+) -> None:
     """`tilewright check`."""
     from .check import check_support, support_table
 
@@ -198,7 +262,14 @@ def check_command(model: str, target: str, shapes: Mapping[str, tuple[int, ...]]
         sys.exit(2)
 
 
-def compare_command(reference: str, artefact: str, inputs: str | None, json: str | None, rows: int, write_json: WriteJson) -> None:
+def compare_command(
+    reference: str,
+    artefact: str,
+    inputs: str | None,
+    json: str | None,
+    rows: int,
+    write_json: WriteJson,
+) -> None:
     """`tilewright compare`."""
     from .compare import compare_artefacts, comparison_table
 
@@ -227,7 +298,9 @@ def disassemble_command(path: str) -> None:
         raise InputError(f"{path} has no NPU program")
     for step in programs:
         say(f"// {step['program']}")
-        sys.stdout.write(disassemble(artefact.files[step["program"]], [tuple(n) for n in step["layers"]]))
+        sys.stdout.write(
+            disassemble(artefact.files[step["program"]], [tuple(n) for n in step["layers"]])
+        )
 
 
 def targets_command(json: str | None, write_json: WriteJson) -> None:
@@ -240,10 +313,14 @@ def targets_command(json: str | None, write_json: WriteJson) -> None:
     write_json(json, {"cpu": {}} | {m.name: asdict(m) for m in machines})
     if json == "-":
         return
-    say(f"{'name':<18} {'array':>10} {'MAC/cycle':>9} {'GHz':>5} {'int8 TOPS':>9} {'scratchpad':>11} {'DRAM GB/s':>9}  description")
+    say(
+        f"{'name':<18} {'array':>10} {'MAC/cycle':>9} {'GHz':>5} {'int8 TOPS':>9} {'scratchpad':>11} {'DRAM GB/s':>9}  description"
+    )
     say(f"{'cpu':<18} {'':>10} {'':>9} {'':>5} {'':>9} {'':>11} {'':>9}  the host, through LLVM")
     for m in machines:
-        array = f"{m.matrix.rows}x{m.matrix.columns}" + (f"x{m.matrix.pixels}" if m.matrix.pixels > 1 else "")
+        array = f"{m.matrix.rows}x{m.matrix.columns}" + (
+            f"x{m.matrix.pixels}" if m.matrix.pixels > 1 else ""
+        )
         tops = 2 * m.peak_macs_per_cycle * m.clock_hz / 1e12
         say(
             f"{m.name:<18} {array:>10} {m.peak_macs_per_cycle:>9} {m.clock_hz / 1e9:>5.2f} {tops:>9.2f} "

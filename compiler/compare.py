@@ -83,7 +83,9 @@ def tensor_error(name: str, node: str, reference: Array, value: Array) -> Tensor
     )  # fmt: skip
 
 
-def artefact_tensors(executable: Executable, inputs: Mapping[str, Array]) -> dict[str, tuple[Array, str]]:
+def artefact_tensors(
+    executable: Executable, inputs: Mapping[str, Array]
+) -> dict[str, tuple[Array, str]]:
     """Real value and ONNX node of every named tensor in the artefact's graph."""
     files = executable.artefact.files
     if "debug/graph.mlir" not in files:
@@ -105,12 +107,17 @@ def artefact_tensors(executable: Executable, inputs: Mapping[str, Array]) -> dic
     return found
 
 
-def onnxruntime_tensors(model: Path, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
+def onnxruntime_tensors(
+    model: Path, inputs: Mapping[str, Array]
+) -> tuple[dict[str, Array], dict[str, Array]]:
     """(outputs, all tensors) of an ONNX model run by onnxruntime without optimisation."""
     try:
         import onnxruntime
     except ImportError:
-        raise InputError("comparing with an ONNX model needs onnxruntime", hint="pip install 'tilewright[compare]'") from None
+        raise InputError(
+            "comparing with an ONNX model needs onnxruntime",
+            hint="pip install 'tilewright[compare]'",
+        ) from None
     import onnx
 
     from .importer import load_proto
@@ -118,21 +125,34 @@ def onnxruntime_tensors(model: Path, inputs: Mapping[str, Array]) -> tuple[dict[
     proto = load_proto(model)
     names = [o.name for o in proto.graph.output]
     known = set(names)
-    extra = [n for node in proto.graph.node for n in node.output if n and n not in known and not known.add(n)]
+    extra = [
+        n
+        for node in proto.graph.node
+        for n in node.output
+        if n and n not in known and not known.add(n)
+    ]
     proto.graph.output.extend(onnx.ValueInfoProto(name=n) for n in extra)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
         values = session.run(None, dict(inputs))
     except Exception as error:  # onnxruntime raises its own kinds
         raise InputError(f"onnxruntime cannot run {model}: {str(error).splitlines()[0]}") from None
-    tensors = {n: np.asarray(v) for n, v in zip([*names, *extra], values, strict=True) if isinstance(v, np.ndarray)}
+    tensors = {
+        n: np.asarray(v)
+        for n, v in zip([*names, *extra], values, strict=True)
+        if isinstance(v, np.ndarray)
+    }
     return {n: tensors[n] for n in names if n in tensors}, tensors
 
 
-def compare_artefacts(reference: str, executable: Executable, inputs: Mapping[str, Array]) -> Comparison:
+def compare_artefacts(
+    reference: str, executable: Executable, inputs: Mapping[str, Array]
+) -> Comparison:
     """Compare `executable` with a reference (ONNX model or artefact) on one set of inputs."""
     bound = by_name(inputs, executable.inputs)
     many = samples(bound, executable.inputs)
@@ -152,9 +172,15 @@ def compare_artefacts(reference: str, executable: Executable, inputs: Mapping[st
     rows = [
         tensor_error(name, node, theirs[name], value)
         for name, (value, node) in ours.items()
-        if name in theirs and theirs[name].shape == value.shape and theirs[name].dtype.kind in "fiub"
+        if name in theirs
+        and theirs[name].shape == value.shape
+        and theirs[name].dtype.kind in "fiub"
     ]
-    final = [tensor_error(n, ours.get(n, (v, ""))[1], expected[n], v) for n, v in outputs.items() if n in expected]
+    final = [
+        tensor_error(n, ours.get(n, (v, ""))[1], expected[n], v)
+        for n, v in outputs.items()
+        if n in expected
+    ]
     return Comparison(label, tuple(final), tuple(rows))
 
 
@@ -168,8 +194,15 @@ def comparison_table(comparison: Comparison, rows: int) -> str:
         name = t.name if len(t.name) <= 40 else "..." + t.name[-37:]
         return f"{name:<40} {shape:<18} {t.max_abs_error:>10.3g} {t.max_rel_error:>10.2e} {t.cosine:>9.6f} {sqnr:>8}"
 
-    worst = sorted((t for t in comparison.tensors if t.sqnr_db is not None), key=lambda t: (t.sqnr_db or 0.0))[:rows]
-    lines = [f"against {comparison.reference}: {len(comparison.tensors)} tensors compared", "", "outputs", header]
+    worst = sorted(
+        (t for t in comparison.tensors if t.sqnr_db is not None), key=lambda t: t.sqnr_db or 0.0
+    )[:rows]
+    lines = [
+        f"against {comparison.reference}: {len(comparison.tensors)} tensors compared",
+        "",
+        "outputs",
+        header,
+    ]
     lines += [line(t) for t in comparison.outputs]
     lines += ["", "intermediates, lowest SQNR first", header] + [line(t) for t in worst]
     return "\n".join(lines)

@@ -53,7 +53,11 @@ class Compilation:
 
 
 def compile_model(
-    source: Any, options: CompileOptions, *, keep: frozenset[str] = frozenset(), progress: ReportProgress | None = None
+    source: Any,
+    options: CompileOptions,
+    *,
+    keep: frozenset[str] = frozenset(),
+    progress: ReportProgress | None = None,
 ) -> Compilation:
     """Compile an ONNX model (path, bytes or ModelProto), or IR text when `compile_from` says so.
 
@@ -122,7 +126,9 @@ def _wanted(phase: str, run: Compilation) -> bool:
 
 
 def _overrides(options: CompileOptions) -> dict[str, dict[str, Any]]:
-    return {"quantize-insert": {"method": options.calibration_method, "percentile": options.percentile}}
+    return {
+        "quantize-insert": {"method": options.calibration_method, "percentile": options.percentile}
+    }
 
 
 def _finish_phase(run: Compilation, phase: str, started: float, keep: frozenset[str]) -> None:
@@ -156,10 +162,16 @@ def main_infos(func: FuncOp, names_attr: str) -> list[TensorInfo]:
     """Inputs or outputs of a graph-level `@main` by its `input_names` / `output_names`."""
     types = func.function_type.inputs if names_attr == "input_names" else func.function_type.outputs
     names = func.attributes.get(names_attr)
-    labels = [n.data for n in names.data if isinstance(n, StringAttr)] if isinstance(names, ArrayAttr) else []
+    labels = (
+        [n.data for n in names.data if isinstance(n, StringAttr)]
+        if isinstance(names, ArrayAttr)
+        else []
+    )
     out: list[TensorInfo] = []
     for index, type in enumerate(types):
-        label = labels[index] if index < len(labels) else f"{names_attr.removesuffix('_names')}_{index}"
+        label = (
+            labels[index] if index < len(labels) else f"{names_attr.removesuffix('_names')}_{index}"
+        )
         out.append(TensorInfo(label, type.get_shape(), numpy_dtype(type.element_type).name))  # pyright: ignore
     return out
 
@@ -173,7 +185,7 @@ def _calibration(module: ModuleOp, options: CompileOptions) -> Mapping[str, Any]
             "int8 quantisation needs calibration data",
             hint="give --calibration FILE.npz (or a folder of them) with typical inputs, named "
             + ", ".join(i.describe() for i in infos)
-            + '; or --calibration random for timing studies, where accuracy does not matter',
+            + "; or --calibration random for timing studies, where accuracy does not matter",
         )
     if isinstance(options.calibration, str) and options.calibration == "random":
         return random_calibration(main_function(module))
@@ -184,7 +196,11 @@ def random_calibration(func: FuncOp) -> dict[str, Any]:
     """One sample of seeded noise for each input of a graph-level `@main`."""
     rng = np.random.default_rng(0)
     return {
-        i.name: (rng.standard_normal((1, *i.shape)) if "float" in i.dtype else rng.integers(0, 2, (1, *i.shape))).astype(i.dtype)
+        i.name: (
+            rng.standard_normal((1, *i.shape))
+            if "float" in i.dtype
+            else rng.integers(0, 2, (1, *i.shape))
+        ).astype(i.dtype)
         for i in main_infos(func, "input_names")
     }
 
@@ -209,9 +225,13 @@ def _artefact(run: Compilation, debug: ModuleOp | None, name: str, digest: str) 
         key = f"npu_segment_{segment.index}"
         if segment.kind == "npu" and key in run.programs:
             encoded = run.programs[key]
-            files[f"npu/segment_{segment.index}.twb"] = encoded.data
+            files[f"npu/segment_{segment.index}.twb"] = encoded.code
             steps.append(
-                {"kind": "npu", "program": f"npu/segment_{segment.index}.twb", "layers": [list(n) for n in encoded.layers]}
+                {
+                    "kind": "npu",
+                    "program": f"npu/segment_{segment.index}.twb",
+                    "layers": [list(n) for n in encoded.layers],
+                }
             )
         else:
             steps.append({"kind": "cpu", "entry": f"tw_segment_{segment.index}"})
@@ -240,7 +260,9 @@ def _target_entry(run: Compilation) -> dict[str, Any]:
     from dataclasses import asdict
 
     machine = run.ctx.machine
-    return {"name": "cpu"} if machine is None else {"name": machine.name, "machine": asdict(machine)}
+    return (
+        {"name": "cpu"} if machine is None else {"name": machine.name, "machine": asdict(machine)}
+    )
 
 
 def _integer(func: FuncOp, name: str) -> int:
@@ -254,9 +276,18 @@ def _arena_infos(func: FuncOp) -> tuple[list[TensorInfo], list[TensorInfo]]:
     names: list[str] = []
     for key in ("input_names", "output_names"):
         attr = func.attributes.get(key)
-        names += [n.data for n in attr.data if isinstance(n, StringAttr)] if isinstance(attr, ArrayAttr) else []
+        names += (
+            [n.data for n in attr.data if isinstance(n, StringAttr)]
+            if isinstance(attr, ArrayAttr)
+            else []
+        )
     infos = [
-        TensorInfo(names[i] if i < len(names) else f"arg_{i}", type.get_shape(), numpy_dtype(type.element_type).name, offsets[i])  # pyright: ignore
+        TensorInfo(
+            names[i] if i < len(names) else f"arg_{i}",
+            type.get_shape(),
+            numpy_dtype(type.element_type).name,
+            offsets[i],
+        )  # pyright: ignore
         for i, type in enumerate(func.function_type.inputs)
     ]
     count = _integer(func, "num_inputs")
@@ -267,9 +298,16 @@ def _debug_files(debug: ModuleOp, ctx: CompilerContext) -> dict[str, bytes]:
     """The graph that `compare` evaluates, with the constants it refers to."""
     from ..dialects.graph import ConstantRefAttr
 
-    keys = sorted({op.value.key.data for op in debug.walk() if isinstance(op, ConstantOp) and isinstance(op.value, ConstantRefAttr)})
+    keys = sorted(
+        {
+            op.value.key.data
+            for op in debug.walk()
+            if isinstance(op, ConstantOp) and isinstance(op.value, ConstantRefAttr)
+        }
+    )
     buffer = io.BytesIO()
     np.savez(buffer, **{key: ctx.constants[key] for key in keys})  # pyright: ignore[reportArgumentType]
-    return {"debug/graph.mlir": print_module(debug, locations=True).encode(), "debug/constants.npz": buffer.getvalue()}
-
-
+    return {
+        "debug/graph.mlir": print_module(debug, locations=True).encode(),
+        "debug/constants.npz": buffer.getvalue(),
+    }

@@ -56,13 +56,15 @@ class Executable:
             return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         return self._run_one(bound)
 
-    def simulate(self, inputs: Any = None, *, check: bool = True, trace: bool = False, **named: Any) -> tuple[dict[str, Array], Simulation]:
+    def simulate(
+        self, inputs: Any = None, *, check: bool = True, trace: bool = False, **named: Any
+    ) -> tuple[dict[str, Array], Simulation]:
         """Outputs by name with NPU segments simulated, and the simulation's cycles and counters.
 
         Stacked inputs are simulated one by one; the returned figures are those of the first
         sample (timing does not depend on data).  `check` turns race and poison checks on.
         """
-        from .simulation import Simulation, simulate_steps
+        from .simulation import simulate_steps
 
         bound = self._bind(inputs, named)
         many = samples(bound, self.inputs)
@@ -75,7 +77,9 @@ class Executable:
             rows.append(self.read_outputs(arena))
         if result is None:
             raise InputError("the inputs hold no samples")
-        return (rows[0] if many is None else {n: np.stack([r[n] for r in rows]) for n in rows[0]}), result
+        return (
+            rows[0] if many is None else {n: np.stack([r[n] for r in rows]) for n in rows[0]}
+        ), result
 
     def benchmark(self, inputs: Any = None, *, repeats: int = 20, **named: Any) -> list[float]:
         """Seconds of `repeats` runs on the CPU end with the inputs already in place."""
@@ -143,13 +147,24 @@ class Executable:
 
     @staticmethod
     def _view(arena: Array, info: TensorInfo) -> Array:
-        return arena[info.offset : info.offset + info.bytes].view(numpy_type(info.dtype)).reshape(info.shape)
+        return (
+            arena[info.offset : info.offset + info.bytes]
+            .view(numpy_type(info.dtype))
+            .reshape(info.shape)
+        )
 
     def __repr__(self) -> str:
         """Target and tensors."""
-        ins, outs = (", ".join(i.describe() for i in group) for group in (self.inputs, self.outputs))
+        ins, outs = (
+            ", ".join(i.describe() for i in group) for group in (self.inputs, self.outputs)
+        )
         return f"<Executable for {self.target}: ({ins}) -> ({outs})>"
 
 
 def _info(entry: Mapping[str, Any]) -> TensorInfo:
-    return TensorInfo(str(entry["name"]), tuple(int(d) for d in entry["shape"]), str(entry["dtype"]), int(entry["offset"]))
+    return TensorInfo(
+        str(entry["name"]),
+        tuple(int(d) for d in entry["shape"]),
+        str(entry["dtype"]),
+        int(entry["offset"]),
+    )

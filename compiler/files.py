@@ -15,7 +15,8 @@ def write_atomically(path: Path, data: bytes) -> None:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
         raise TilewrightError(
-            f"cannot write {path}: {error.strerror}", hint="does the folder exist, and may you write to it?"
+            f"cannot write {path}: {error.strerror}",
+            hint="does the folder exist, and may you write to it?",
         ) from None
     try:
         with os.fdopen(handle, "wb") as file:

@@ -98,7 +98,9 @@ class Instruments:
                 if self.verify != "none":
                     module.verify()
                     check_dominance(module)
-                    check_properties(module, item.transform.ensures, f"{item.transform.name} ensures")
+                    check_properties(
+                        module, item.transform.ensures, f"{item.transform.name} ensures"
+                    )
             except TilewrightError:
                 raise
             except Exception as error:
@@ -107,7 +109,9 @@ class Instruments:
                 raise InternalError(
                     f"pass {item.transform.name!r} (phase {item.phase}) failed: {type(error).__name__}: {message}{where}"
                 ) from error
-            self.records.append(PassRecord(item.phase, item.transform.name, seconds, count_ops(module)))
+            self.records.append(
+                PassRecord(item.phase, item.transform.name, seconds, count_ops(module))
+            )
             self._dump(module, item)
             if checker is not None:
                 checker.after(item.transform, module)
@@ -123,22 +127,31 @@ class Instruments:
             return
         self._last_text = text
         self.dump_dir.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.dump_dir / f"{len(self.records):03d}-{item.phase}-{name}.mlir", text.encode())
+        write_atomically(
+            self.dump_dir / f"{len(self.records):03d}-{item.phase}-{name}.mlir", text.encode()
+        )
 
-    def _reproduce(self, ctx: CompilerContext, before: str | None, rest: Sequence[PhasePass]) -> str:
+    def _reproduce(
+        self, ctx: CompilerContext, before: str | None, rest: Sequence[PhasePass]
+    ) -> str:
         if before is None or self.reproducer_dir is None:
             return ""
         self.reproducer_dir.mkdir(parents=True, exist_ok=True)
         pipeline = ",".join(str(p.transform.spec()) for p in rest)
         target = f" --target {ctx.machine.name}" if ctx.machine else ""
-        command = f"tilewright-opt reproducer.mlir --constants constants.npz{target} -p '{pipeline}'"
-        write_atomically(self.reproducer_dir / "reproducer.mlir", f"// {command}\n{before}".encode())
+        command = (
+            f"tilewright-opt reproducer.mlir --constants constants.npz{target} -p '{pipeline}'"
+        )
+        write_atomically(
+            self.reproducer_dir / "reproducer.mlir", f"// {command}\n{before}".encode()
+        )
         save_constants(self.reproducer_dir / "constants.npz", ctx.constants)
         return f"\n  reproducer: {self.reproducer_dir / 'reproducer.mlir'} ({command})"
 
     def timing_table(self) -> str:
         """Passes with their milliseconds and operation counts, in order."""
         rows = [f"{'phase':<10} {'pass':<22} {'ms':>9} {'ops':>8}"]
-        rows += [f"{r.phase:<10} {r.name:<22} {r.seconds * 1e3:>9.1f} {r.ops:>8}" for r in self.records]
+        rows += [
+            f"{r.phase:<10} {r.name:<22} {r.seconds * 1e3:>9.1f} {r.ops:>8}" for r in self.records
+        ]
         return "\n".join(rows)
-

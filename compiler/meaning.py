@@ -70,7 +70,9 @@ Values = dict[str, tuple[Array, str]]
 """Real value of each named tensor and a description of the operation that computes it."""
 
 
-def evaluate(ctx: CompilerContext, module: ModuleOp, inputs: Sequence[Array]) -> tuple[list[Array], Values]:
+def evaluate(
+    ctx: CompilerContext, module: ModuleOp, inputs: Sequence[Array]
+) -> tuple[list[Array], Values]:
     """Outputs of the module by the semantics of its level, and its named intermediate values."""
     named: Values = {}
     if PROPERTIES["graph"](module) is None and PROPERTIES["loop"](module) is not None:
@@ -105,7 +107,9 @@ class MeaningCheck:
     def after(self, transform: Pass, module: ModuleOp) -> None:
         """Divergence if `transform` moved any output further than it may."""
         outputs, named = evaluate(self.ctx, module, self.inputs)
-        worst = max((self._error(a, b) for a, b in zip(self.outputs, outputs, strict=True)), default=0.0)
+        worst = max(
+            (self._error(a, b) for a, b in zip(self.outputs, outputs, strict=True)), default=0.0
+        )
         if worst > transform.tolerance:
             raise Divergence(
                 f"pass {transform.name!r} changed the meaning of the program: relative error {worst:.3g} "
@@ -124,5 +128,9 @@ class MeaningCheck:
     @staticmethod
     def _error(reference: Array, value: Array) -> float:
         if reference.dtype.kind in "iub" and value.dtype == reference.dtype:
-            return 0.0 if np.array_equal(reference, value) else max(relative_error(reference, value), 1e-3)
+            return (
+                0.0
+                if np.array_equal(reference, value)
+                else max(relative_error(reference, value), 1e-3)
+            )
         return relative_error(reference, value)

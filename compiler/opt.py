@@ -1,6 +1,6 @@
 """`tilewright-opt`: run any pipeline on any IR file, in the manner of mlir-opt.
 
-    tilewright-opt in.mlir -p "canonicalize,cse" [--target NAME] [--constants C.npz] [-o out.mlir]
+tilewright-opt in.mlir -p "canonicalize,cse" [--target NAME] [--constants C.npz] [-o out.mlir]
 """
 
 from __future__ import annotations
@@ -20,9 +20,15 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-o", "--output", help="output file (default: standard output)")
     parser.add_argument("--target", help="target name or TOML file, for passes that need a machine")
     parser.add_argument("--constants", help="constants saved beside the IR (.npz)")
-    parser.add_argument("--verify", choices=("none", "structural", "semantic"), default="structural")
-    parser.add_argument("--split-input-file", action="store_true", help="process chunks split by // -----")
-    parser.add_argument("--print-debuginfo", action="store_true", help="print locations (ONNX nodes)")
+    parser.add_argument(
+        "--verify", choices=("none", "structural", "semantic"), default="structural"
+    )
+    parser.add_argument(
+        "--split-input-file", action="store_true", help="process chunks split by // -----"
+    )
+    parser.add_argument(
+        "--print-debuginfo", action="store_true", help="print locations (ONNX nodes)"
+    )
     parser.add_argument("--time-passes", action="store_true", help="print the time of each pass")
     parser.add_argument("--list-passes", action="store_true", help="list all passes and exit")
     return parser

@@ -48,7 +48,9 @@ def evaluate_loops(ctx: CompilerContext, module: ModuleOp, inputs: Sequence[Arra
         loop_semantics.run(func, arena, consts)
     else:
         for segment in segments(func):
-            replacement = lowered.get(f"npu_segment_{segment.index}") if segment.kind == "npu" else None
+            replacement = (
+                lowered.get(f"npu_segment_{segment.index}") if segment.kind == "npu" else None
+            )
             if replacement is None:
                 loop_semantics.run_ops(segment.ops, func, arena, consts)
             elif isinstance(replacement, ProgramOp):

@@ -52,7 +52,9 @@ def read_npz(path: str | Path, prefix: str = "in:") -> dict[str, Array]:
     except FileNotFoundError:
         raise InputError(f"no such file: {path}") from None
     except (OSError, ValueError, EOFError, KeyError) as error:
-        raise InputError(f"cannot read arrays from {path}: {error}", hint="give an .npz made with numpy.savez") from None
+        raise InputError(
+            f"cannot read arrays from {path}: {error}", hint="give an .npz made with numpy.savez"
+        ) from None
     except Exception as error:  # zipfile and zlib raise their own kinds for damaged archives
         raise InputError(f"{path} is damaged: {error}") from None
 
@@ -73,47 +75,72 @@ def by_name(given: Any, infos: Sequence[TensorInfo]) -> dict[str, Array]:
         bound = {str(k).removeprefix("in:"): as_array(v) for k, v in given.items()}
     elif isinstance(given, list | tuple):
         if len(given) > len(names):
-            raise InputError(f"{len(given)} inputs given, the model has {len(names)}: {', '.join(names)}")
+            raise InputError(
+                f"{len(given)} inputs given, the model has {len(names)}: {', '.join(names)}"
+            )
         bound = {n: as_array(v) for n, v in zip(names, given, strict=False)}
     else:
         bound = {names[0]: as_array(given)} if names else {}
     missing = [i.describe() for i in infos if i.name not in bound]
     if missing:
-        raise InputError(f"missing input: {', '.join(missing)}", hint=f"given: {', '.join(bound) or 'nothing'}")
+        raise InputError(
+            f"missing input: {', '.join(missing)}", hint=f"given: {', '.join(bound) or 'nothing'}"
+        )
     if unknown := [n for n in bound if n not in names]:
-        raise InputError(f"unknown input: {', '.join(unknown)}", hint=f"the model's inputs are {', '.join(i.describe() for i in infos)}")
+        raise InputError(
+            f"unknown input: {', '.join(unknown)}",
+            hint=f"the model's inputs are {', '.join(i.describe() for i in infos)}",
+        )
     return bound
 
 
 def check_input(info: TensorInfo, value: Array) -> Array:
     """`value` as the input expects it; InputError on another shape or a dtype that loses information."""
     if value.shape != info.shape:
-        raise InputError(f"input {info.name!r} has shape {list(value.shape)}, the model takes {list(info.shape)}")
+        raise InputError(
+            f"input {info.name!r} has shape {list(value.shape)}, the model takes {list(info.shape)}"
+        )
     dtype = numpy_type(info.dtype)
     if value.dtype == dtype:
         return value
-    if not np.can_cast(value.dtype, dtype, "same_kind") and not (value.dtype.kind in "iub" and dtype.kind == "f"):
-        raise InputError(f"input {info.name!r} has type {value.dtype}, the model takes {info.dtype}")
+    if not np.can_cast(value.dtype, dtype, "same_kind") and not (
+        value.dtype.kind in "iub" and dtype.kind == "f"
+    ):
+        raise InputError(
+            f"input {info.name!r} has type {value.dtype}, the model takes {info.dtype}"
+        )
     converted = value.astype(dtype)
     if dtype.kind in "iu" and not np.array_equal(converted, value):
-        raise InputError(f"input {info.name!r}: values of type {value.dtype} do not fit {info.dtype}")
+        raise InputError(
+            f"input {info.name!r}: values of type {value.dtype} do not fit {info.dtype}"
+        )
     return converted
 
 
-def samples(bound: Mapping[str, Array], infos: Sequence[TensorInfo]) -> list[dict[str, Array]] | None:
+def samples(
+    bound: Mapping[str, Array], infos: Sequence[TensorInfo]
+) -> list[dict[str, Array]] | None:
     """Split inputs stacked along a new first axis into samples; None if they are one plain input set."""
     if all(bound[i.name].shape == i.shape for i in infos) or not infos:
         return None
-    stacked = [i for i in infos if bound[i.name].ndim == len(i.shape) + 1 and bound[i.name].shape[1:] == i.shape]
+    stacked = [
+        i
+        for i in infos
+        if bound[i.name].ndim == len(i.shape) + 1 and bound[i.name].shape[1:] == i.shape
+    ]
     if len(stacked) != len(infos):
         return None
     counts = {bound[i.name].shape[0] for i in infos}
     if len(counts) != 1:
-        raise InputError(f"inputs are stacked along a new first axis but hold different numbers of samples: {sorted(counts)}")
+        raise InputError(
+            f"inputs are stacked along a new first axis but hold different numbers of samples: {sorted(counts)}"
+        )
     return [{i.name: bound[i.name][k] for i in infos} for k in range(counts.pop())]
 
 
-def load_calibration(source: str | Path | Mapping[str, Any], infos: Sequence[TensorInfo]) -> dict[str, Array]:
+def load_calibration(
+    source: str | Path | Mapping[str, Any], infos: Sequence[TensorInfo]
+) -> dict[str, Array]:
     """Calibration samples by input name, stacked along a new first axis.
 
     `source`: an .npz, a folder of .npz files, or a mapping of arrays; each holds one sample or
@@ -124,7 +151,10 @@ def load_calibration(source: str | Path | Mapping[str, Any], infos: Sequence[Ten
     elif Path(source).is_dir():
         paths = sorted(Path(source).glob("*.npz"))
         if not paths:
-            raise InputError(f"no .npz files in {source}", hint="calibration data: an .npz per sample, arrays named like the model's inputs")
+            raise InputError(
+                f"no .npz files in {source}",
+                hint="calibration data: an .npz per sample, arrays named like the model's inputs",
+            )
         parts = [read_npz(p) for p in paths]
     else:
         parts = [read_npz(source)]

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from .errors import IRError
 
-Array = np.ndarray  # any dtype; shapes are documented where they matter
+Array = np.ndarray[Any, np.dtype[Any]]
+"""A numpy array of any dtype; shapes are documented where they matter."""
 
 
 def content_key(array: Array) -> str:

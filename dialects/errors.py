@@ -18,7 +18,12 @@ class TilewrightError(Exception):
     """
 
     def __init__(
-        self, message: str, *, node: str | None = None, op: str | None = None, hint: str | None = None
+        self,
+        message: str,
+        *,
+        node: str | None = None,
+        op: str | None = None,
+        hint: str | None = None,
     ):
         self.message, self.node, self.op, self.hint = message, node, op, hint
         super().__init__(self.render())

@@ -47,7 +47,7 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
 
 
 def requantize(acc: Any, multiplier: Any, shift: Any, zero_point: int, lo: int, hi: int) -> Any:
-    """numpy form of the definition above; arguments broadcast, the result is int64 in [lo, hi]."""
+    """Numpy form of the definition above; arguments broadcast, the result is int64 in [lo, hi]."""
     shift = np.asarray(shift, np.int64)
     product = np.asarray(acc).astype(np.int64) * np.asarray(multiplier, np.int64)
     rounded = (product + (np.int64(1) << (shift - 1))) >> shift

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
-from xdsl.dialects.builtin import FusedLoc, LocationAttr, NameLoc, NoneAttr, StringAttr, UnknownLoc
+from xdsl.dialects.builtin import ArrayAttr, FusedLoc, LocationAttr, NameLoc, NoneAttr, StringAttr, UnknownLoc
 from xdsl.ir import Attribute, Operation
 
 
@@ -33,7 +33,7 @@ def location(names: Iterable[str]) -> LocationAttr:
     if not unique:
         return UnknownLoc()
     locs = [NameLoc(StringAttr(n), NoneAttr()) for n in unique]
-    return locs[0] if len(locs) == 1 else FusedLoc(locs, NoneAttr())
+    return locs[0] if len(locs) == 1 else FusedLoc(ArrayAttr(tuple(locs)), NoneAttr())
 
 
 def inherit(new: Operation, *sources: Operation) -> Operation:

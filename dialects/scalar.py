@@ -1,4 +1,7 @@
-"""Scalar functions: the vocabulary shared by `graph.map` (on tensors) and `loop.apply` (on elements).
+# The table below is lambdas over numpy arrays of any dtype, which strict typing cannot follow:
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false
+"""Scalar functions: what `graph.map` applies to tensors and `loop.apply` to elements.
 
 Each function is defined here once: name, arity, parameters with defaults, result type, and its
 meaning as a vectorised numpy function.  The CPU end has an LLVM emitter per name, the NPU a
@@ -58,7 +61,9 @@ class ScalarFn:
 SCALAR_FUNCTIONS: dict[str, ScalarFn] = {}
 
 
-def _define(name: str, arity: int, evaluate: NumpyFn, params: dict[str, Param] | None = None, **kw: Any) -> None:
+def _define(
+    name: str, arity: int, evaluate: NumpyFn, params: dict[str, Param] | None = None, **kw: Any
+) -> None:
     SCALAR_FUNCTIONS[name] = ScalarFn(name, arity, evaluate, params or {}, **kw)
 
 
@@ -69,7 +74,10 @@ def evaluate(fn: str, args: list[Any], params: Mapping[str, Param], result: Attr
     """
     function = SCALAR_FUNCTIONS[fn]
     dtype = numpy_dtype(result)
-    wide = [a.astype(np.float32) if a.dtype.itemsize == 2 and a.dtype.kind in "fV" else a for a in map(np.asarray, args)]
+    wide = [
+        a.astype(np.float32) if a.dtype.itemsize == 2 and a.dtype.kind in "fV" else a
+        for a in map(np.asarray, args)
+    ]
     with np.errstate(all="ignore"):
         out = function.evaluate(*wide, **{**function.params, **params})
         return np.asarray(out).astype(dtype, copy=False)
@@ -101,8 +109,9 @@ def _gelu(x: Any, approximate: str) -> Any:
 def _divide(a: Any, b: Any) -> Any:
     if a.dtype.kind in "iu":  # ONNX and C: truncate towards zero
         safe = np.where(b == 0, 1, b)
-        quotient = np.abs(a) // np.abs(safe)
-        return np.where((a < 0) != (safe < 0), -quotient, quotient)
+        quotient = a // safe
+        inexact = (quotient * safe != a) & ((a < 0) != (safe < 0))
+        return np.where(inexact, quotient + quotient.dtype.type(1), quotient)
     return a / b
 
 
@@ -113,7 +122,11 @@ def _mod(a: Any, b: Any, fmod: int) -> Any:
 
 
 def _pow(a: Any, b: Any) -> Any:
-    return np.power(a.astype(np.float64), b).astype(a.dtype) if a.dtype.kind in "iu" else np.power(a, b.astype(a.dtype))
+    return (
+        np.power(a.astype(np.float64), b).astype(a.dtype)
+        if a.dtype.kind in "iu"
+        else np.power(a, b.astype(a.dtype))
+    )
 
 
 def _c(x: Any, value: Param) -> Any:
@@ -135,7 +148,12 @@ _define("neg", 1, np.negative)
 _define("abs", 1, np.abs)
 _define("sign", 1, np.sign)
 _define("cast", 1, lambda x: x, result="explicit")
-_define("clip", 1, lambda x, min, max: np.clip(x, _c(x, min), _c(x, max)), {"min": -math.inf, "max": math.inf})
+_define(
+    "clip",
+    1,
+    lambda x, min, max: np.clip(x, _c(x, min), _c(x, max)),
+    {"min": -math.inf, "max": math.inf},
+)
 _define("relu", 1, lambda x: np.maximum(x, _c(x, 0)))
 
 # --- comparison and logic ---
@@ -149,7 +167,16 @@ _define("or", 2, np.logical_or, result="bool", commutative=True)
 _define("xor", 2, np.logical_xor, result="bool", commutative=True)
 _define("not", 1, np.logical_not, result="bool")
 _define("isnan", 1, np.isnan, result="bool", float_only=True)
-_define("isinf", 1, lambda x, negative, positive: (np.isposinf(x) & bool(positive)) | (np.isneginf(x) & bool(negative)), {"negative": 1, "positive": 1}, result="bool", float_only=True)
+_define(
+    "isinf",
+    1,
+    lambda x, negative, positive: (
+        (np.isposinf(x) & bool(positive)) | (np.isneginf(x) & bool(negative))
+    ),
+    {"negative": 1, "positive": 1},
+    result="bool",
+    float_only=True,
+)
 _define("select", 3, lambda c, a, b: np.where(c, a, b))
 
 # --- floating-point functions ---
@@ -165,18 +192,75 @@ for _name, _fn in {
 }.items():  # fmt: skip
     _define(_name, 1, _fn, float_only=True)
 _define("gelu", 1, _gelu, {"approximate": "none"}, float_only=True)
-_define("leaky_relu", 1, lambda x, alpha: np.where(x >= 0, x, x * _c(x, alpha)), {"alpha": 0.01}, float_only=True)
-_define("elu", 1, lambda x, alpha: np.where(x > 0, x, _c(x, alpha) * np.expm1(np.minimum(x, 0))), {"alpha": 1.0}, float_only=True)
-_define("celu", 1, lambda x, alpha: np.where(x > 0, x, _c(x, alpha) * np.expm1(np.minimum(x, 0) / _c(x, alpha))), {"alpha": 1.0}, float_only=True)
-_define("selu", 1, lambda x, alpha, gamma: _c(x, gamma) * np.where(x > 0, x, _c(x, alpha) * np.expm1(np.minimum(x, 0))), {"alpha": 1.6732631921768188, "gamma": 1.0507010221481323}, float_only=True)
-_define("hard_sigmoid", 1, lambda x, alpha, beta: np.clip(x * _c(x, alpha) + _c(x, beta), 0, 1), {"alpha": 0.2, "beta": 0.5}, float_only=True)
-_define("thresholded_relu", 1, lambda x, alpha: np.where(x > _c(x, alpha), x, 0), {"alpha": 1.0}, float_only=True)
+_define(
+    "leaky_relu",
+    1,
+    lambda x, alpha: np.where(x >= 0, x, x * _c(x, alpha)),
+    {"alpha": 0.01},
+    float_only=True,
+)
+_define(
+    "elu",
+    1,
+    lambda x, alpha: np.where(x > 0, x, _c(x, alpha) * np.expm1(np.minimum(x, 0))),
+    {"alpha": 1.0},
+    float_only=True,
+)
+_define(
+    "celu",
+    1,
+    lambda x, alpha: np.where(x > 0, x, _c(x, alpha) * np.expm1(np.minimum(x, 0) / _c(x, alpha))),
+    {"alpha": 1.0},
+    float_only=True,
+)
+_define(
+    "selu",
+    1,
+    lambda x, alpha, gamma: (
+        _c(x, gamma) * np.where(x > 0, x, _c(x, alpha) * np.expm1(np.minimum(x, 0)))
+    ),
+    {"alpha": 1.6732631921768188, "gamma": 1.0507010221481323},
+    float_only=True,
+)
+_define(
+    "hard_sigmoid",
+    1,
+    lambda x, alpha, beta: np.clip(x * _c(x, alpha) + _c(x, beta), 0, 1),
+    {"alpha": 0.2, "beta": 0.5},
+    float_only=True,
+)
+_define(
+    "thresholded_relu",
+    1,
+    lambda x, alpha: np.where(x > _c(x, alpha), x, 0),
+    {"alpha": 1.0},
+    float_only=True,
+)
 
 # --- integers of quantised networks (definitions in fixed_point.py) ---
-_define("quantize", 1, lambda x, scale, zp, lo, hi: np.clip(np.rint(x / _c(x, scale)) + zp, lo, hi), {"scale": 1.0, "zp": 0, "lo": -128, "hi": 127}, result="explicit", float_only=True)
-_define("dequantize", 1, lambda q, scale, zp: ((q.astype(np.int64) - zp).astype(np.float32) * np.float32(scale)), {"scale": 1.0, "zp": 0}, result="explicit")
+_define(
+    "quantize",
+    1,
+    lambda x, scale, zp, lo, hi: np.clip(np.rint(x / _c(x, scale)) + zp, lo, hi),
+    {"scale": 1.0, "zp": 0, "lo": -128, "hi": 127},
+    result="explicit",
+    float_only=True,
+)
+_define(
+    "dequantize",
+    1,
+    lambda q, scale, zp: (q.astype(np.int64) - zp).astype(np.float32) * np.float32(scale),
+    {"scale": 1.0, "zp": 0},
+    result="explicit",
+)
 _define("widen", 1, lambda x, zp: x.astype(np.int32) - np.int32(zp), {"zp": 0}, result="i32")
-_define("requantize", 3, lambda acc, m, s, zp, lo, hi: fixed_point.requantize(acc, m, s, zp, lo, hi), {"zp": 0, "lo": -128, "hi": 127}, result="explicit")
+_define(
+    "requantize",
+    3,
+    lambda acc, m, s, zp, lo, hi: fixed_point.requantize(acc, m, s, zp, lo, hi),
+    {"zp": 0, "lo": -128, "hi": 127},
+    result="explicit",
+)
 _define(
     "qadd", 2,
     lambda a, b, za, ma, zb, mb, multiplier, shift, zp, lo, hi: fixed_point.requantize(
@@ -193,7 +277,9 @@ _define(
 )  # fmt: skip
 
 
-def check_operands(fn: str, operand_types: list[Attribute], result: Attribute, params: Mapping[str, Param]) -> str | None:
+def check_operands(
+    fn: str, operand_types: list[Attribute], result: Attribute, params: Mapping[str, Param]
+) -> str | None:
     """Why `fn` cannot be applied to these element types, or None if it can."""
     function = SCALAR_FUNCTIONS.get(fn)
     if function is None:

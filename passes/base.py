@@ -59,7 +59,7 @@ class Pass(ModulePass):
     tolerance: ClassVar[float] = 1e-5
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        """xDSL's entry point."""
+        """XDSL's entry point."""
         if not isinstance(ctx, CompilerContext):
             raise TypeError("tilewright passes run in a CompilerContext")
         self.run(ctx, op)

@@ -37,7 +37,9 @@ def _bufferized(module: ModuleOp) -> str | None:
     for op in module.walk():
         if isinstance(op, NestOp) and op.result is not None:
             return "a loop.nest still has a tensor result"
-        if isinstance(op, FuncOp) and any(isinstance(t, TensorType) for t in op.function_type.inputs):
+        if isinstance(op, FuncOp) and any(
+            isinstance(t, TensorType) for t in op.function_type.inputs
+        ):
             return f"@{op.sym_name.data} still takes tensors"
     return None
 
@@ -52,7 +54,12 @@ def _arena(module: ModuleOp) -> str | None:
 def _placed(module: ModuleOp) -> str | None:
     for op in module.walk():
         top = op.parent_op() is not None and isinstance(op.parent_op(), FuncOp)
-        if top and isinstance(op, GraphOp | RegionOp) and op.name != "graph.constant" and device_of(op) is None:
+        if (
+            top
+            and isinstance(op, GraphOp | RegionOp)
+            and op.name != "graph.constant"
+            and device_of(op) is None
+        ):
             return f"{op.name} has no device"
     return None
 
@@ -63,7 +70,11 @@ def _no_batch_norm(module: ModuleOp) -> str | None:
 
 def _scratchpad(module: ModuleOp) -> str | None:
     for op in module.walk():
-        if isinstance(op, NpuAllocOp) and isinstance(op.result.type, MemRefType) and op.address is None:
+        if (
+            isinstance(op, NpuAllocOp)
+            and isinstance(op.result.type, MemRefType)
+            and op.address is None
+        ):
             return "an npu.alloc has no address"
     return None
 

@@ -21,7 +21,9 @@ def tensor_name(op: Operation) -> str | None:
     return attr.data if isinstance(attr, StringAttr) else None
 
 
-def replace(old: Operation, new: Sequence[Operation], results: Sequence[SSAValue] | None = None) -> None:
+def replace(
+    old: Operation, new: Sequence[Operation], results: Sequence[SSAValue] | None = None
+) -> None:
     """Put `new` before `old`, use `results` (default: those of the last of `new`) for old's, erase `old`.
 
     Locations, the device, the tensor name and name hints pass on to the new operations.
@@ -34,7 +36,12 @@ def replace(old: Operation, new: Sequence[Operation], results: Sequence[SSAValue
         if (device := old.attributes.get("device")) is not None:
             op.attributes.setdefault("device", device)
     results = list(new[-1].results) if results is None else results
-    if results and (owner := results[0].owner) and isinstance(owner, Operation) and (name := old.attributes.get("tensor")):
+    if (
+        results
+        and (owner := results[0].owner)
+        and isinstance(owner, Operation)
+        and (name := old.attributes.get("tensor"))
+    ):
         owner.attributes.setdefault("tensor", name)
     for before, after in zip(old.results, results, strict=True):
         if before.name_hint and not after.name_hint:

@@ -162,7 +162,7 @@ class Function:
         self.name = name
         self.declarations: set[str] = set()
         self._head = (
-            f"define {attributes} void @{name}({', '.join(f'ptr %{p}' for p in parameters)}) nounwind"
+            f"define {attributes} void @{name}({', '.join(f'ptr %{p}' for p in parameters)}) nounwind noinline"
         )
         self._lines: list[str] = []
         self._count = 0

@@ -1,8 +1,7 @@
 """LLVM emission of scalar functions: arithmetic, comparison, logic, casts and plain activations.
 
-`emit(f, fn, args, params, result)` is the CPU's counterpart of `dialects.scalar.evaluate`: the same
-function on values of any number of lanes.  Each emitter is a function `(f, args, params, result)
--> Value` in `EMITTERS`; `scalars_math` and `scalars_quant` add theirs.
+Each emitter is a function `(f, args, params, result) -> Value` in `EMITTERS`, for values of any (one)
+number of lanes; `scalars_math` and `scalars_quant` add theirs, `scalar_emit` applies them.
 
 As the reference says: integer arithmetic wraps; half types are widened to f32, computed, and
 rounded once.  Nothing here is undefined for any input: conversions from floating-point check their
@@ -14,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from ...dialects.scalar import SCALAR_FUNCTIONS
 from ...dialects.types import Param
 from .llvm_text import F32, F64, I1, I16, I32, I64, Function, Type, Value, constant
 
@@ -32,14 +30,6 @@ def emitter(*names: str) -> Callable[[Emitter], Emitter]:
         return function
 
     return enter
-
-
-def emit(f: Function, fn: str, args: Sequence[Value], params: Mapping[str, Param], result: Type) -> Value:
-    """Apply scalar function `fn`; `result` has the lanes of the widest argument."""
-    lanes = max([a.type.lanes for a in args], default=1)
-    wide = [f.broadcast(widened(f, a), lanes) for a in args]
-    out = EMITTERS[fn](f, wide, {**SCALAR_FUNCTIONS[fn].params, **params}, result.wide(lanes))
-    return out if out.type == result.wide(lanes) else cast(f, out, result.wide(lanes))
 
 
 def number(params: Mapping[str, Param], name: str) -> float | int:

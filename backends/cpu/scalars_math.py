@@ -168,9 +168,10 @@ def erf(f: Function, x: Value) -> Value:
 
 
 def sigmoid(f: Function, x: Value) -> Value:
-    """1 / (1 + e^-x)."""
-    e = exp(f, Value(f.op(f"fneg {x.typed}"), x.type))
-    return f.binary("fdiv", _c(1.0, x), f.binary("fadd", _c(1.0, x), e))
+    """1 / (1 + e^-x), or e^x / (1 + e^x) for negative x, so that nothing overflows."""
+    e = exp(f, Value(f.op(f"fneg {absolute(f, x).typed}"), x.type))
+    top = f.select(f.compare("fcmp oge", x, _c(0.0, x)), _c(1.0, x), e)
+    return f.binary("fdiv", top, f.binary("fadd", _c(1.0, x), e))
 
 
 def softplus(f: Function, x: Value) -> Value:

@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from ...dialects.types import Param
 from .llvm_text import F32, I32, I64, Function, Type, Value, constant
-from .scalars import cast, clamp, emitter, number
+from .scalars import EMITTERS, cast, clamp, emitter, number
+
+
+__all__ = ["EMITTERS"]
 
 
 def _integer(params: Mapping[str, Param], name: str) -> int:

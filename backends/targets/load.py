@@ -81,6 +81,14 @@ def parse_target(text: str, where: str = "target") -> Machine:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise TargetError(f"{where}: not valid TOML: {error}") from error
+    return machine_from_dict(table, where)
+
+
+def machine_from_dict(table: Mapping[str, Any], where: str = "target") -> Machine:
+    """The machine that nested tables describe (TOML, or the manifest of an artefact).
+
+    Raises TargetError.
+    """
     machine: Machine = _build(Machine, table, where, "")
     _check(machine, where)
     return machine

@@ -75,7 +75,9 @@ class Control:
 
     fetch_bytes_per_cycle: float = 16.0
     issue_cycles: int = 1
-    queue_depths: dict[str, int] = field(default_factory=lambda: {"load": 8, "store": 4, "matrix": 16, "vector": 16})
+    queue_depths: dict[str, int] = field(
+        default_factory=lambda: {"load": 8, "store": 4, "matrix": 16, "vector": 16}
+    )
 
 
 @dataclass(frozen=True)

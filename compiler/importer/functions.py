@@ -15,9 +15,7 @@ import onnx
 from onnx import AttributeProto, FunctionProto, NodeProto
 
 from ...dialects.errors import ModelError
-
-NODE_LIMIT = 200_000
-"""Most nodes of a model with its functions expanded."""
+from .limits import NODE_LIMIT
 
 
 def _domain(domain: str) -> str:
@@ -69,7 +67,9 @@ class Functions:
                 if key not in entered:
                     entered.add(key)
                     calls[key] = _calls(self._functions[key].node)
-                    pending = dict.fromkeys(k for k in calls[key] if k in self._functions and k not in sizes)
+                    pending = dict.fromkeys(
+                        k for k in calls[key] if k in self._functions and k not in sizes
+                    )
                     if again := next((k for k in pending if k in entered), None):
                         raise ModelError("the function calls itself", node=key[1], op=again[1])
                     stack.extend(pending)
@@ -94,9 +94,13 @@ def standard_body(
         return None
     if schema.has_function:
         version = max((v for v in schema.function_opset_versions if v <= opset), default=None)
-        body = schema.get_function_with_opset_version(version if version is not None else schema.function_opset_versions[0])
+        body = schema.get_function_with_opset_version(
+            version if version is not None else schema.function_opset_versions[0]
+        )
     elif schema.has_context_dependent_function:
-        plain = NodeProto(op_type=node.op_type, name=node.name, input=node.input, output=node.output)
+        plain = NodeProto(
+            op_type=node.op_type, name=node.name, input=node.input, output=node.output
+        )
         plain.attribute.extend(attributes.values())
         protos = [
             onnx.TypeProto().SerializeToString() if t is None
@@ -105,7 +109,9 @@ def standard_body(
         ]  # fmt: skip
         versions = schema.context_dependent_function_opset_versions
         version = max((v for v in versions if v <= opset), default=versions[0])
-        body = schema.get_context_dependent_function_with_opset_version(version, plain.SerializeToString(), protos)
+        body = schema.get_context_dependent_function_with_opset_version(
+            version, plain.SerializeToString(), protos
+        )
     else:
         return None
     if not body:

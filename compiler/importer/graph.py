@@ -13,16 +13,14 @@ import lists them all.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto
+from onnx import FunctionProto, NodeProto, TensorProto
 from xdsl.dialects.builtin import LocationAttr
-from xdsl.ir import Attribute, Block, Operation, SSAValue
+from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.utils.exceptions import VerifyException
 
 from ...dialects.constants import Array
@@ -41,64 +39,33 @@ from ...dialects.graph import (
     TransposeOp,
 )
 from ...dialects.locations import location
-from ...dialects.types import numpy_dtype, shape_of, string
+from ...dialects.types import element_of, numpy_dtype, shape_of
 from ...passes.base import CompilerContext
 from . import ops as _ops  # registers the rules
 from .functions import Functions, standard_body
-from .node import RULES, Constant, Node, NodeUnsupported, Outputs
-from .schema import check_node, hint_for
-from .tensors import UnsupportedType, to_array
+from .limits import ELEMENT_LIMIT, FOLD_LIMIT, MAX_DEPTH
+from .node import RULES, Constant, Node, NodeUnsupported, Outputs, Rule
 from .order import in_order
+from .schema import check_node, hint_for
+from .scope import UNKNOWN, Found, Scope, Unknown, label, resolve, without
+from .tensors import UnsupportedType, to_array
 
-__all__ = ["Importer", "Scope"]
 assert _ops
 
-FOLD_LIMIT = 1 << 20
-"""Most elements of a tensor that the importer evaluates itself."""
 
-ELEMENT_LIMIT = 1 << 34
-"""Most elements of any tensor."""
-
-_FOLDED = (MapOp, CastOp, ReshapeOp, TransposeOp, BroadcastOp, ConcatOp, SliceOp, PadOp, GatherOp, ReduceOp)
+_FOLDED = (
+    MapOp,
+    CastOp,
+    ReshapeOp,
+    TransposeOp,
+    BroadcastOp,
+    ConcatOp,
+    SliceOp,
+    PadOp,
+    GatherOp,
+    ReduceOp,
+)
 """Operations that the importer evaluates on constants."""
-
-MAX_DEPTH = 100
-"""Deepest nesting of functions and subgraphs."""
-
-
-class Unknown:
-    """A tensor that a node made which cannot be compiled."""
-
-
-UNKNOWN = Unknown()
-
-Found = SSAValue | Constant | Unknown
-
-
-@dataclass
-class Scope:
-    """Tensors by name, in one graph or function body; `outer` is visible from a subgraph.
-
-    `prefix` goes before the names of nodes; `label`, if set, replaces them (nodes of the body of a
-    standard operator are called what the operator's node is called).
-    """
-
-    opsets: Mapping[str, int]
-    values: dict[str, Found] = field(default_factory=dict[str, Found])
-    outer: Scope | None = None
-    prefix: str = ""
-    label: str | None = None
-    references: Mapping[str, AttributeProto] = field(default_factory=dict[str, AttributeProto])
-    depth: int = 0
-
-    def find(self, name: str) -> Found | None:
-        """The tensor called `name`, or None."""
-        scope: Scope | None = self
-        while scope is not None:
-            if (found := scope.values.get(name)) is not None:
-                return found
-            scope = scope.outer
-        return None
 
 
 class Importer:
@@ -109,6 +76,7 @@ class Importer:
         self.ops: list[Operation] = []
         self.constants: list[Operation] = []
         self.rows: list[Unsupported] = []
+        self._arrays: dict[SSAValue, Array] = {}  # contents of `constants`
         self._scalars: dict[tuple[float, Attribute], SSAValue] = {}
         self._locations: dict[str, LocationAttr] = {}
 
@@ -138,18 +106,23 @@ class Importer:
     def materialise(self, constant: Constant, node: str) -> SSAValue:
         """The `graph.constant` of `constant`, made at the first need."""
         if constant.ssa is None:
-            op = ConstantOp.from_array(constant.array, self.ctx.constants, location=self._location(node))
+            op = ConstantOp.from_array(
+                constant.array, self.ctx.constants, location=self._location(node)
+            )
             if constant.name:
                 label(op.result, constant.name)
             self.constants.append(op)
             constant.ssa = op.result
+            self._arrays[op.result] = constant.array
         return constant.ssa
 
     def scalar(self, value: float, element: Attribute, node: str) -> SSAValue:
         """A shared rank-0 constant."""
         key = (float(value), element)
         if key not in self._scalars:
-            self._scalars[key] = self.materialise(Constant(np.array(value).astype(numpy_dtype(element))), node)
+            self._scalars[key] = self.materialise(
+                Constant(np.array(value).astype(numpy_dtype(element))), node
+            )
         return self._scalars[key]
 
     # --- walking ---
@@ -159,7 +132,11 @@ class Importer:
         if scope.depth > MAX_DEPTH:
             raise ModelError(f"functions and subgraphs are nested more than {MAX_DEPTH} deep")
         for index, proto in in_order(nodes, outputs, scope.values):
-            self.node(proto, scope.label or scope.prefix + (proto.name or f"{proto.op_type}_{index}"), scope)
+            self.node(
+                proto,
+                scope.label or scope.prefix + (proto.name or f"{proto.op_type}_{index}"),
+                scope,
+            )
 
     def node(self, proto: NodeProto, name: str, scope: Scope) -> None:
         """Import one node."""
@@ -180,56 +157,66 @@ class Importer:
         except (ValueError, TypeError, IndexError, KeyError, ArithmeticError, MemoryError) as error:
             # Constructors compute shapes before verifiers run: what wrong attributes make them
             # stumble over is the model's fault.
-            raise ModelError(f"the node does not fit its inputs: {error or type(error).__name__}", node=name, op=op) from error
+            raise ModelError(
+                f"the node does not fit its inputs: {error or type(error).__name__}",
+                node=name,
+                op=op,
+            ) from error
 
     def _node(self, proto: NodeProto, name: str, scope: Scope) -> None:
         domain = "" if proto.domain == "ai.onnx" else proto.domain
+        opset = scope.opsets.get(domain, 1)
         attributes = {a.name: a for a in proto.attribute}
         if any(a.ref_attr_name for a in proto.attribute):
             attributes = resolve(attributes, scope.references)
         function = self.functions.find(domain, proto.op_type)
-        opset = scope.opsets.get(domain, 1)
-        custom = RULES.get(proto.op_type) if domain == "" and function is None else None
+        custom = RULES.get(proto.op_type) if function is None else None
         if function is None:
             if domain:
                 raise NodeUnsupported(
                     f"operator of the unknown domain {domain!r}",
-                    "export with standard ONNX operators, or add a function with its definition to the model",
+                    "export with standard operators, or add a function that defines it",
                 )
             for remark in check_node(proto, opset, attributes):
                 self.ctx.notes.append(f"node {name!r} ({proto.op_type}): {remark}")
         inputs = self._inputs(proto, name, scope)
+        known = [value for value in inputs if not isinstance(value, Unknown)]
+        standard = function is None and custom is None
+        if standard and len(known) == len(inputs):
+            types = [self._type(value) for value in known]
+            function = standard_body(proto, opset, attributes, types)
         if function is None and custom is None:
-            if any(isinstance(value, Unknown) for value in inputs):
-                function = None
-            else:
-                function = standard_body(proto, opset, attributes, [self._type(v) for v in inputs])
-            if function is None:
-                raise NodeUnsupported(*hint_for(proto.op_type, opset))
-        if any(isinstance(value, Unknown) for value in inputs):
+            raise NodeUnsupported(*hint_for(proto.op_type, opset))
+        if len(known) < len(inputs):
             scope.values.update((output, UNKNOWN) for output in proto.output if output)
             return
-        known = [value for value in inputs if not isinstance(value, Unknown)]
-        node = Node(self, name, proto.op_type, opset, known, proto.output, attributes)
+        node = Node(self, scope, name, proto.op_type, opset, known, proto.output, attributes)
         if function is not None:
-            results: Sequence[Any] = self._call(function, node, scope, standard=custom is None and domain == "" and not self.functions.find(domain, proto.op_type))
-        elif proto.op_type == "If":
-            results = self._if(node, scope)
-        else:
-            assert custom is not None
-            mark = len(self.ops)
-            returned: Outputs = custom(node)
-            results = list(returned) if isinstance(returned, Sequence) and not isinstance(returned, np.ndarray) else [returned]
-            if len(self.ops) > mark and known and all(v is None or isinstance(v, Constant) for v in known):
-                results = self._fold(mark, results)
-        self._bind(node, results, scope)
+            self._bind(node, self.call(function, node, standard=standard), scope)
+        elif custom is not None:
+            self._bind(node, self._apply(custom, node), scope)
+
+    def _apply(self, rule: Rule, node: Node) -> Sequence[Any]:
+        """The results of `rule`, as arrays where they are known."""
+        mark = len(self.ops)
+        returned: Outputs = rule(node)
+        many = isinstance(returned, Sequence) and not isinstance(returned, np.ndarray)
+        results = list(returned) if many else [returned]
+        all_known = all(v is None or isinstance(v, Constant) for v in node.inputs)
+        if len(self.ops) > mark and node.inputs and all_known:
+            return self._fold(mark, results)
+        return results
 
     def _inputs(self, proto: NodeProto, name: str, scope: Scope) -> list[Found | None]:
         found: list[Found | None] = []
         for tensor in proto.input:
             value = scope.find(tensor) if tensor else None
             if tensor and value is None:
-                raise ModelError(f"input {tensor!r} is not defined by any node, input or initializer", node=name, op=proto.op_type)
+                raise ModelError(
+                    f"input {tensor!r} is not defined by any node, input or initializer",
+                    node=name,
+                    op=proto.op_type,
+                )
             found.append(value)
         return found
 
@@ -254,110 +241,68 @@ class Importer:
         from ...dialects.semantics.graph import evaluate_op
 
         new = self.ops[mark:]
-        if not all(isinstance(op, _FOLDED) and math.prod(shape_of(op.results[0])) <= FOLD_LIMIT for op in new):
+        if not all(
+            isinstance(op, _FOLDED) and math.prod(shape_of(op.results[0])) <= FOLD_LIMIT
+            for op in new
+        ):
             return results
         arrays: dict[SSAValue, Array] = {}
         for op in new:
-            args = [arrays[v] if v in arrays else self._known(v) for v in op.operands]
+            args = [arrays[v] if v in arrays else self._arrays[v] for v in op.operands]
             arrays |= zip(op.results, evaluate_op(op, args, self.ctx.constants), strict=True)
+        for op in reversed(new):
+            op.erase()
         del self.ops[mark:]
         return [arrays.get(r, r) if isinstance(r, SSAValue) else r for r in results]
-
-    def _known(self, value: SSAValue) -> Array:
-        assert isinstance(value.owner, ConstantOp)
-        return value.owner.array(self.ctx.constants)
 
     def _type(self, value: Found | None) -> tuple[np.dtype[Any], tuple[int, ...]] | None:
         match value:
             case Constant():
                 return value.array.dtype, value.array.shape
             case SSAValue():
-                return numpy_dtype(value.type.element_type), shape_of(value)  # pyright: ignore
+                return numpy_dtype(element_of(value)), shape_of(value)
             case _:
                 return None
 
     # --- bodies ---
 
-    def _call(self, function: FunctionProto, node: Node, scope: Scope, *, standard: bool) -> list[Any]:
+    def call(
+        self, function: FunctionProto, node: Node, scope: Scope, *, standard: bool
+    ) -> list[Any]:
         """Import the body of `function` in place of `node`."""
         if len(node.inputs) > len(function.input) or len(node.outputs) > len(function.output):
-            raise node.error(f"the function takes {len(function.input)} inputs and has {len(function.output)} outputs")
+            raise node.error(
+                f"the function takes {len(function.input)} inputs and has {len(function.output)} outputs"
+            )
+        scope = node.scope
         own = {"" if e.domain == "ai.onnx" else e.domain: e.version for e in function.opset_import}
         references = {a.name: a for a in function.attribute_proto} | dict(node.attributes)
         inner = Scope(
             {**scope.opsets, **own}, prefix=f"{node.name}/", label=node.name if standard else scope.label,
             references=references, depth=scope.depth + 1,
         )  # fmt: skip
-        inner.values = {name: v for name, v in zip(function.input, node.inputs, strict=False) if v is not None}
-        wanted = [inside for outside, inside in zip(node.outputs, function.output, strict=False) if outside]
+        inner.values = {
+            name: v for name, v in zip(function.input, node.inputs, strict=False) if v is not None
+        }
+        wanted = [
+            inside
+            for outside, inside in zip(node.outputs, function.output, strict=False)
+            if outside
+        ]
         omitted = {name for name in function.input if name not in inner.values}
-        self.run([without(n, omitted) for n in function.node] if omitted else function.node, wanted, inner)
-        return [self._result(inner, name, node) if outside else None for outside, name in zip(node.outputs, function.output, strict=False)]
+        self.run(
+            [without(n, omitted) for n in function.node] if omitted else function.node,
+            wanted,
+            inner,
+        )
+        return [
+            self.result(inner, name, node) if outside else None
+            for outside, name in zip(node.outputs, function.output, strict=False)
+        ]
 
-    def _if(self, node: Node, scope: Scope) -> list[Any]:
-        """Import the branch that is taken, if that is known."""
-        condition = node.array(0)
-        if condition is None or condition.size != 1:
-            raise node.unsupported(
-                "which branch is taken depends on the data", "split the model, or fix the input that decides with a constant"
-            )
-        branch: GraphProto = node.subgraph("then_branch" if condition.reshape(-1)[0] else "else_branch")
-        inner = Scope(scope.opsets, outer=scope, prefix=f"{node.name}/", label=scope.label, references=scope.references, depth=scope.depth + 1)
-        for tensor in branch.initializer:
-            inner.values[tensor.name] = Constant(self.array(tensor), tensor.name)
-        outputs = [o.name for o in branch.output]
-        self.run(branch.node, outputs, inner)
-        return [self._result(inner, name, node) for name in outputs]
-
-    def _result(self, scope: Scope, name: str, node: Node) -> Found:
+    def result(self, scope: Scope, name: str, node: Node) -> Found:
+        """The tensor `name` of a body that `node` stands for."""
         found = scope.find(name)
         if found is None:
             raise node.error(f"its body does not define {name!r}")
         return found
-
-
-def resolve(attributes: Mapping[str, AttributeProto], references: Mapping[str, AttributeProto]) -> dict[str, AttributeProto]:
-    """Attributes of a node in a function body, with references to the caller's replaced; omitted if not given."""
-    out: dict[str, AttributeProto] = {}
-    for name, attr in attributes.items():
-        if attr.ref_attr_name:
-            if (found := references.get(attr.ref_attr_name)) is not None:
-                out[name] = found
-        else:
-            out[name] = attr
-    return out
-
-
-def without(node: NodeProto, omitted: set[str]) -> NodeProto:
-    """`node` with the inputs in `omitted` left out."""
-    if not omitted.intersection(node.input):
-        return node
-    copy = NodeProto()
-    copy.CopyFrom(node)
-    for i, name in enumerate(copy.input):
-        if name in omitted:
-            copy.input[i] = ""
-    return copy
-
-
-_NOT_IN_HINTS = re.compile(r"[^A-Za-z0-9_$.-]")
-
-
-def label(value: SSAValue, tensor: str) -> None:
-    """Give `value` the name of the ONNX tensor it is: a hint, and the attribute `tensor` of its operation."""
-    if isinstance(value.owner, Operation):
-        value.owner.attributes.setdefault("tensor", string(tensor))
-    if value.name_hint is None:
-        hint = _NOT_IN_HINTS.sub("_", tensor).lstrip("_") or "value"
-        value.name_hint = f"t{hint}" if hint[0].isdigit() or not SSAValue.is_valid_name(hint) else hint
-
-
-def arguments(types: Sequence[Attribute], names: Sequence[str]) -> Block:
-    """The function's block, its arguments named after the model's inputs."""
-    block = Block(arg_types=types)
-    for argument, name in zip(block.args, names, strict=True):
-        label(argument, name)
-    return block
-
-
-Check = Callable[[NodeProto], None]

@@ -12,13 +12,16 @@ from xdsl.dialects.builtin import TensorType
 
 from ...dialects.errors import InputError, ModelError, Unsupported
 from ...dialects.types import element_type, tensor
-from .graph import ELEMENT_LIMIT, Importer
+from .graph import Importer
+from .limits import ELEMENT_LIMIT
 from .tensors import UnsupportedType, numpy_type
 
 HINT = "give it with --shape, for example --shape {name}:{shape}"
 
 
-def input_types(inputs: Sequence[ValueInfoProto], shapes: Mapping[str, Sequence[int]], importer: Importer) -> dict[str, TensorType[Any]]:
+def input_types(
+    inputs: Sequence[ValueInfoProto], shapes: Mapping[str, Sequence[int]], importer: Importer
+) -> dict[str, TensorType[Any]]:
     """Static types by name.  A symbol that `shapes` binds in one input is bound in all.
 
     Raises InputError for shapes that do not fit the model, ModelError for impossible types; notes
@@ -32,7 +35,9 @@ def input_types(inputs: Sequence[ValueInfoProto], shapes: Mapping[str, Sequence[
             close = difflib.get_close_matches(name, names, 1)
             raise InputError(
                 f"--shape: the model has no input {name!r}",
-                hint=f"did you mean {close[0]!r}?" if close else f"its inputs are {', '.join(map(repr, names))}",
+                hint=f"did you mean {close[0]!r}?"
+                if close
+                else f"its inputs are {', '.join(map(repr, names))}",
             )
     symbols: dict[str, int] = {}
     for info in inputs:
@@ -43,17 +48,25 @@ def input_types(inputs: Sequence[ValueInfoProto], shapes: Mapping[str, Sequence[
         kind = info.type.WhichOneof("value")
         if kind != "tensor_type":
             reason = f"the input is a {(kind or 'value without type').replace('_type', '')}, not a tensor"
-            importer.rows.append(Unsupported(info.name, "input", 1, reason, "export the model with tensor inputs"))
+            importer.rows.append(
+                Unsupported(info.name, "input", 1, reason, "export the model with tensor inputs")
+            )
             out[info.name] = tensor((), element_type("float32"))
             continue
-        shape = list(shapes[info.name]) if info.name in shapes else _default(info, symbols, importer.ctx.notes)
+        shape = (
+            list(shapes[info.name])
+            if info.name in shapes
+            else _default(info, symbols, importer.ctx.notes)
+        )
         if 0 in shape or math.prod(shape) > ELEMENT_LIMIT:
             what = "no elements" if 0 in shape else f"{math.prod(shape)} elements"
             raise ModelError(f"input {info.name!r} of shape {shape} has {what}")
         try:
             element = element_type(numpy_type(info.type.tensor_type.elem_type))
         except UnsupportedType as refusal:
-            importer.rows.append(Unsupported(info.name, "input", 1, str(refusal), "convert it on the host"))
+            importer.rows.append(
+                Unsupported(info.name, "input", 1, str(refusal), "convert it on the host")
+            )
             element = element_type("float32")
         except ModelError as error:
             raise ModelError(f"input {info.name!r}: {error.message}") from None
@@ -68,11 +81,15 @@ def _bind(info: ValueInfoProto, shape: list[int], symbols: dict[str, int]) -> No
     if not info.type.tensor_type.HasField("shape"):
         return
     if len(shape) != len(declared):
-        raise InputError(f"--shape {info.name}: {shape} has {len(shape)} dimensions, the model's input has {len(declared)}")
+        raise InputError(
+            f"--shape {info.name}: {shape} has {len(shape)} dimensions, the model's input has {len(declared)}"
+        )
     for axis, (extent, dim) in enumerate(zip(shape, declared, strict=True)):
         if dim.HasField("dim_value"):
             if dim.dim_value > 0 and dim.dim_value != extent:
-                raise InputError(f"--shape {info.name}: dimension {axis} is fixed to {dim.dim_value} in the model, not {extent}")
+                raise InputError(
+                    f"--shape {info.name}: dimension {axis} is fixed to {dim.dim_value} in the model, not {extent}"
+                )
         elif dim.dim_param and symbols.setdefault(dim.dim_param, extent) != extent:
             raise InputError(
                 f"--shape {info.name}: dimension {axis} ({dim.dim_param!r}) is {extent}, but {symbols[dim.dim_param]} elsewhere"
@@ -82,17 +99,25 @@ def _bind(info: ValueInfoProto, shape: list[int], symbols: dict[str, int]) -> No
 def _default(info: ValueInfoProto, symbols: Mapping[str, int], notes: list[str]) -> list[int]:
     type = info.type.tensor_type
     if not type.HasField("shape"):
-        raise ModelError(f"input {info.name!r} has no shape", hint=HINT.format(name=info.name, shape="1x3x224x224"))
+        raise ModelError(
+            f"input {info.name!r} has no shape",
+            hint=HINT.format(name=info.name, shape="1x3x224x224"),
+        )
     shape: list[int] = []
     for axis, dim in enumerate(type.shape.dim):
         if dim.HasField("dim_value"):
             if dim.dim_value < 0:
-                raise ModelError(f"input {info.name!r}: dimension {axis} is {dim.dim_value}", hint=HINT.format(name=info.name, shape="1x3x224x224"))
+                raise ModelError(
+                    f"input {info.name!r}: dimension {axis} is {dim.dim_value}",
+                    hint=HINT.format(name=info.name, shape="1x3x224x224"),
+                )
             shape.append(dim.dim_value)
         elif dim.dim_param in symbols:
             shape.append(symbols[dim.dim_param])
         else:
             shape.append(1)
             named = f" ({dim.dim_param!r})" if dim.dim_param else ""
-            notes.append(f"input {info.name!r}: dimension {axis}{named} is open and taken to be 1; set it with --shape {info.name}:...")
+            notes.append(
+                f"input {info.name!r}: dimension {axis}{named} is open and taken to be 1; set it with --shape {info.name}:..."
+            )
     return shape

@@ -38,16 +38,19 @@ def _parse(data: bytes, what: str) -> onnx.ModelProto:
     try:
         model.ParseFromString(data)
     except DecodeError:
-        raise ModelError(f"{what} is not an ONNX model: the protobuf is truncated or damaged") from None
+        raise ModelError(
+            f"{what} is not an ONNX model: the protobuf is truncated or damaged"
+        ) from None
     return model
 
 
 def opsets(model: onnx.ModelProto) -> dict[str, int]:
     """Version by domain (the default domain is ""; 1 if the model imports none); ModelError if too new."""
-    versions = {"": 1}
+    versions: dict[str, int] = {}
     for entry in model.opset_import:
         domain = "" if entry.domain == "ai.onnx" else entry.domain
-        versions[domain] = max(entry.version, versions.get(domain, 0))
+        versions[domain] = max(entry.version, versions.get(domain, entry.version))
+    versions.setdefault("", 1)
     if not 1 <= versions[""] <= NEWEST_OPSET:
         raise ModelError(
             f"opset {versions['']} is not supported, only 1 to {NEWEST_OPSET}",

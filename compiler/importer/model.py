@@ -16,10 +16,11 @@ from ...dialects.locations import location
 from ...dialects.types import shape_of, string
 from ...passes.base import CompilerContext
 from .functions import Functions
-from .graph import Importer, Scope, Unknown, arguments
+from .graph import Importer
 from .inputs import input_types
 from .load import load, opsets
 from .node import Constant
+from .scope import Scope, Unknown, arguments
 from .tensors import UnsupportedType
 
 Source = str | Path | bytes | onnx.ModelProto
@@ -39,12 +40,31 @@ def import_model(source: Source, ctx: CompilerContext, shapes: Shapes | None = N
     return module
 
 
-def check_model(source: Source, ctx: CompilerContext, shapes: Shapes | None = None) -> list[Unsupported]:
+def check_model(
+    source: Source, ctx: CompilerContext, shapes: Shapes | None = None
+) -> list[Unsupported]:
     """All nodes that cannot be compiled, in the order of the model; ModelError if the model is wrong."""
     return _import(source, ctx, shapes or {})[1]
 
 
-def _import(source: Source, ctx: CompilerContext, shapes: Shapes) -> tuple[ModuleOp | None, list[Unsupported]]:
+def _import(
+    source: Source, ctx: CompilerContext, shapes: Shapes
+) -> tuple[ModuleOp | None, list[Unsupported]]:
+    before = len(ctx.notes)
+    try:
+        return _whole(source, ctx, shapes)
+    except ModelError as error:
+        opened = [note for note in ctx.notes[before:] if note.startswith("input ")]
+        if error.hint or not opened:
+            raise
+        raise ModelError(
+            error.message, node=error.node, op=error.op, hint="; ".join(opened)
+        ) from error
+
+
+def _whole(
+    source: Source, ctx: CompilerContext, shapes: Shapes
+) -> tuple[ModuleOp | None, list[Unsupported]]:
     model, folder = load(source)
     if not model.HasField("graph"):
         raise ModelError("the model has no graph")
@@ -62,7 +82,15 @@ def _import(source: Source, ctx: CompilerContext, shapes: Shapes) -> tuple[Modul
             raise ModelError(f"initializer {tensor.name!r} is defined twice")
         scope.values[tensor.name] = _initializer(importer, tensor)
     if graph.sparse_initializer:
-        importer.rows.append(Unsupported("", "sparse_initializer", versions[""], "the compiler has no sparse tensors", "store the weights densely"))
+        importer.rows.append(
+            Unsupported(
+                "",
+                "sparse_initializer",
+                versions[""],
+                "the compiler has no sparse tensors",
+                "store the weights densely",
+            )
+        )
     types = input_types([i for i in graph.input if i.name not in scope.values], shapes, importer)
     block = arguments(list(types.values()), list(types))
     scope.values.update(zip(types, block.args, strict=True))
@@ -80,7 +108,9 @@ def _initializer(importer: Importer, tensor: onnx.TensorProto) -> Constant | Unk
         importer.rows.append(Unsupported(tensor.name, "initializer", 1, str(refusal)))
         return Unknown()
     except TilewrightError as error:
-        raise ModelError(error.message, node=tensor.name, op="initializer", hint=error.hint) from None
+        raise ModelError(
+            error.message, node=tensor.name, op="initializer", hint=error.hint
+        ) from None
 
 
 def _results(importer: Importer, scope: Scope, outputs: Sequence[str]) -> list[SSAValue]:
@@ -104,7 +134,13 @@ def _results(importer: Importer, scope: Scope, outputs: Sequence[str]) -> list[S
     return results
 
 
-def _module(importer: Importer, block: Block, inputs: Sequence[str], outputs: Sequence[str], results: Sequence[SSAValue]) -> ModuleOp:
+def _module(
+    importer: Importer,
+    block: Block,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    results: Sequence[SSAValue],
+) -> ModuleOp:
     ops: list[Operation] = []
     used = set(results)
     for op in reversed(importer.constants + importer.ops):

@@ -24,11 +24,21 @@ from xdsl.ir import Attribute, Operation, SSAValue
 
 from ...dialects.constants import Array
 from ...dialects.errors import ModelError
-from ...dialects.graph import BroadcastOp, CastOp, ConcatOp, MapOp, PadOp, ReshapeOp, SliceOp, TransposeOp
+from ...dialects.graph import (
+    BroadcastOp,
+    CastOp,
+    ConcatOp,
+    MapOp,
+    PadOp,
+    ReshapeOp,
+    SliceOp,
+    TransposeOp,
+)
 from ...dialects.types import Param, element_of, numpy_dtype, shape_of
 
 if TYPE_CHECKING:
     from .graph import Importer
+    from .scope import Scope
 
 
 @dataclass
@@ -73,6 +83,7 @@ class Node:
     """One ONNX node being imported; `inputs` holds None for omitted inputs."""
 
     importer: Importer
+    scope: Scope
     name: str
     op: str
     opset: int
@@ -139,7 +150,9 @@ class Node:
 
     def reals(self, name: str, default: Sequence[float] | None = None) -> list[float]:
         """A list of finite reals."""
-        values = list(self._required(name, self._get(name, AttributeProto.FLOATS, "floats"), default))
+        values = list(
+            self._required(name, self._get(name, AttributeProto.FLOATS, "floats"), default)
+        )
         if not all(map(math.isfinite, values)):
             raise self.error(f"attribute {name!r} must be finite, not {values}")
         return values
@@ -168,8 +181,11 @@ class Node:
 
     def x(self, i: int = 0) -> SSAValue:
         """Input `i` as an SSA value."""
-        found = self.value(i)
-        return self.importer.materialise(found, self.name) if isinstance(found, Constant) else found
+        return self.operand(self.value(i))
+
+    def operand(self, value: SSAValue | Constant) -> SSAValue:
+        """A tensor as an SSA value."""
+        return self.importer.materialise(value, self.name) if isinstance(value, Constant) else value
 
     def all_x(self) -> list[SSAValue]:
         """All inputs as SSA values; ModelError if there are none."""
@@ -197,7 +213,9 @@ class Node:
         """Input `i` as a list of integers known at import; a scalar is a list of one."""
         array = self.static(i, what)
         if array.dtype.kind not in "iu" or array.ndim > 1 or array.size > 4096:
-            raise self.error(f"{what} must be a list of integers, not {array.dtype.name}{list(array.shape)}")
+            raise self.error(
+                f"{what} must be a list of integers, not {array.dtype.name}{list(array.shape)}"
+            )
         return [int(v) for v in array.reshape(-1)]
 
     def static_scalar(self, i: int, what: str) -> Any:
@@ -244,7 +262,9 @@ class Node:
         """A rank-0 constant of the element type of `like` (shared between nodes)."""
         return self.importer.scalar(value, element_of(like), self.name)
 
-    def map(self, fn: str, *args: SSAValue, element: Attribute | None = None, **params: Param) -> SSAValue:
+    def map(
+        self, fn: str, *args: SSAValue, element: Attribute | None = None, **params: Param
+    ) -> SSAValue:
         """`graph.map`; ModelError if the operands do not broadcast."""
         return self.emit(MapOp(fn, args, params, element=element))
 
@@ -264,7 +284,13 @@ class Node:
         """`graph.broadcast`, nothing if `x` has that shape."""
         return x if shape_of(x) == tuple(shape) else self.emit(BroadcastOp(x, shape))
 
-    def slice(self, x: SSAValue, starts: Sequence[int], sizes: Sequence[int], steps: Sequence[int] | None = None) -> SSAValue:
+    def slice(
+        self,
+        x: SSAValue,
+        starts: Sequence[int],
+        sizes: Sequence[int],
+        steps: Sequence[int] | None = None,
+    ) -> SSAValue:
         """`graph.slice`, nothing if everything is taken."""
         if shape_of(x) == tuple(sizes) and all(s == 1 for s in steps or [1]):
             return x
@@ -277,7 +303,14 @@ class Node:
         starts[axis], sizes[axis] = start, size
         return self.slice(x, starts, sizes)
 
-    def pad(self, x: SSAValue, low: Sequence[int], high: Sequence[int], mode: str = "constant", value: float = 0.0) -> SSAValue:
+    def pad(
+        self,
+        x: SSAValue,
+        low: Sequence[int],
+        high: Sequence[int],
+        mode: str = "constant",
+        value: float = 0.0,
+    ) -> SSAValue:
         """`graph.pad`, nothing if there is nothing to pad."""
         return self.emit(PadOp(x, low, high, mode, value)) if any(low) or any(high) else x
 

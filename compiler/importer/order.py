@@ -23,7 +23,9 @@ def used_by(node: NodeProto) -> Iterator[str]:
                 yield from (output.name for output in graph.output)
 
 
-def in_order(nodes: Sequence[NodeProto], outputs: Iterable[str], given: Container[str]) -> list[tuple[int, NodeProto]]:
+def in_order(
+    nodes: Sequence[NodeProto], outputs: Iterable[str], given: Container[str]
+) -> list[tuple[int, NodeProto]]:
     """(index, node) of the live nodes of `nodes`, in their own order if that is a sound one.
 
     `given` holds the names defined before.  ModelError if a tensor is defined twice or depends on
@@ -33,7 +35,11 @@ def in_order(nodes: Sequence[NodeProto], outputs: Iterable[str], given: Containe
     for index, node in enumerate(nodes):
         for output in filter(None, node.output):
             if output in producer or output in given:
-                raise ModelError(f"tensor {output!r} is defined twice", node=node.name or f"{node.op_type}_{index}", op=node.op_type)
+                raise ModelError(
+                    f"tensor {output!r} is defined twice",
+                    node=node.name or f"{node.op_type}_{index}",
+                    op=node.op_type,
+                )
             producer[output] = index
     needs: dict[int, set[int]] = {}
     stack = [producer[name] for name in outputs if name in producer]
@@ -48,7 +54,9 @@ def in_order(nodes: Sequence[NodeProto], outputs: Iterable[str], given: Containe
     return [(index, nodes[index]) for index in _sorted(nodes, live, needs)]
 
 
-def _sorted(nodes: Sequence[NodeProto], live: Sequence[int], needs: dict[int, set[int]]) -> list[int]:
+def _sorted(
+    nodes: Sequence[NodeProto], live: Sequence[int], needs: dict[int, set[int]]
+) -> list[int]:
     users: dict[int, list[int]] = {index: [] for index in live}
     missing = {index: len(needs[index]) for index in live}
     for index in live:
@@ -66,5 +74,9 @@ def _sorted(nodes: Sequence[NodeProto], live: Sequence[int], needs: dict[int, se
     if len(order) < len(live):
         index = next(index for index in live if missing[index])
         node = nodes[index]
-        raise ModelError("the graph is cyclic: the node depends on its own output", node=node.name or f"{node.op_type}_{index}", op=node.op_type)
+        raise ModelError(
+            "the graph is cyclic: the node depends on its own output",
+            node=node.name or f"{node.op_type}_{index}",
+            op=node.op_type,
+        )
     return order

@@ -10,6 +10,7 @@ import onnx
 from onnx import AttributeProto, NodeProto
 
 from ...dialects.errors import ModelError
+from .node import NodeUnsupported
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ def check_node(node: NodeProto, opset: int, attributes: Mapping[str, AttributePr
     """Remarks on `node`; ModelError if it contradicts its operator's schema."""
     found = signature(node.op_type, opset)
     if found is None:
+        if node.op_type in standardstandard_names():
+            raise NodeUnsupported(*hint_for(node.op_type, opset))
         return []
     low, high = found.inputs
     given = len(node.input)
@@ -57,7 +60,11 @@ def check_node(node: NodeProto, opset: int, attributes: Mapping[str, AttributePr
             raise ModelError(
                 f"attribute {name!r} must be of type {expected}, not {AttributeProto.AttributeType.Name(attr.type).lower()}"
             )
-    return [f"unknown attribute {name!r} is ignored" for name in attributes if name not in found.attributes and name != "consumed_inputs"]
+    return [
+        f"unknown attribute {name!r} is ignored"
+        for name in attributes
+        if name not in found.attributes and name != "consumed_inputs"
+    ]
 
 
 _DYNAMIC = "the shape of its result depends on the data"
@@ -90,13 +97,22 @@ def hint_for(op: str, opset: int) -> tuple[str, str]:
     """Why an operator without a rule cannot be compiled, and what to do."""
     if op in _HINTS:
         return _HINTS[op]
-    if not any(schema == op for schema in _names()):
-        return f"there is no ONNX operator {op!r}", "check the name, or add a function with its definition to the model"
+    if op not in standard_names():
+        return (
+            f"there is no ONNX operator {op!r}",
+            "check the name, or add a function with its definition to the model",
+        )
     if signature(op, opset) is None:
         return f"opset {opset} has no operator {op!r}", "check the opset_import of the model"
-    return "the graph core has no such operator", "replace it by simpler operators, or cut the model before it"
+    return (
+        "the graph core has no such operator",
+        "replace it by simpler operators, or cut the model before it",
+    )
 
 
 @lru_cache(maxsize=1)
-def _names() -> frozenset[str]:
-    return frozenset(schema.name for schema in onnx.defs.get_all_schemas_with_history() if not schema.domain)
+def standard_names() -> frozenset[str]:
+    """Names of all operators that any opset of the default domain has had."""
+    return frozenset(
+        schema.name for schema in onnx.defs.get_all_schemas_with_history() if not schema.domain
+    )

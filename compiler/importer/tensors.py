@@ -67,14 +67,21 @@ def to_array(tensor: TensorProto, folder: Path | None) -> Array:
                 f"tensor {tensor.name!r} has {len(raw)} bytes of data, its shape {list(shape)} of {dtype.name} "
                 f"needs {size * dtype.itemsize}"
             )
-        return np.frombuffer(raw, dtype.newbyteorder("<") if dtype.kind != "V" else dtype).reshape(shape)
+        return np.frombuffer(raw, dtype.newbyteorder("<") if dtype.kind != "V" else dtype).reshape(
+            shape
+        )
     values = getattr(tensor, _FIELDS.get(tensor.data_type, "int32_data"))
     if len(values) != size:
-        raise ModelError(f"tensor {tensor.name!r} has {len(values)} elements of data, its shape {list(shape)} needs {size}")
+        raise ModelError(
+            f"tensor {tensor.name!r} has {len(values)} elements of data, its shape {list(shape)} needs {size}"
+        )
     if tensor.data_type in _BITS:
         array = np.array(values, np.int64).astype(np.uint16).view(dtype)
     else:
-        array = np.array(values, np.int64 if dtype.kind in "iub" and tensor.data_type != TensorProto.UINT64 else None)
+        array = np.array(
+            values,
+            np.int64 if dtype.kind in "iub" and tensor.data_type != TensorProto.UINT64 else None,
+        )
         array = array.astype(dtype)
     array.flags.writeable = False
     return array.reshape(shape)
@@ -87,7 +94,13 @@ def _external(tensor: TensorProto, dtype: np.dtype[Any], size: int, folder: Path
     if folder is None:
         raise ModelError(f"{what} cannot be found", hint="give the model by path, not as bytes")
     pure = PurePosixPath(location)
-    if not location or "\0" in location or pure.is_absolute() or PureWindowsPath(location).anchor or ".." in pure.parts:
+    if (
+        not location
+        or "\0" in location
+        or pure.is_absolute()
+        or PureWindowsPath(location).anchor
+        or ".." in pure.parts
+    ):
         raise ModelError(f"{what} must be a relative path inside the model's folder")
     path = (folder / pure).resolve()
     if not path.is_relative_to(folder.resolve()):
@@ -95,13 +108,20 @@ def _external(tensor: TensorProto, dtype: np.dtype[Any], size: int, folder: Path
     if not path.is_file():
         raise ModelError(f"{what} does not exist", hint=f"expected beside the model at {pure}")
     try:
-        offset, length = int(entries.get("offset", 0)), int(entries.get("length", size * dtype.itemsize))
+        offset, length = (
+            int(entries.get("offset", 0)),
+            int(entries.get("length", size * dtype.itemsize)),
+        )
     except ValueError:
         raise ModelError(f"{what} has an offset or length that is not a number") from None
     if offset < 0 or length != size * dtype.itemsize:
-        raise ModelError(f"{what}: {length} bytes from {offset} do not hold {size} elements of {dtype.name}")
+        raise ModelError(
+            f"{what}: {length} bytes from {offset} do not hold {size} elements of {dtype.name}"
+        )
     if offset + length > path.stat().st_size:
-        raise ModelError(f"{what}: {length} bytes from {offset} lie beyond the file's {path.stat().st_size} bytes")
+        raise ModelError(
+            f"{what}: {length} bytes from {offset} lie beyond the file's {path.stat().st_size} bytes"
+        )
     if length == 0:
         return np.zeros(0, dtype)
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-
 from xdsl.dialects.builtin import (
     DenseArrayBase,
     Float64Type,
@@ -45,7 +44,9 @@ class QuantAttr(ParametrizedAttribute):
     axis: Attribute = param_def()
 
     @staticmethod
-    def get(scales: Sequence[float], zero_points: Sequence[int], axis: int | None = None) -> QuantAttr:
+    def get(
+        scales: Sequence[float], zero_points: Sequence[int], axis: int | None = None
+    ) -> QuantAttr:
         """Build the attribute; per tensor when `axis` is None."""
         return QuantAttr(
             DenseArrayBase.from_list(f64, [float(s) for s in scales]),
@@ -72,7 +73,9 @@ class QuantAttr(ParametrizedAttribute):
         """Print `<[0.1], [3], axis = 0>`."""
         with printer.in_angle_brackets():
             scales = ", ".join(repr(float(s)) for s in self.scales.get_values())
-            printer.print_string(f"[{scales}], [{', '.join(map(str, int_values(self.zero_points)))}]")
+            printer.print_string(
+                f"[{scales}], [{', '.join(map(str, int_values(self.zero_points)))}]"
+            )
             if self.axis_index is not None:
                 printer.print_string(f", axis = {self.axis_index}")
 
@@ -80,7 +83,9 @@ class QuantAttr(ParametrizedAttribute):
     def parse_parameters(cls, parser: AttrParser) -> Sequence[Attribute]:
         """Parse what `print_parameters` prints."""
         with parser.in_angle_brackets():
-            scales = parser.parse_comma_separated_list(parser.Delimiter.SQUARE, lambda: float(parser.parse_number()))
+            scales = parser.parse_comma_separated_list(
+                parser.Delimiter.SQUARE, lambda: float(parser.parse_number())
+            )
             parser.parse_punctuation(",")
             zps = parser.parse_comma_separated_list(parser.Delimiter.SQUARE, parser.parse_integer)
             axis: Attribute = NoneAttr()

@@ -22,11 +22,13 @@ class GraphOp(IRDLOperation):
     """
 
     irdl_options = (ParsePropInAttrDict(),)
-    assembly_format: ClassVar[str | None] = "operands attr-dict `:` functional-type(operands, results)"
+    assembly_format: ClassVar[str | None] = (
+        "operands attr-dict `:` functional-type(operands, results)"
+    )
 
 
 def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
-    """numpy's multidirectional broadcast of `shapes`; ValueError if they do not fit."""
+    """Numpy's multidirectional broadcast of `shapes`; ValueError if they do not fit."""
     rank = max((len(s) for s in shapes), default=0)
     out: list[int] = []
     for position in range(-rank, 0):
@@ -40,7 +42,9 @@ def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
 def expect_shape(op: Operation, result: SSAValue, expected: Sequence[int]) -> None:
     """VerifyException unless `result` has shape `expected`."""
     if shape_of(result) != tuple(expected):
-        raise VerifyException(f"{op.name}: result shape {list(shape_of(result))} should be {list(expected)}")
+        raise VerifyException(
+            f"{op.name}: result shape {list(shape_of(result))} should be {list(expected)}"
+        )
 
 
 def window_shape(

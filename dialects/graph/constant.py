@@ -43,13 +43,19 @@ class ConstantOp(GraphOp):
 
     @staticmethod
     def from_array(
-        array: Array, store: ConstantStore, *, encoding: Attribute | None = None, location: LocationAttr | None = None
+        array: Array,
+        store: ConstantStore,
+        *,
+        encoding: Attribute | None = None,
+        location: LocationAttr | None = None,
     ) -> ConstantOp:
         """A constant holding `array` (stored uncopied, or literal when small and integer)."""
         array = np.asarray(array)
         type = tensor(array.shape, element_type(array.dtype), encoding)
         if array.size <= LITERAL_LIMIT and array.dtype.kind == "i" and array.size:
-            value: Attribute = DenseIntOrFPElementsAttr.from_list(tensor(array.shape, type.element_type), array.reshape(-1).tolist())
+            value: Attribute = DenseIntOrFPElementsAttr.from_list(
+                tensor(array.shape, type.element_type), array.reshape(-1).tolist()
+            )
         else:
             value = ConstantRefAttr(string(store.add(array)))
         op = ConstantOp(value, type)
@@ -65,7 +71,7 @@ class ConstantOp(GraphOp):
             return found if found.shape == shape else found.reshape(shape)
         assert isinstance(self.value, DenseIntOrFPElementsAttr)
         values = np.array(self.value.get_values(), dtype)
-        return np.broadcast_to(values, shape) if values.size == 1 else values.reshape(shape)
+        return np.broadcast_to(values.reshape(()), shape) if values.size == 1 else values.reshape(shape)
 
     def verify_(self) -> None:
         """The value is a store reference or a dense literal of the result's shape."""

@@ -62,7 +62,9 @@ class MapOp(GraphOp):
     def verify_(self) -> None:
         """The function fits the element types; the result is the broadcast shape."""
         types = [element_of(a) for a in self.args]
-        if why := check_operands(self.fn.data, types, element_of(self.result), params_dict(self.params)):
+        if why := check_operands(
+            self.fn.data, types, element_of(self.result), params_dict(self.params)
+        ):
             raise VerifyException(f"graph.map: {why}")
         try:
             expect_shape(self, self.result, broadcast_shapes(*(shape_of(a) for a in self.args)))

@@ -9,9 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xdsl.dialects.builtin import DenseArrayBase, FloatAttr, IntegerAttr, StringAttr, TensorType, i8, i32, i64
+from xdsl.dialects.builtin import (
+    DenseArrayBase,
+    FloatAttr,
+    IntegerAttr,
+    StringAttr,
+    TensorType,
+    i8,
+    i32,
+    i64,
+)
 from xdsl.ir import Attribute, SSAValue
-from xdsl.irdl import irdl_op_definition, operand_def, opt_operand_def, prop_def, result_def, traits_def
+from xdsl.irdl import (
+    irdl_op_definition,
+    operand_def,
+    opt_operand_def,
+    prop_def,
+    result_def,
+    traits_def,
+)
 from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
 
@@ -89,9 +105,13 @@ class ConvOp(GraphOp):
         nchw = self.layout.data == "NCHW"
         n = len(x) - 2
         if len(w) != len(x) or n < 1:
-            raise VerifyException(f"graph.conv: input rank {len(x)} and weight rank {len(w)} do not fit")
+            raise VerifyException(
+                f"graph.conv: input rank {len(x)} and weight rank {len(w)} do not fit"
+            )
         if (len(self.strides), len(self.dilations), len(self.pads)) != (n, n, 2 * n):
-            raise VerifyException(f"graph.conv: strides, dilations and pads must describe {n} spatial axes")
+            raise VerifyException(
+                f"graph.conv: strides, dilations and pads must describe {n} spatial axes"
+            )
         channels, per_group = x[channel_axis(len(x), self.layout.data)], w[1] if nchw else w[-2]
         if group < 1 or channels != per_group * group or self.out_channels % group:
             raise VerifyException(
@@ -135,11 +155,21 @@ class MatMulOp(GraphOp):
     result = result_def(TensorType)
     traits = traits_def(Pure())
 
-    def __init__(self, a: SSAValue, b: SSAValue, bias: SSAValue | None = None, *, a_zp: int = 0, b_zp: int = 0):
+    def __init__(
+        self,
+        a: SSAValue,
+        b: SSAValue,
+        bias: SSAValue | None = None,
+        *,
+        a_zp: int = 0,
+        b_zp: int = 0,
+    ):
         super().__init__(
             operands=[a, b, bias],
             properties={"a_zp": integer(a_zp), "b_zp": integer(b_zp)},
-            result_types=[tensor(matmul_shape(shape_of(a), shape_of(b)), accumulator_type(element_of(a)))],
+            result_types=[
+                tensor(matmul_shape(shape_of(a), shape_of(b)), accumulator_type(element_of(a)))
+            ],
         )
 
     def verify_(self) -> None:
@@ -210,8 +240,12 @@ class PoolOp(GraphOp):
         if self.kind.data not in ("max", "average", "sum"):
             raise VerifyException(f"graph.pool: unknown kind {self.kind.data!r}")
         n = len(shape_of(self.x)) - 2
-        if n < 1 or [len(a) for a in (self.kernel, self.strides, self.dilations, self.ceil_pads, self.pads)] != [n, n, n, n, 2 * n]:
-            raise VerifyException(f"graph.pool: kernel, strides, dilations and pads must describe {n} spatial axes")
+        if n < 1 or [
+            len(a) for a in (self.kernel, self.strides, self.dilations, self.ceil_pads, self.pads)
+        ] != [n, n, n, n, 2 * n]:
+            raise VerifyException(
+                f"graph.pool: kernel, strides, dilations and pads must describe {n} spatial axes"
+            )
         expect_shape(self, self.result, pool_shape(
             shape_of(self.x), int_values(self.kernel), int_values(self.strides), int_values(self.pads),
             int_values(self.dilations), self.layout.data,
@@ -223,7 +257,9 @@ def pool_shape(
     dilations: Sequence[int], layout: str,
 ) -> tuple[int, ...]:  # fmt: skip
     """Result shape of pooling (`pads` already hold any ceil-mode extension)."""
-    out = window_shape([x[a] for a in spatial_axes(len(x), layout)], kernel, strides, pads, dilations)
+    out = window_shape(
+        [x[a] for a in spatial_axes(len(x), layout)], kernel, strides, pads, dilations
+    )
     return (x[0], x[1], *out) if layout == "NCHW" else (x[0], *out, x[-1])
 
 
@@ -244,12 +280,19 @@ class ReduceOp(GraphOp):
     result = result_def(TensorType)
     traits = traits_def(Pure())
 
-    def __init__(self, x: SSAValue, kind: str, axes: Sequence[int], keepdims: int = 1, *, x_zp: int = 0):
+    def __init__(
+        self, x: SSAValue, kind: str, axes: Sequence[int], keepdims: int = 1, *, x_zp: int = 0
+    ):
         axes = sorted(a % len(shape_of(x)) for a in axes)
         element = accumulator_type(element_of(x)) if kind == "sum" else element_of(x)
         super().__init__(
             operands=[x],
-            properties={"kind": string(kind), "axes": ints(axes), "keepdims": integer(keepdims), "x_zp": integer(x_zp)},
+            properties={
+                "kind": string(kind),
+                "axes": ints(axes),
+                "keepdims": integer(keepdims),
+                "x_zp": integer(x_zp),
+            },
             result_types=[tensor(reduce_shape(shape_of(x), axes, keepdims), element)],
         )
 
@@ -260,10 +303,23 @@ class ReduceOp(GraphOp):
         axes, rank = int_values(self.axes), len(shape_of(self.x))
         if any(a < 0 or a >= rank for a in axes) or len(set(axes)) != len(axes):
             raise VerifyException(f"graph.reduce: axes {list(axes)} do not fit rank {rank}")
-        expect_shape(self, self.result, reduce_shape(shape_of(self.x), axes, self.keepdims.value.data))
+        expect_shape(
+            self, self.result, reduce_shape(shape_of(self.x), axes, self.keepdims.value.data)
+        )
 
 
-REDUCTIONS = ("sum", "mean", "max", "min", "prod", "l1", "l2", "sum_square", "log_sum", "log_sum_exp")
+REDUCTIONS = (
+    "sum",
+    "mean",
+    "max",
+    "min",
+    "prod",
+    "l1",
+    "l2",
+    "sum_square",
+    "log_sum",
+    "log_sum_exp",
+)
 
 
 def reduce_shape(x: Sequence[int], axes: Sequence[int], keepdims: int) -> tuple[int, ...]:
@@ -290,7 +346,12 @@ class ArgReduceOp(GraphOp):
         axis %= len(shape_of(x))
         super().__init__(
             operands=[x],
-            properties={"kind": string(kind), "axis": integer(axis), "keepdims": integer(keepdims), "select_last": integer(select_last)},
+            properties={
+                "kind": string(kind),
+                "axis": integer(axis),
+                "keepdims": integer(keepdims),
+                "select_last": integer(select_last),
+            },
             result_types=[tensor(reduce_shape(shape_of(x), [axis], keepdims), i64)],
         )
 
@@ -298,7 +359,11 @@ class ArgReduceOp(GraphOp):
         """Known kind and the result shape follows."""
         if self.kind.data not in ("max", "min"):
             raise VerifyException(f"graph.arg_reduce: unknown kind {self.kind.data!r}")
-        expect_shape(self, self.result, reduce_shape(shape_of(self.x), [self.axis.value.data], self.keepdims.value.data))
+        expect_shape(
+            self,
+            self.result,
+            reduce_shape(shape_of(self.x), [self.axis.value.data], self.keepdims.value.data),
+        )
 
 
 @irdl_op_definition
@@ -316,7 +381,16 @@ class BatchNormOp(GraphOp):
     result = result_def(TensorType)
     traits = traits_def(Pure())
 
-    def __init__(self, x: SSAValue, scale: SSAValue, bias: SSAValue, mean: SSAValue, var: SSAValue, epsilon: float, axis: int = 1):
+    def __init__(
+        self,
+        x: SSAValue,
+        scale: SSAValue,
+        bias: SSAValue,
+        mean: SSAValue,
+        var: SSAValue,
+        epsilon: float,
+        axis: int = 1,
+    ):
         super().__init__(
             operands=[x, scale, bias, mean, var],
             properties={"epsilon": real(epsilon), "axis": integer(axis)},
@@ -327,7 +401,9 @@ class BatchNormOp(GraphOp):
         """Statistics have one entry a channel."""
         channels = shape_of(self.x)[self.axis.value.data]
         if any(shape_of(v) != (channels,) for v in (self.scale, self.bias, self.mean, self.var)):
-            raise VerifyException(f"graph.batch_norm: scale, bias, mean and var must have shape [{channels}]")
+            raise VerifyException(
+                f"graph.batch_norm: scale, bias, mean and var must have shape [{channels}]"
+            )
         expect_shape(self, self.result, shape_of(self.x))
 
 
@@ -343,7 +419,9 @@ class SoftmaxOp(GraphOp):
 
     def __init__(self, x: SSAValue, axis: int):
         super().__init__(
-            operands=[x], properties={"axis": integer(axis % len(shape_of(x)))}, result_types=[tensor(shape_of(x), element_of(x))]
+            operands=[x],
+            properties={"axis": integer(axis % len(shape_of(x)))},
+            result_types=[tensor(shape_of(x), element_of(x))],
         )
 
     def verify_(self) -> None:

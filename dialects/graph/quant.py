@@ -92,11 +92,15 @@ class RequantizeOp(GraphOp):
     def verify_(self) -> None:
         """Multipliers broadcast to the accumulator's shape."""
         try:
-            shape = broadcast_shapes(shape_of(self.x), shape_of(self.multiplier), shape_of(self.shift))
+            shape = broadcast_shapes(
+                shape_of(self.x), shape_of(self.multiplier), shape_of(self.shift)
+            )
         except ValueError as error:
             raise VerifyException(f"graph.requantize: {error}") from None
         if shape != shape_of(self.x) or shape != shape_of(self.result):
-            raise VerifyException("graph.requantize: multiplier and shift must broadcast to the accumulator's shape")
+            raise VerifyException(
+                "graph.requantize: multiplier and shift must broadcast to the accumulator's shape"
+            )
 
 
 @irdl_op_definition
@@ -113,12 +117,16 @@ class LookupOp(GraphOp):
     traits = traits_def(Pure())
 
     def __init__(self, x: SSAValue, table: SSAValue, encoding: QuantAttr | None = None):
-        super().__init__(operands=[x, table], result_types=[tensor(shape_of(x), element_of(table), encoding)])
+        super().__init__(
+            operands=[x, table], result_types=[tensor(shape_of(x), element_of(table), encoding)]
+        )
 
     def verify_(self) -> None:
         """The table has 256 entries."""
         if shape_of(self.table) != (256,) or element_of(self.table) != element_of(self.result):
-            raise VerifyException("graph.lookup: the table must have 256 entries of the result's type")
+            raise VerifyException(
+                "graph.lookup: the table must have 256 entries of the result's type"
+            )
         expect_shape(self, self.result, shape_of(self.x))
 
 
@@ -155,11 +163,23 @@ class QAddOp(_QuantisedBinary):
         self, a: SSAValue, b: SSAValue, encoding: QuantAttr, *, za: int, ma: int, zb: int, mb: int,
         multiplier: int, shift: int, lo: int = -128, hi: int = 127,
     ):  # fmt: skip
-        values = {"za": za, "ma": ma, "zb": zb, "mb": mb, "multiplier": multiplier, "shift": shift, "zp": encoding.zero_point, "lo": lo, "hi": hi}
+        values = {
+            "za": za,
+            "ma": ma,
+            "zb": zb,
+            "mb": mb,
+            "multiplier": multiplier,
+            "shift": shift,
+            "zp": encoding.zero_point,
+            "lo": lo,
+            "hi": hi,
+        }
         super().__init__(
             operands=[a, b],
             properties={k: integer(v) for k, v in values.items()},
-            result_types=[tensor(broadcast_shapes(shape_of(a), shape_of(b)), element_of(a), encoding)],
+            result_types=[
+                tensor(broadcast_shapes(shape_of(a), shape_of(b)), element_of(a), encoding)
+            ],
         )
 
     def verify_(self) -> None:
@@ -188,11 +208,21 @@ class QMulOp(_QuantisedBinary):
         self, a: SSAValue, b: SSAValue, encoding: QuantAttr, *, za: int, zb: int,
         multiplier: int, shift: int, lo: int = -128, hi: int = 127,
     ):  # fmt: skip
-        values = {"za": za, "zb": zb, "multiplier": multiplier, "shift": shift, "zp": encoding.zero_point, "lo": lo, "hi": hi}
+        values = {
+            "za": za,
+            "zb": zb,
+            "multiplier": multiplier,
+            "shift": shift,
+            "zp": encoding.zero_point,
+            "lo": lo,
+            "hi": hi,
+        }
         super().__init__(
             operands=[a, b],
             properties={k: integer(v) for k, v in values.items()},
-            result_types=[tensor(broadcast_shapes(shape_of(a), shape_of(b)), element_of(a), encoding)],
+            result_types=[
+                tensor(broadcast_shapes(shape_of(a), shape_of(b)), element_of(a), encoding)
+            ],
         )
 
     def verify_(self) -> None:

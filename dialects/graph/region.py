@@ -57,7 +57,13 @@ class RegionOp(IRDLOperation):
     body = region_def("single_block")
     traits = traits_def(Pure(), IsolatedFromAbove(), SingleBlockImplicitTerminator(YieldOp))
 
-    def __init__(self, args: Sequence[SSAValue], result_types: Sequence[Attribute], body: Region, device: str | None = None):
+    def __init__(
+        self,
+        args: Sequence[SSAValue],
+        result_types: Sequence[Attribute],
+        body: Region,
+        device: str | None = None,
+    ):
         super().__init__(
             operands=[list(args)], result_types=[list(result_types)], regions=[body],
             properties={"device": string(device) if device else None},
@@ -78,7 +84,9 @@ class RegionOp(IRDLOperation):
         if [a.type for a in self.block.args] != [a.type for a in self.args]:
             raise VerifyException("graph.region: block arguments must have the operands' types")
         last = self.block.last_op
-        if not isinstance(last, YieldOp) or [a.type for a in last.args] != [r.type for r in self.res]:
+        if not isinstance(last, YieldOp) or [a.type for a in last.args] != [
+            r.type for r in self.res
+        ]:
             raise VerifyException("graph.region: graph.yield must yield the result types")
 
     def print(self, printer: Printer) -> None:

@@ -5,9 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from xdsl.dialects.builtin import DenseArrayBase, FloatAttr, IntegerAttr, StringAttr, TensorType, f64, i64
+from xdsl.dialects.builtin import (
+    DenseArrayBase,
+    FloatAttr,
+    IntegerAttr,
+    StringAttr,
+    TensorType,
+    f64,
+    i64,
+)
 from xdsl.ir import Attribute, SSAValue
-from xdsl.irdl import irdl_op_definition, operand_def, prop_def, result_def, traits_def, var_operand_def
+from xdsl.irdl import (
+    irdl_op_definition,
+    operand_def,
+    prop_def,
+    result_def,
+    traits_def,
+    var_operand_def,
+)
 from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
 
@@ -36,7 +51,9 @@ class TransposeOp(GraphOp):
         """`perm` is a permutation."""
         shape, perm = shape_of(self.x), int_values(self.perm)
         if sorted(perm) != list(range(len(shape))):
-            raise VerifyException(f"graph.transpose: {list(perm)} is not a permutation of {len(shape)} axes")
+            raise VerifyException(
+                f"graph.transpose: {list(perm)} is not a permutation of {len(shape)} axes"
+            )
         expect_shape(self, self.result, [shape[p] for p in perm])
 
 
@@ -51,12 +68,16 @@ class ReshapeOp(GraphOp):
 
     def __init__(self, x: SSAValue, shape: Sequence[int]):
         type = type_of(x)
-        super().__init__(operands=[x], result_types=[tensor(shape, type.element_type, type.encoding)])
+        super().__init__(
+            operands=[x], result_types=[tensor(shape, type.element_type, type.encoding)]
+        )
 
     def verify_(self) -> None:
         """The number of elements is kept."""
         if math.prod(shape_of(self.x)) != math.prod(shape_of(self.result)):
-            raise VerifyException(f"graph.reshape: {list(shape_of(self.x))} cannot become {list(shape_of(self.result))}")
+            raise VerifyException(
+                f"graph.reshape: {list(shape_of(self.x))} cannot become {list(shape_of(self.result))}"
+            )
 
 
 @irdl_op_definition
@@ -70,12 +91,16 @@ class BroadcastOp(GraphOp):
 
     def __init__(self, x: SSAValue, shape: Sequence[int]):
         type = type_of(x)
-        super().__init__(operands=[x], result_types=[tensor(shape, type.element_type, type.encoding)])
+        super().__init__(
+            operands=[x], result_types=[tensor(shape, type.element_type, type.encoding)]
+        )
 
     def verify_(self) -> None:
         """The operand broadcasts to the result."""
         try:
-            expect_shape(self, self.result, broadcast_shapes(shape_of(self.x), shape_of(self.result)))
+            expect_shape(
+                self, self.result, broadcast_shapes(shape_of(self.x), shape_of(self.result))
+            )
         except ValueError as error:
             raise VerifyException(f"graph.broadcast: {error}") from None
 
@@ -101,8 +126,15 @@ class ConcatOp(GraphOp):
     def verify_(self) -> None:
         """All other extents agree."""
         shapes, axis = [shape_of(a) for a in self.args], self.axis.value.data
-        if not shapes or any(len(s) != len(shapes[0]) or s[:axis] != shapes[0][:axis] or s[axis + 1 :] != shapes[0][axis + 1 :] for s in shapes):
-            raise VerifyException(f"graph.concat: shapes {[list(s) for s in shapes]} do not join along axis {axis}")
+        if not shapes or any(
+            len(s) != len(shapes[0])
+            or s[:axis] != shapes[0][:axis]
+            or s[axis + 1 :] != shapes[0][axis + 1 :]
+            for s in shapes
+        ):
+            raise VerifyException(
+                f"graph.concat: shapes {[list(s) for s in shapes]} do not join along axis {axis}"
+            )
         expect_shape(self, self.result, concat_shape(shapes, axis))
 
 
@@ -125,11 +157,21 @@ class SliceOp(GraphOp):
     result = result_def(TensorType)
     traits = traits_def(Pure())
 
-    def __init__(self, x: SSAValue, starts: Sequence[int], sizes: Sequence[int], steps: Sequence[int] | None = None):
+    def __init__(
+        self,
+        x: SSAValue,
+        starts: Sequence[int],
+        sizes: Sequence[int],
+        steps: Sequence[int] | None = None,
+    ):
         type = type_of(x)
         super().__init__(
             operands=[x],
-            properties={"starts": ints(starts), "sizes": ints(sizes), "steps": ints(steps or [1] * len(starts))},
+            properties={
+                "starts": ints(starts),
+                "sizes": ints(sizes),
+                "steps": ints(steps or [1] * len(starts)),
+            },
             result_types=[tensor(sizes, type.element_type, type.encoding)],
         )
 
@@ -142,7 +184,9 @@ class SliceOp(GraphOp):
         for extent, start, size, step in zip(shape, starts, sizes, steps, strict=True):
             last = start + (size - 1) * step
             if size < 0 or step == 0 or (size and not (0 <= start < extent and 0 <= last < extent)):
-                raise VerifyException(f"graph.slice: {start} + {size} x {step} leaves an axis of extent {extent}")
+                raise VerifyException(
+                    f"graph.slice: {start} + {size} x {step} leaves an axis of extent {extent}"
+                )
         expect_shape(self, self.result, sizes)
 
 
@@ -162,12 +206,24 @@ class PadOp(GraphOp):
     result = result_def(TensorType)
     traits = traits_def(Pure())
 
-    def __init__(self, x: SSAValue, low: Sequence[int], high: Sequence[int], mode: str = "constant", value: float = 0.0):
+    def __init__(
+        self,
+        x: SSAValue,
+        low: Sequence[int],
+        high: Sequence[int],
+        mode: str = "constant",
+        value: float = 0.0,
+    ):
         type = type_of(x)
         shape = [d + a + b for d, a, b in zip(type.get_shape(), low, high, strict=True)]
         super().__init__(
             operands=[x],
-            properties={"low": ints(low), "high": ints(high), "mode": string(mode), "value": real(value)},
+            properties={
+                "low": ints(low),
+                "high": ints(high),
+                "mode": string(mode),
+                "value": real(value),
+            },
             result_types=[tensor(shape, type.element_type, type.encoding)],
         )
 
@@ -178,7 +234,11 @@ class PadOp(GraphOp):
         low, high = int_values(self.low), int_values(self.high)
         if not len(low) == len(high) == len(shape_of(self.x)):
             raise VerifyException("graph.pad: low and high must describe every axis")
-        expect_shape(self, self.result, [d + a + b for d, a, b in zip(shape_of(self.x), low, high, strict=True)])
+        expect_shape(
+            self,
+            self.result,
+            [d + a + b for d, a, b in zip(shape_of(self.x), low, high, strict=True)],
+        )
 
 
 @irdl_op_definition
@@ -202,7 +262,11 @@ class GatherOp(GraphOp):
 
     def verify_(self) -> None:
         """The result shape follows."""
-        expect_shape(self, self.result, gather_shape(shape_of(self.x), shape_of(self.indices), self.axis.value.data))
+        expect_shape(
+            self,
+            self.result,
+            gather_shape(shape_of(self.x), shape_of(self.indices), self.axis.value.data),
+        )
 
 
 def gather_shape(x: Sequence[int], indices: Sequence[int], axis: int) -> tuple[int, ...]:
@@ -253,5 +317,11 @@ class ResizeOp(GraphOp):
         """Only spatial extents change."""
         x, y = shape_of(self.x), shape_of(self.result)
         spatial = spatial_axes(len(x), self.layout.data)
-        if len(x) != len(y) or any(a not in spatial and x[a] != y[a] for a in range(len(x))) or len(self.scales) != len(spatial):
-            raise VerifyException("graph.resize: only spatial extents may change, with one scale each")
+        if (
+            len(x) != len(y)
+            or any(a not in spatial and x[a] != y[a] for a in range(len(x)))
+            or len(self.scales) != len(spatial)
+        ):
+            raise VerifyException(
+                "graph.resize: only spatial extents may change, with one scale each"
+            )

@@ -22,11 +22,35 @@ from .nest import (
     fill_value,
     reduce_identity,
 )
-from .structure import SPACES, AllocOp, ConcatOp, CopyOp, FillOp, ForOp, GlobalOp, ReshapeOp, space_of
+from .structure import (
+    SPACES,
+    AllocOp,
+    ConcatOp,
+    CopyOp,
+    FillOp,
+    ForOp,
+    GlobalOp,
+    ReshapeOp,
+    space_of,
+)
 
 LOOP = Dialect(
     "loop",
-    [NestOp, ScalarYieldOp, ApplyOp, ScalarConstantOp, IndexOp, ExtractOp, ForOp, AllocOp, GlobalOp, ReshapeOp, ConcatOp, FillOp, CopyOp],
+    [
+        NestOp,
+        ScalarYieldOp,
+        ApplyOp,
+        ScalarConstantOp,
+        IndexOp,
+        ExtractOp,
+        ForOp,
+        AllocOp,
+        GlobalOp,
+        ReshapeOp,
+        ConcatOp,
+        FillOp,
+        CopyOp,
+    ],
     [],
 )
 

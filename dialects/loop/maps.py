@@ -25,7 +25,9 @@ class Linear:
     num_dims: int
 
     @staticmethod
-    def of(rows: Sequence[dict[int, int]], num_dims: int, consts: Sequence[int] | None = None) -> Linear:
+    def of(
+        rows: Sequence[dict[int, int]], num_dims: int, consts: Sequence[int] | None = None
+    ) -> Linear:
         """Build from sparse rows {dimension: coefficient}."""
         return Linear(
             tuple(tuple(row.get(d, 0) for d in range(num_dims)) for row in rows),
@@ -61,7 +63,10 @@ class Linear:
     def flat(self, strides: Sequence[int]) -> tuple[tuple[int, ...], int]:
         """Per-dimension strides and offset in a memory whose axes have `strides`."""
         return (
-            tuple(sum(row[d] * s for row, s in zip(self.coeffs, strides, strict=True)) for d in range(self.num_dims)),
+            tuple(
+                sum(row[d] * s for row, s in zip(self.coeffs, strides, strict=True))
+                for d in range(self.num_dims)
+            ),
             sum(c * s for c, s in zip(self.consts, strides, strict=True)),
         )
 

@@ -220,7 +220,9 @@ class NestOp(IRDLOperation):
         """Maps fit the operands, dimensions exist, blocks have the right arguments, reads are in bounds."""
         n, reduced = len(self.domain), set(self.reduced)
         if self.reduce.data not in REDUCE_KINDS or (self.reduce.data == "none") != (not reduced):
-            raise VerifyException(f"loop.nest: reduce {self.reduce.data!r} does not fit reduction dims {sorted(reduced)}")
+            raise VerifyException(
+                f"loop.nest: reduce {self.reduce.data!r} does not fit reduction dims {sorted(reduced)}"
+            )
         if any(not 0 <= d < n for d in reduced) or any(s < 0 for s in self.sizes):
             raise VerifyException("loop.nest: reduction dims or domain are out of range")
         if bool(self.outs) == bool(self.results):
@@ -231,29 +233,41 @@ class NestOp(IRDLOperation):
         for i, (value, map) in enumerate(zip(values, self.linear_maps, strict=True)):
             shape = shape_of(value)
             if map.num_dims != n or map.rank != len(shape):
-                raise VerifyException(f"loop.nest: map {i} does not fit a domain of rank {n} and shape {list(shape)}")
+                raise VerifyException(
+                    f"loop.nest: map {i} does not fit a domain of rank {n} and shape {list(shape)}"
+                )
             if i >= len(self.ins) and any(row[d] for row in map.coeffs for d in reduced):
-                raise VerifyException(f"loop.nest: map {i} of an epilogue operand or output uses a reduction dimension")
+                raise VerifyException(
+                    f"loop.nest: map {i} of an epilogue operand or output uses a reduction dimension"
+                )
             checked = i == len(self.reads) or self.fill_values[i] is None
             if checked and 0 not in self.sizes:
                 for axis, (low, high) in enumerate(map.bounds(self.sizes)):
                     if low < 0 or high >= shape[axis]:
-                        raise VerifyException(f"loop.nest: map {i} leaves axis {axis} of extent {shape[axis]}: [{low}, {high}]")
+                        raise VerifyException(
+                            f"loop.nest: map {i} leaves axis {axis} of extent {shape[axis]}: [{low}, {high}]"
+                        )
         self._verify_block(self.body.block, [element_of(v) for v in self.ins], "body")
         if (block := self.epilogue_block) is not None:
             if self.accumulate is not None:
                 raise VerifyException("loop.nest: an accumulating nest has no epilogue")
-            self._verify_block(block, [self.accumulator, *(element_of(v) for v in self.epilogue_ins)], "epilogue")
+            self._verify_block(
+                block, [self.accumulator, *(element_of(v) for v in self.epilogue_ins)], "epilogue"
+            )
         elif self.epilogue_ins:
             raise VerifyException("loop.nest: epilogue operands without an epilogue")
         last = (self.epilogue_block or self.body.block).last_op
         assert isinstance(last, ScalarYieldOp)
         if last.args[0].type != element_of(self.output):
-            raise VerifyException(f"loop.nest: yields {last.args[0].type} into {element_of(self.output)}")
+            raise VerifyException(
+                f"loop.nest: yields {last.args[0].type} into {element_of(self.output)}"
+            )
 
     def _verify_block(self, block: Block, types: list[Attribute], what: str) -> None:
         if [a.type for a in block.args] != types:
-            raise VerifyException(f"loop.nest: {what} arguments should be {[str(t) for t in types]}")
+            raise VerifyException(
+                f"loop.nest: {what} arguments should be {[str(t) for t in types]}"
+            )
         if not isinstance(block.last_op, ScalarYieldOp) or len(block.last_op.args) != 1:
             raise VerifyException(f"loop.nest: {what} must end in loop.yield of one value")
 
@@ -265,7 +279,11 @@ class NestOp(IRDLOperation):
             printer.print_string(f' reduce "{self.reduce.data}" over {list(self.reduced)}')
         if self.accumulate is not None:
             printer.print_string(" accumulate")
-        for keyword, group in (("ins", self.ins), ("epilogue_ins", self.epilogue_ins), ("outs", self.outs)):
+        for keyword, group in (
+            ("ins", self.ins),
+            ("epilogue_ins", self.epilogue_ins),
+            ("outs", self.outs),
+        ):
             if group:
                 printer.print_string(f" {keyword}(")
                 printer.print_list(group, printer.print_ssa_value)
@@ -302,7 +320,9 @@ class NestOp(IRDLOperation):
             if not parser.parse_optional_keyword(keyword):
                 return []
             parser.parse_punctuation("(")
-            names = parser.parse_comma_separated_list(parser.Delimiter.NONE, parser.parse_unresolved_operand)
+            names = parser.parse_comma_separated_list(
+                parser.Delimiter.NONE, parser.parse_unresolved_operand
+            )
             parser.parse_punctuation(":")
             types = parser.parse_comma_separated_list(parser.Delimiter.NONE, parser.parse_type)
             parser.parse_punctuation(")")
@@ -370,7 +390,13 @@ class ApplyOp(IRDLOperation):
     assembly_format = "$fn `(` $args `)` ($params^)? attr-dict `:` functional-type($args, $result)"
     result = result_def(Attribute)
 
-    def __init__(self, fn: str, args: Sequence[SSAValue], result: Attribute, params: dict[str, Param] | None = None):
+    def __init__(
+        self,
+        fn: str,
+        args: Sequence[SSAValue],
+        result: Attribute,
+        params: dict[str, Param] | None = None,
+    ):
         super().__init__(
             operands=[list(args)], result_types=[result],
             properties={"fn": string(fn), "params": params_attr(params) if params else None},
@@ -383,7 +409,9 @@ class ApplyOp(IRDLOperation):
 
     def verify_(self) -> None:
         """The function fits the operand and result types."""
-        if why := check_operands(self.fn.data, [a.type for a in self.args], self.result.type, self.param_values):
+        if why := check_operands(
+            self.fn.data, [a.type for a in self.args], self.result.type, self.param_values
+        ):
             raise VerifyException(f"loop.apply: {why}")
 
 
@@ -399,7 +427,8 @@ class ScalarConstantOp(IRDLOperation):
 
     def __init__(self, value: float | int, element: Attribute):
         super().__init__(
-            properties={"value": real(float(value)) if is_float(element) else integer(int(value))}, result_types=[element]
+            properties={"value": real(float(value)) if is_float(element) else integer(int(value))},
+            result_types=[element],
         )
 
 

@@ -131,7 +131,9 @@ class AllocOp(IRDLOperation):
     irdl_options = (ParsePropInAttrDict(),)
     assembly_format = "attr-dict `:` type($result)"
 
-    def __init__(self, type: MemRefType[Any], *, offset: int | None = None, slots: int | None = None):
+    def __init__(
+        self, type: MemRefType[Any], *, offset: int | None = None, slots: int | None = None
+    ):
         super().__init__(
             properties={
                 "offset": None if offset is None else integer(offset),
@@ -160,7 +162,8 @@ class GlobalOp(IRDLOperation):
 
     def __init__(self, value: Attribute, type: MemRefType[Any], offset: int | None = None):
         super().__init__(
-            properties={"value": value, "offset": None if offset is None else integer(offset)}, result_types=[type]
+            properties={"value": value, "offset": None if offset is None else integer(offset)},
+            result_types=[type],
         )
 
 
@@ -194,7 +197,9 @@ class ConcatOp(IRDLOperation):
     irdl_options = (ParsePropInAttrDict(),)
     assembly_format = "operands attr-dict `:` functional-type(operands, results)"
 
-    def __init__(self, args: Sequence[SSAValue], axis: int, type: TensorType[Any], device: str | None = None):
+    def __init__(
+        self, args: Sequence[SSAValue], axis: int, type: TensorType[Any], device: str | None = None
+    ):
         super().__init__(
             operands=[list(args)], properties={"axis": integer(axis), "device": string(device) if device else None},
             result_types=[type],
@@ -264,7 +269,12 @@ class CopyOp(IRDLOperation):
             raise VerifyException(f"loop.copy: unknown kind {self.kind.data!r}")
         if len(shape_of(self.tile)) != rank or element_of(self.tile) != element_of(self.big):
             raise VerifyException("loop.copy: tile and memref must agree in rank and element type")
-        if self.start.rank != rank or self.start.num_dims != len(self.ivs) or len(self.perm) != rank or len(self.steps) != rank:
+        if (
+            self.start.rank != rank
+            or self.start.num_dims != len(self.ivs)
+            or len(self.perm) != rank
+            or len(self.steps) != rank
+        ):
             raise VerifyException("loop.copy: coords, perm and steps must describe every axis")
 
     def print(self, printer: Printer) -> None:
@@ -300,12 +310,16 @@ class CopyOp(IRDLOperation):
 
         kind = parser.parse_identifier()
         big = parser.parse_unresolved_operand()
-        ivs = parser.parse_comma_separated_list(parser.Delimiter.SQUARE, parser.parse_unresolved_operand)
+        ivs = parser.parse_comma_separated_list(
+            parser.Delimiter.SQUARE, parser.parse_unresolved_operand
+        )
         parser.parse_keyword("at")
         coords = parser.parse_attribute()
         parser.parse_keyword("tile")
         tile = parser.parse_unresolved_operand()
-        fill = parser.parse_attribute() if parser.parse_optional_keyword("fill") else fill_attr(None)
+        fill = (
+            parser.parse_attribute() if parser.parse_optional_keyword("fill") else fill_attr(None)
+        )
         perm = integers() if parser.parse_optional_keyword("perm") else None
         steps = integers() if parser.parse_optional_keyword("steps") else None
         parser.parse_punctuation(":")
@@ -326,5 +340,3 @@ class CopyOp(IRDLOperation):
         if attributes := parser.parse_optional_attr_dict_with_keyword():
             op.attributes |= attributes.data
         return op
-
-

@@ -39,7 +39,9 @@ class AccessAttr(ParametrizedAttribute):
     strides: DenseArrayBase[IntegerType] = param_def()
 
     @staticmethod
-    def get(base: int, sizes: Sequence[int], strides: Sequence[int], loops: Sequence[int] = ()) -> AccessAttr:
+    def get(
+        base: int, sizes: Sequence[int], strides: Sequence[int], loops: Sequence[int] = ()
+    ) -> AccessAttr:
         """Build from Python integers."""
         return AccessAttr(IntAttr(int(base)), ints(loops), ints(sizes), ints(strides))
 
@@ -98,7 +100,14 @@ class TensorMapAttr(ParametrizedAttribute):
     ) -> TensorMapAttr:  # fmt: skip
         """Build from Python integers; `loops` has one list per axis."""
         rows = loops or [()] * len(extents)
-        return TensorMapAttr(ints(extents), ints(strides), ints(start), ints(steps), ints(box), ArrayAttr([ints(r) for r in rows]))
+        return TensorMapAttr(
+            ints(extents),
+            ints(strides),
+            ints(start),
+            ints(steps),
+            ints(box),
+            ArrayAttr([ints(r) for r in rows]),
+        )
 
     @property
     def loop_steps(self) -> tuple[tuple[int, ...], ...]:
@@ -109,7 +118,9 @@ class TensorMapAttr(ParametrizedAttribute):
         """Print all fields by name."""
         with printer.in_angle_brackets():
             fields = ("extents", "strides", "start", "steps", "box")
-            printer.print_string(" ".join(f"{f} {list(int_values(getattr(self, f)))}" for f in fields))
+            printer.print_string(
+                " ".join(f"{f} {list(int_values(getattr(self, f)))}" for f in fields)
+            )
             printer.print_string(f" loops {[list(row) for row in self.loop_steps]}")
 
     @classmethod
@@ -121,5 +132,7 @@ class TensorMapAttr(ParametrizedAttribute):
                 parser.parse_keyword(keyword)
                 values.append(ints(_parse_ints(parser)))
             parser.parse_keyword("loops")
-            rows = parser.parse_comma_separated_list(parser.Delimiter.SQUARE, lambda: ints(_parse_ints(parser)))
+            rows = parser.parse_comma_separated_list(
+                parser.Delimiter.SQUARE, lambda: ints(_parse_ints(parser))
+            )
             return (*values, ArrayAttr(rows))

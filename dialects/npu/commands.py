@@ -73,13 +73,21 @@ class Command(IRDLOperation):
         """Operands, spaces, descriptors and parameters fit the instruction table."""
         spec = self.instruction
         if not len(self.buffers) == len(self.accesses) == len(spec.operands):
-            raise VerifyException(f"{self.name}: takes {len(spec.operands)} operands with one descriptor each")
-        for operand, buffer, access in zip(spec.operands, self.buffers, self.accesses.data, strict=True):
+            raise VerifyException(
+                f"{self.name}: takes {len(spec.operands)} operands with one descriptor each"
+            )
+        for operand, buffer, access in zip(
+            spec.operands, self.buffers, self.accesses.data, strict=True
+        ):
             space = space_of(buffer)
             if space not in operand.spaces:
-                raise VerifyException(f"{self.name}: {operand.name} must be in {' or '.join(operand.spaces)}, not {space}")
+                raise VerifyException(
+                    f"{self.name}: {operand.name} must be in {' or '.join(operand.spaces)}, not {space}"
+                )
             if not isinstance(access, TensorMapAttr if space in ("dram", "const") else AccessAttr):
-                raise VerifyException(f"{self.name}: {operand.name} has the wrong kind of descriptor")
+                raise VerifyException(
+                    f"{self.name}: {operand.name} has the wrong kind of descriptor"
+                )
         if unknown := set(self.params.data) - set(spec.params):
             raise VerifyException(f"{self.name}: unknown parameter {', '.join(sorted(unknown))}")
 
@@ -116,7 +124,9 @@ class Command(IRDLOperation):
         pairs = parser.parse_comma_separated_list(parser.Delimiter.PAREN, operand)
         waits: list[SSAValue] = []
         if parser.parse_optional_keyword("wait"):
-            names = parser.parse_comma_separated_list(parser.Delimiter.PAREN, parser.parse_unresolved_operand)
+            names = parser.parse_comma_separated_list(
+                parser.Delimiter.PAREN, parser.parse_unresolved_operand
+            )
             waits = [parser.resolve_operand(n, TOKEN) for n in names]
         params = parser.parse_optional_attr_dict()
         return cls(
@@ -128,7 +138,11 @@ class Command(IRDLOperation):
 
 
 def _command(mnemonic: str, doc: str) -> type[Command]:
-    cls = type(f"{mnemonic.capitalize()}Op", (Command,), {"name": f"npu.{mnemonic}", "__doc__": doc, "__module__": __name__})
+    cls = type(
+        f"{mnemonic.capitalize()}Op",
+        (Command,),
+        {"name": f"npu.{mnemonic}", "__doc__": doc, "__module__": __name__},
+    )
     return irdl_op_definition(cls)
 
 
@@ -149,7 +163,11 @@ class SyncOp(IRDLOperation):
     assembly_format = "$queue_name (`wait` `(` $waits^ `)`)? attr-dict"
 
     def __init__(self, queue: Queue, waits: Sequence[SSAValue] = ()):
-        super().__init__(operands=[list(waits)], properties={"queue_name": string(queue.value)}, result_types=[TOKEN])
+        super().__init__(
+            operands=[list(waits)],
+            properties={"queue_name": string(queue.value)},
+            result_types=[TOKEN],
+        )
 
     @property
     def queue(self) -> Queue:

@@ -81,7 +81,9 @@ def resolve_access(access: Strided, iterations: Sequence[int], trips: Sequence[i
     """
     address = access.base + _advance(access.loops, iterations)
     if access.slots > 1:
-        address += access.slot_stride * (running_count(access.slot_level, iterations, trips) % access.slots)
+        address += access.slot_stride * (
+            running_count(access.slot_level, iterations, trips) % access.slots
+        )
     return address
 
 

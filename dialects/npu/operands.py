@@ -40,7 +40,9 @@ def element_bytes(operand: OperandSpec, params: Mapping[str, int]) -> int:
 def buffer_of(value: SSAValue) -> AllocOp | DramOp:
     """The operation that declares a command's operand."""
     if not isinstance(value.owner, AllocOp | DramOp):
-        raise TypeError(f"a command's operand is made by {value.owner}, not by npu.alloc or npu.dram")
+        raise TypeError(
+            f"a command's operand is made by {value.owner}, not by npu.alloc or npu.dram"
+        )
     return value.owner
 
 
@@ -60,8 +62,10 @@ def strided(access: AccessAttr, alloc: AllocOp, address: int) -> Strided:
 
 def tensor_box(access: TensorMapAttr, address: int) -> TensorBox:
     """Descriptor of a DRAM operand whose tensor is at `address`."""
-    fields = (access.extents, access.strides, access.start, access.steps, access.box)
-    return TensorBox(address, *(int_values(f) for f in fields), tuple(map(_trimmed, access.loop_steps)))
+    return TensorBox(
+        address, int_values(access.extents), int_values(access.strides),
+        int_values(access.start), int_values(access.steps), int_values(access.box), tuple(map(_trimmed, access.loop_steps)),
+    )  # fmt: skip
 
 
 def _trimmed(strides: tuple[int, ...]) -> tuple[int, ...]:

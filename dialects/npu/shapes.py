@@ -30,7 +30,9 @@ def _taps(shapes: Sequence[Shape], params: Mapping[str, int]) -> list[Shape | No
     return [None, *weights, (*a[:p], a[-1])]
 
 
-def _expected(mnemonic: str, shapes: Sequence[Shape], params: Mapping[str, int]) -> list[Shape | None]:
+def _expected(
+    mnemonic: str, shapes: Sequence[Shape], params: Mapping[str, int]
+) -> list[Shape | None]:
     """The shape each operand must have, None where it is free."""
     if mnemonic == "matmul":
         return _matmul(shapes, params)
@@ -69,7 +71,9 @@ def misfit(mnemonic: str, shapes: Sequence[Shape], params: Mapping[str, int]) ->
     if mnemonic == "matmul" and params["m_rank"] >= len(shapes[0]):
         return "a has no reduction dimension"
     if shapes:
-        for operand, shape, want in zip(spec.operands, shapes, _expected(mnemonic, shapes, params), strict=False):
+        for operand, shape, want in zip(
+            spec.operands, shapes, _expected(mnemonic, shapes, params), strict=False
+        ):
             if want is not None and shape != want:
                 return f"{operand.name} has shape {shape}, not {want}"
     return None

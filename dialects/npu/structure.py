@@ -60,7 +60,9 @@ class ProgramOp(IRDLOperation):
     assembly_format = "$sym_name $body attr-dict"
 
     def __init__(self, name: str, body: Region | None = None):
-        super().__init__(properties={"sym_name": StringAttr(name)}, regions=[body or Region(Block())])
+        super().__init__(
+            properties={"sym_name": StringAttr(name)}, regions=[body or Region(Block())]
+        )
 
 
 @irdl_op_definition
@@ -128,7 +130,11 @@ class AllocOp(IRDLOperation):
 
     def __init__(self, type: MemRefType[Any], slots: int = 1, address: int | None = None):
         super().__init__(
-            properties={"slots": integer(slots), "address": None if address is None else integer(address)}, result_types=[type]
+            properties={
+                "slots": integer(slots),
+                "address": None if address is None else integer(address),
+            },
+            result_types=[type],
         )
 
     @property
@@ -172,8 +178,12 @@ class LoopOp(IRDLOperation):
         last = self.body.block.last_op
         if self.count.value.data < 1:
             raise VerifyException("npu.loop: count must be at least 1")
-        if not isinstance(last, YieldOp) or not len(last.args) == len(self.init) == len(self.body.block.args):
-            raise VerifyException("npu.loop: body must end in npu.yield with one token per carried token")
+        if not isinstance(last, YieldOp) or not len(last.args) == len(self.init) == len(
+            self.body.block.args
+        ):
+            raise VerifyException(
+                "npu.loop: body must end in npu.yield with one token per carried token"
+            )
 
     def print(self, printer: Printer) -> None:
         """`npu.loop 14 iter(%f = %free) { ... }`."""
@@ -208,5 +218,3 @@ class LoopOp(IRDLOperation):
         if attributes := parser.parse_optional_attr_dict_with_keyword():
             op.attributes |= attributes.data
         return op
-
-

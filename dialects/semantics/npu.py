@@ -7,7 +7,7 @@ memory of their own (so programs can be run before allocation).  On-chip memory 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,12 +59,14 @@ def programs(module: ModuleOp) -> list[ProgramOp]:
     return [op for op in module.ops if isinstance(op, ProgramOp)]
 
 
-def run(program: ProgramOp, arena: Array, consts: Array) -> None:
+def run(program: ProgramOp, arena: Array, consts: Array, on_chip: Mapping[str, Array] | None = None) -> None:
     """Run `program` in program order on `arena` (uint8, read and written) and `consts` (uint8, read).
 
-    SimulationError names the command that leaves its buffer's memory or does not fit its operands.
+    `on_chip` gives the memories "spm" and "acc" (uint8, read and written) of allocated programs;
+    by default they are as big as needed and start as garbage.  SimulationError names the command
+    that leaves its memory or does not fit its operands.
     """
-    memories = _memories(program)
+    memories = _memories(program, on_chip or {})
 
     def prepare(command: Command) -> _Step:
         spec, params = command.instruction, command.param_values
@@ -97,13 +99,13 @@ def run(program: ProgramOp, arena: Array, consts: Array) -> None:
     run_block(prepare_block(program.body.block), ())
 
 
-def _memories(program: ProgramOp) -> dict[SSAValue, tuple[Array, int]]:
+def _memories(program: ProgramOp, given: Mapping[str, Array]) -> dict[SSAValue, tuple[Array, int]]:
     """The memory and address of each on-chip buffer."""
     allocs = [op for op in program.walk() if isinstance(op, AllocOp)]
     shared: dict[str, Array] = {}
     for space in ("spm", "acc"):
         placed = [a for a in allocs if a.address is not None and space_of(a.result) == space]
-        shared[space] = _garbage(max((_end(a) for a in placed), default=0))
+        shared[space] = given[space] if space in given else _garbage(max(map(_end, placed), default=0))
     return {
         a.result: (_garbage(_bytes(a)), 0) if a.address is None else (shared[space_of(a.result)], a.address.value.data)
         for a in allocs

@@ -11,6 +11,7 @@ Decided in one backward and one forward walk, before anything is rewritten:
 * *The float tail* stays real: elementwise arithmetic from which no anchor can be reached, such as
   the exp and box decoding of a detector's head, whose results the user sees.  ReLU-like
   activations and sums of two tensors that end a backbone are not part of it.
+* Interpolated (linearly resized) values are encoded where they are added or joined to quantised ones.
 * Everything else (softmax, normalisation of real values, integer arithmetic) stays as it is; so
   does arithmetic on real values, e.g. the residual stream of a transformer.
 """
@@ -24,7 +25,7 @@ from dataclasses import dataclass, field
 from xdsl.dialects.builtin import f32
 from xdsl.ir import Block, Operation, SSAValue
 
-from ...dialects.graph import ConcatOp, ConstantOp, ConvOp, MapOp, MatMulOp, PoolOp, ReduceOp, is_map
+from ...dialects.graph import ConcatOp, ConstantOp, ConvOp, MapOp, MatMulOp, PoolOp, ReduceOp, ResizeOp, is_map
 from ...dialects.types import element_of, int_values, shape_of
 from .movement import is_movement, moved_operands
 
@@ -64,13 +65,22 @@ def is_anchor(op: Operation) -> bool:
     return element_of(x) == f32 and is_constant(weights) and not is_constant(x) and (bias is None or is_constant(bias))
 
 
+def _combined(value: SSAValue) -> bool:
+    """Whether arithmetic combines `value`, perhaps moved, with other tensors (as in x - mean(x))."""
+    return any(
+        _combined(user.results[0]) if is_movement(user) else isinstance(user, MapOp) and len(data_operands(user)) > 1
+        for user in users(value)
+    )
+
+
 def is_mean(op: Operation) -> bool:
-    """Average pooling, or a mean over all spatial axes (and no other)."""
+    """Average pooling, or a mean over all spatial axes (and no other) that is not a normalisation."""
     if isinstance(op, PoolOp):
         return op.kind.data == "average" and element_of(op.x) == f32
     if isinstance(op, ReduceOp) and op.kind.data == "mean" and element_of(op.x) == f32:
         rank, axes = len(shape_of(op.x)), int_values(op.axes)
-        return rank > 2 and axes in (tuple(range(2, rank)), tuple(range(1, rank - 1)))
+        spatial = rank > 2 and axes in (tuple(range(2, rank)), tuple(range(1, rank - 1)))
+        return spatial and not _combined(op.result)
     return False
 
 
@@ -108,6 +118,7 @@ class Planner:
         self.ops = [op for op in block.ops if not isinstance(op, ConstantOp)]
         self.plan = Plan()
         self.from_input: set[SSAValue] = {a for a in block.args if element_of(a) == f32}
+        self.interpolated: set[SSAValue] = set()  # real, but in the range of a quantised value
         self.feeds: set[Operation] = set()
         self.ends_plainly: set[Operation] = set()
 
@@ -142,10 +153,12 @@ class Planner:
             kind = self._movement(op)
         elif isinstance(op, MapOp):
             kind = self._map(op)
+        elif isinstance(op, ResizeOp) and self.plan.is_integer(op.x):
+            self.interpolated.add(op.result)
         if kind is None:
             return
         self.plan.kinds[op] = kind
-        if kind == "accumulate" or isinstance(op, PoolOp):
+        if kind == "accumulate" or isinstance(op, PoolOp | ConcatOp):
             for index, operand in enumerate(op.operands):
                 if not is_constant(operand) and not self.plan.is_integer(operand):
                     self.plan.demanded.setdefault(operand, []).append((op, index))
@@ -161,11 +174,16 @@ class Planner:
             self.from_input.add(op.results[0])
             return "move" if isinstance(op, PoolOp) else None
         tail_join = isinstance(op, ConcatOp) and op not in self.feeds and op not in self.ends_plainly
-        return "move" if all(map(self.plan.is_integer, moved)) and not tail_join else None
+        return "move" if self._all_encodable(moved) and not tail_join else None
+
+    def _all_encodable(self, values: list[SSAValue]) -> bool:
+        """Whether `values` are quantised, or interpolated from quantised values (but not all so)."""
+        integer = [self.plan.is_integer(v) for v in values]
+        return any(integer) and all(i or v in self.interpolated for i, v in zip(integer, values, strict=True))
 
     def _map(self, op: MapOp) -> str | None:
         data = data_operands(op)
-        if not data or element_of(op.result) != f32 or not all(map(self.plan.is_integer, data)):
+        if not data or element_of(op.result) != f32 or not self._all_encodable(data):
             return None
         plan = self.plan
         if op.fn.data in CLAMPS and single_user(data[0]) is op and plan.kinds[data[0].owner] in ("accumulate", "clamp"):  # pyright: ignore[reportArgumentType]

@@ -40,6 +40,7 @@ from ..base import CompilerContext, Pass, main_function
 from .calibration import calibrate, observer_factory
 from .encoding_classes import Classes, build_classes
 from .encodings import activation_encoding, quantize_array, weight_scales
+from .prelu import split_prelu
 from .quantization_plan import BINARY, Plan, is_anchor, make_plan, stays_inside
 
 
@@ -130,7 +131,10 @@ class Inserter:
         is_table = self.plan.kinds[owner] == "table"
         value.replace_uses_with_if(
             pair[1].result,
-            lambda use: not (is_table and stays_inside(self.plan, value, use.operation)),
+            lambda use: (
+                use.operation is not pair[0]
+                and not (is_table and stays_inside(self.plan, value, use.operation))
+            ),
         )
         self.block.insert_ops_after(pair, owner)
 
@@ -143,7 +147,8 @@ class Inserter:
         elif self.block.first_op is not None:
             self.block.insert_ops_before(pair, self.block.first_op)
         for op, index in places:
-            op.operands[index] = pair[1].result
+            if op.operands[index] is value:  # else a concatenation has re-encoded it
+                op.operands[index] = pair[1].result
 
 
 @dataclass(frozen=True)
@@ -166,6 +171,7 @@ class QuantizeInsertPass(Pass):
         if any(isinstance(op, QuantizeOp | DequantizeOp) for op in block.ops):
             ctx.notes.append("the model is already quantised: its own encodings are kept")
             return
+        split_prelu(list(block.ops), ctx.constants)
         plan = make_plan(block)
         if not plan.kinds:
             ctx.notes.append("nothing to quantise: no convolution or product with constant weights")

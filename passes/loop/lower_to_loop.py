@@ -31,7 +31,7 @@ from .lowering.elementwise import ELEMENTWISE
 from .lowering.kernel import Kernel
 from .lowering.tree import ANCHORS, VIEWS, Tree, trees
 
-_LOWERED = tuple(LOOP.operations)
+_KEPT = (ConstantOp, ReturnOp, *LOOP.operations)
 
 
 class _Lowering:
@@ -65,7 +65,7 @@ class _Lowering:
     # --- operations ---
     def lower(self, op: Operation) -> None:
         """Lower one operation of the function's body."""
-        if isinstance(op, ConstantOp | ReturnOp | _LOWERED):
+        if isinstance(op, _KEPT):
             clone = op.clone(self._values)
             self.emit(clone)
         elif isinstance(op, RegionOp):

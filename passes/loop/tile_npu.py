@@ -292,3 +292,6 @@ def _scalar_ops(kind: str, block: Block, params: dict[str, int], table: SSAValue
     if kind == "vclip":
         return [ApplyOp("clip", args, i8, {"min": params["lo"], "max": params["hi"]})]
     return [ApplyOp("qadd" if kind == "vadd" else "qmul", args, i8, dict(params))]
+
+
+PASS = TileNpuPass

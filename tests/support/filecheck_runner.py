@@ -19,7 +19,11 @@ from tilewright.dialects.errors import TilewrightError
 
 
 def run_lines(path: Path) -> list[str]:
-    return [line.split("RUN:", 1)[1].strip() for line in path.read_text().splitlines() if line.lstrip().startswith("// RUN:")]
+    return [
+        line.split("RUN:", 1)[1].strip()
+        for line in path.read_text().splitlines()
+        if line.lstrip().startswith("// RUN:")
+    ]
 
 
 def run_filecheck(path: Path) -> None:
@@ -36,6 +40,10 @@ def run_filecheck(path: Path) -> None:
         except TilewrightError as error:
             out.write(f"error: {error}\n")
         text = out.getvalue()
-        options = parse_argv_options(shlex.split(right.strip().replace("%s", shlex.quote(str(path)))))
+        options = parse_argv_options(
+            shlex.split(right.strip().replace("%s", shlex.quote(str(path))))
+        )
         matcher = Matcher(options, FInput("<output>", text), Parser.from_opts(options))
-        assert matcher.run() == 0, f"FileCheck failed for {path}\n--- output of {' '.join(argv)}\n{text}"
+        assert matcher.run() == 0, (
+            f"FileCheck failed for {path}\n--- output of {' '.join(argv)}\n{text}"
+        )

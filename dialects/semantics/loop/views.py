@@ -13,46 +13,37 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from ...constants import Array
-from ...loop import Linear
+from ...loop import Linear, row_major_strides
 
 
 def read_view(x: Array, map: Linear, domain: Sequence[int], fill: float | int | None) -> Array:
     """The elements of `x` at `map` over `domain`, broadcastable to it; `fill` outside."""
-    if 0 in domain:
-        return np.zeros([min(e, 1) if not _used(map, d) else e for d, e in enumerate(domain)], x.dtype)
-    consts = list(map.consts)
+    extents = [e if _used(map, d) else 1 for d, e in enumerate(domain)]
+    if 0 in extents or 0 in domain:
+        return np.zeros([min(e, n) for e, n in zip(extents, domain, strict=True)], x.dtype)
+    consts = map.consts
     if fill is not None:
-        bounds = map.bounds(domain)
-        widths = [(max(-low, 0), max(high - n + 1, 0)) for (low, high), n in zip(bounds, x.shape, strict=True)]
+        pairs = list(zip(map.bounds(domain), x.shape, strict=True))
+        widths = [(max(-low, 0), max(high - n + 1, 0)) for (low, high), n in pairs]
         if any(a or b for a, b in widths):
             x = np.pad(x, widths, constant_values=np.asarray(fill).astype(x.dtype))
-            consts = [c + a for c, (a, _) in zip(consts, widths, strict=True)]
-    strides, start = Linear(map.coeffs, tuple(consts), map.num_dims).flat(x.strides)
-    extents = [e if _used(map, d) else 1 for d, e in enumerate(domain)]
-    return as_strided(_from(x, start), extents, strides, writeable=False)
+            consts = tuple(c + a for c, (a, _) in zip(consts, widths, strict=True))
+    x = np.ascontiguousarray(x).reshape(x.shape)  # which makes a scalar an array of rank 1
+    return _strided(x, Linear(map.coeffs, consts, map.num_dims), range(len(domain)), extents)
 
 
 def write_view(y: Array, map: Linear, domain: Sequence[int], parallel: Sequence[int]) -> Array:
-    """The (writable) elements of `y` at `map`, over the parallel dimensions of `domain`."""
-    strides, start = map.flat(y.strides)
-    return as_strided(_from(y, start), [domain[d] for d in parallel], [strides[d] for d in parallel])
+    """The (writable) elements of contiguous `y` at `map`, over the parallel dimensions of `domain`."""
+    return _strided(y, map, parallel, [domain[d] for d in parallel])
 
 
 def _used(map: Linear, dim: int) -> bool:
     return any(row[dim] for row in map.coeffs)
 
 
-def _from(x: Array, start: int) -> Array:
-    """`x` from the element `start` bytes after its first (0-d, same memory)."""
-    if x.size == 0 or not start:
-        return x if x.size == 0 else x[(slice(0, 1),) * x.ndim]
-    index: list[slice] = []
-    rest = start
-    for axis in np.argsort([-abs(s) for s in x.strides], kind="stable"):
-        del axis
-    for stride in x.strides:
-        step = rest // stride if stride else 0
-        index.append(slice(step, step + 1))
-        rest -= step * stride
-    assert rest == 0
-    return x[tuple(index)]
+def _strided(x: Array, map: Linear, dims: Sequence[int], extents: Sequence[int]) -> Array:
+    strides, start = map.flat(row_major_strides(x.shape))
+    if 0 in extents:
+        return np.empty(extents, x.dtype)
+    flat = x.reshape(-1)
+    return as_strided(flat[start:], extents, [strides[d] * x.itemsize for d in dims])

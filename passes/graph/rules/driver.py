@@ -23,6 +23,7 @@ from xdsl.traits import Pure
 
 from ....dialects.constants import Array, ConstantStore
 from ....dialects.graph import ConstantOp, MapOp, constant_array
+from ....dialects.locations import location, onnx_nodes
 from ...rewriting import replace
 
 Replacement = SSAValue | Sequence[Operation] | None
@@ -64,11 +65,6 @@ def producer(value: SSAValue, *fns: str) -> MapOp | None:
     """The `graph.map` of one of `fns` that defines `value`, else None."""
     owner = value.owner
     return owner if isinstance(owner, MapOp) and owner.fn.data in fns else None
-
-
-def single_use(value: SSAValue) -> bool:
-    """Whether `value` has exactly one use."""
-    return value.first_use is not None and value.first_use.next_use is None  # pyright: ignore[reportPrivateUsage]
 
 
 def merge(*tables: Rules) -> dict[type[Operation], tuple[Rule, ...]]:
@@ -123,29 +119,52 @@ def apply_rules(block: Block, rules: Rules, constants: ConstantStore) -> int:
 
 def _commit(op: Operation, found: SSAValue | Sequence[Operation], work: _Worklist) -> None:
     operands = list(op.operands)
+    users = [use.operation for result in op.results for use in result.uses]
     if isinstance(found, SSAValue):
-        new, results = [], [found]
+        replace(op, [], [found])
     else:
-        new, results = list(found), list(found[-1].results)
-    replace(op, new, results)
-    for added in new:
-        work.push(added)
-    for result in results:
-        for use in result.uses:
-            work.push(use.operation)
-    for operand in operands:
-        if isinstance(operand.owner, Operation):
-            work.push(operand.owner)
-            if operand.first_use is not None and operand.first_use.next_use is None:  # pyright: ignore[reportPrivateUsage]
-                work.push(operand.first_use.operation)  # now has it to itself
+        replace(op, found)
+        for added in found:
+            work.push(added)
+    for user in users:
+        work.push(user)
+    dead = _erase_dead(operands, work)
+    if dead and not isinstance(found, SSAValue):
+        last = found[-1]
+        last.location = location([*dead, *onnx_nodes(last)])
+
+
+def _erase_dead(operands: Sequence[SSAValue], work: _Worklist) -> list[str]:
+    """Erase what only the replaced operation used; the ONNX nodes of that, in program order."""
+    names: list[str] = []
+    todo = list(operands)
+    while todo:
+        value = todo.pop()
+        owner = value.owner
+        if not isinstance(owner, Operation) or owner.parent is None:
+            continue
+        if owner.has_trait(Pure) and all(r.first_use is None for r in owner.results):
+            if not isinstance(owner, ConstantOp):
+                names = [*onnx_nodes(owner), *names]
+            todo += owner.operands
+            owner.detach()
+            owner.erase()
+        else:
+            _revisit([value], work)
+    return names
 
 
 def _erase(op: Operation, work: _Worklist) -> None:
     operands = list(op.operands)
     op.detach()
     op.erase()
+    _revisit(operands, work)
+
+
+def _revisit(operands: Sequence[SSAValue], work: _Worklist) -> None:
+    """Queue what defines `operands`, now perhaps dead, and who now has one of them to itself."""
     for operand in operands:
         if isinstance(operand.owner, Operation):
             work.push(operand.owner)
-            if operand.first_use is not None and operand.first_use.next_use is None:  # pyright: ignore[reportPrivateUsage]
-                work.push(operand.first_use.operation)
+            if (use := operand.get_unique_use()) is not None:
+                work.push(use.operation)

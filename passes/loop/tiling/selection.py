@@ -1,6 +1,6 @@
 """Choosing tile sizes and loop order: exhaustive over near-even splits, by a cost model.
 
-Every combination of candidate tile sizes (at most 20,000) is judged at once with numpy: does it
+Every combination of candidate tile sizes (at most 16,000) is judged at once with numpy: does it
 fit, and how many cycles does it take,
 
     max(matrix, vector, transfers, issue) + first tile's load + last tile's store + tiles * overhead
@@ -12,6 +12,7 @@ other way round.  Buffers inside loops count twice (double buffering); if nothin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +23,12 @@ from ....backends.targets.machine import Machine
 from .footprint import depends, near_even
 from .work import Operand, Work
 
-MAX_COMBINATIONS = 20_000
-_COUNTS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 96, 128, 192, 256, 512, 1024, 4096)
+MAX_COMBINATIONS = 16_000
+COMMAND_BYTES = 176
+"""Typical size of an encoded command, which the control processor fetches."""
+CONTENTION = 0.2
+"""Share of transfer time that is paid for even when it overlaps: less traffic wins a tie."""
+_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024, 4096)
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,11 @@ class Tiling:
     cycles: float
 
 
+def command_cycles(machine: Machine) -> int:
+    """Cycles of the control processor per command."""
+    return max(machine.control.issue_cycles, math.ceil(COMMAND_BYTES / machine.control.fetch_bytes_per_cycle))
+
+
 def candidates(work: Work, dim: int, machine: Machine) -> list[int]:
     """Tile sizes to try for one dimension, largest first."""
     extent = work.domain[dim]
@@ -44,13 +54,17 @@ def candidates(work: Work, dim: int, machine: Machine) -> list[int]:
         return [1]
     if dim in work.exact:
         return [t for t in range(extent, 0, -1) if extent % t == 0]
+    part = work.roles
+    if dim in part.k and dim != max(part.k, key=lambda d: (work.domain[d], d)):
+        return [extent, 1]  # kernel dimensions are split completely or not at all
     sizes = {near_even(extent, c) for c in _COUNTS if c <= extent} | {1}
-    block = machine.vector.lanes
-    if work.kind == "matmul" and dim in work.roles.n:
+    block = machine.vector.lanes if dim == work.inner else 1
+    if work.kind == "matmul" and dim in part.n[-1:]:
         block = machine.matrix.columns
-    elif work.kind == "matmul" and dim in work.roles.k:
+    elif work.kind == "matmul" and dim in part.k:
         block = machine.matrix.rows
-    sizes |= {-(-s // block) * block for s in sizes if s < extent}
+    # above one block only multiples of it: ragged blocks cost as much as whole ones
+    sizes = {s if s < block or s == extent else -(-s // block) * block for s in sizes}
     return sorted((s for s in sizes if s <= extent), reverse=True)
 
 
@@ -125,10 +139,10 @@ def _matrix_cycles(work: Work, tiles: Sequence[Any], machine: Machine) -> tuple[
     for d in work.roles.m:
         rows = rows * tiles[d]
     stream = -(-rows // unit.pixels)
-    preload = unit.rows if unit.dataflow == "weight-stationary" else 1
+    preload = unit.rows
+    if unit.dataflow == "output-stationary":  # blocks of rows x columns outputs, swapped in and out
+        stream, preload = -(-rows // (unit.rows * unit.pixels)) * unit.rows, np.minimum(rows, unit.rows)
     each = np.maximum(stream, preload) if unit.double_buffered_weights else stream + preload
-    if unit.dataflow == "output-stationary":
-        each = each + unit.rows
     return commands * each, commands
 
 
@@ -137,11 +151,14 @@ def _vector_cycles(work: Work, tiles: Sequence[Any], machine: Machine) -> Any:
     points: Any = np.ones_like(tiles[0])
     for d in work.parallel:
         points = points * tiles[d]
+    inner = work.inner
+    channels = tiles[inner] if inner is not None else np.ones_like(tiles[0])
     cost = {"vrequant": unit.requantize, "vadd": unit.requantize, "vmul": unit.requantize, "vlut": unit.lookup}
     total = sum((points / unit.lanes * cost.get(c, unit.move) + unit.startup for c in work.chain), np.zeros(1))
     if work.kind in ("vmac", "vsum", "vmax"):
-        taps = np.prod([work.domain[d] for d in work.roles.k])
-        total = total + points * taps / unit.lanes * unit.mac + unit.startup
+        taps = int(np.prod([work.domain[d] for d in work.roles.k]))
+        groups = points // channels * taps * -(-channels // unit.lanes)
+        total = total + groups * (unit.move if work.kind == "vmax" else unit.mac) + unit.startup
     return total
 
 
@@ -166,8 +183,9 @@ def _evaluate(work: Work, machine: Machine, slots: int) -> Tiling | None:
         every = every * counts[d]
     matrix, commands = _matrix_cycles(work, tiles, machine) if work.kind == "matmul" else (0 * ones, ones)
     vector = _vector_cycles(work, tiles, machine)
-    bandwidth = min(machine.dram.bytes_per_cycle, machine.dma_bytes_per_cycle)
     burst = machine.dram.burst_bytes
+    window = machine.dram.outstanding_reads * burst / max(machine.dram.read_latency, 1)
+    bandwidth = min(machine.dram.bytes_per_cycle, machine.dma_bytes_per_cycle, window)
     store = _moved_bytes(work.output, out_boxes, burst)
     reads = [(operand, _boxes(operand, tiles)) for operand in work.reads]
     moved = [_moved_bytes(o, boxes, burst) for o, boxes in reads]
@@ -181,11 +199,12 @@ def _evaluate(work: Work, machine: Machine, slots: int) -> Tiling | None:
             traffic = traffic + bytes_ * trips
             first = first + bytes_
         transfers = traffic / bandwidth
-        issue = (every * (commands + len(reads) + 2) + tiled * (len(work.chain) + 1)) * machine.control.issue_cycles
+        issue = (every * (commands + len(reads) + 2) + tiled * (len(work.chain) + 1)) * command_cycles(machine)
         overhead = every * (machine.dram.read_latency / (8 if slots > 1 else 1)) + tiled * 8
         steady = np.maximum(np.maximum(matrix * every, vector * tiled), np.maximum(transfers, issue))
         if slots == 1:
             steady = matrix * every + vector * tiled + transfers
+        steady = steady + transfers * CONTENTION
         cycles = steady + overhead + first / bandwidth + vector + np.minimum(matrix, steady / every)
         cycles = np.where(fits & (used <= machine.scratchpad.bytes), cycles, np.inf)
         index = int(np.argmin(cycles))
@@ -203,8 +222,6 @@ def _repeats(operand: Operand, order: Sequence[int], counts: Sequence[Any]) -> A
         inside = inside | (uses[d] & (counts[d] > 1))
         trips = trips * np.where(inside, counts[d], 1)
     return trips
-
-
 
 
 _cache: dict[tuple[Work, str], Tiling | None] = {}

@@ -16,6 +16,7 @@ from .classify import (
     Stage,
     assign_buffers,
     choose_unit,
+    innermost_dim,
     reduced_value,
     reduction_of,
     roles,
@@ -40,7 +41,8 @@ class Work:
     `reads` are loaded tile by tile; `a`, `b` index them (contractions).  `fixed` dimensions stay
     whole, `unit` dimensions have tile size 1, `exact` dimensions need tile sizes that divide them.
     `chain` are the elementwise stages by mnemonic, `temporaries` the output-shaped scratchpad tiles
-    that hold their results, `constant_bytes` the scratchpad kept for tables and scalars.
+    that hold their results, `constant_bytes` the scratchpad kept for tables and scalars, `inner` the
+    dimension that is innermost in the output.
     """
 
     domain: tuple[int, ...]
@@ -56,6 +58,7 @@ class Work:
     chain: tuple[str, ...]
     temporaries: int
     constant_bytes: int
+    inner: int | None
 
     @property
     def macs(self) -> int:
@@ -112,6 +115,7 @@ def analyse(nest: NestOp, machine: Machine) -> Nest:
         domain, reduction.kind, part, tuple(reads), output, reduction.a, reduction.b,
         frozenset(fixed), frozenset(unit), frozenset(exact), tuple(stage.kind for stage in chain),
         temporaries, 64 * scalars + 256 * len(tables),
+        innermost_dim(output.map, domain),
     )  # fmt: skip
     return Nest(reduction, chain, value, work, moves)
 

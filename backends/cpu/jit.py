@@ -1,0 +1,174 @@
+"""Machine code of an LLVM module, in process, with object code cached on disk.
+
+The target is this machine's list of features, never its CPU name: virtual machines hide features
+that the name implies.  Object files are cached under the user's cache directory
+(`TILEWRIGHT_CACHE` overrides it) by a hash of IR, features and versions; an entry carries a
+checksum, is written beside its place and renamed, and an unreadable cache is only slower.
+
+    module = load(ir)
+    module.call("tw_main", consts, arena)      # releases the GIL; any number of threads at once
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...dialects.constants import Array
+
+OPTIMISATION = 2
+_CHECKSUM = 16
+_lock = threading.Lock()
+_target: dict[str, Any] = {}
+
+
+def _binding() -> Any:
+    """llvmlite's binding, initialised once."""
+    import llvmlite.binding as llvm
+
+    if not _target:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        _target["features"] = _features(llvm)
+    return llvm
+
+
+def _features(llvm: Any) -> str:
+    try:
+        found: dict[str, bool] = llvm.get_host_cpu_features()
+    except RuntimeError:  # LLVM does not know this machine's list: its baseline always runs
+        return ""
+    return ",".join(f"{'+' if has else '-'}{name}" for name, has in sorted(found.items()))
+
+
+def host_features() -> str:
+    """LLVM's feature string of this machine."""
+    with _lock:
+        _binding()
+    return _target["features"]
+
+
+def cache_directory() -> Path:
+    """Where object code is kept."""
+    if path := os.environ.get("TILEWRIGHT_CACHE"):
+        return Path(path)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("tilewright"))
+
+
+def _key(ir: str, features: str) -> str:
+    import llvmlite
+
+    from tilewright import __version__
+
+    text = "\0".join((llvmlite.__version__, __version__, features, str(OPTIMISATION), ir))
+    return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
+
+
+def _read(path: Path) -> bytes | None:
+    """A cached object; None if it is absent, unreadable or damaged."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    checksum, code = data[:_CHECKSUM], data[_CHECKSUM:]
+    return code if hashlib.blake2b(code, digest_size=_CHECKSUM).digest() == checksum else None
+
+
+def _write(path: Path, code: bytes) -> None:
+    """Cache an object; a directory that cannot be written is left alone."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(hashlib.blake2b(code, digest_size=_CHECKSUM).digest() + code)
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+
+
+def compile_object(ir: str) -> bytes:
+    """Object code for this machine (not cached)."""
+    with _lock:
+        llvm = _binding()
+        machine = _machine(llvm)
+        module = llvm.parse_assembly(ir)
+        module.triple = machine.triple
+        module.data_layout = str(machine.target_data)
+        module.verify()
+        options = llvm.create_pipeline_tuning_options(speed_level=OPTIMISATION)
+        options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = False
+        builder = llvm.create_pass_builder(machine, options)
+        builder.getModulePassManager().run(module, builder)
+        return machine.emit_object(module)
+
+
+def _machine(llvm: Any) -> Any:
+    target = llvm.Target.from_triple(llvm.get_process_triple())
+    return target.create_target_machine(
+        cpu="", features=_target["features"], opt=OPTIMISATION, reloc="pic", codemodel="small"
+    )
+
+
+class CpuModule:
+    """Loaded machine code; safe to call from several threads at once.
+
+    Each thread has its own scratch memory, kept until the module goes.
+    """
+
+    def __init__(self, code: bytes) -> None:
+        with _lock:
+            llvm = _binding()
+            self._machine = _machine(llvm)
+            self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), self._machine)
+            self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+            self._engine.finalize_object()
+            address = self._engine.get_global_value_address("tw_scratch_bytes")
+        self.scratch_bytes = ctypes.c_int64.from_address(address).value
+        self._functions: dict[str, Any] = {}
+        self._local = threading.local()
+
+    def _function(self, name: str) -> Any:
+        if (found := self._functions.get(name)) is None:
+            with _lock:
+                address = self._engine.get_function_address(name)
+            if not address:
+                raise KeyError(f"the module has no function {name!r}")
+            found = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)(address)
+            self._functions[name] = found
+        return found
+
+    def call(self, name: str, consts: Array, arena: Array) -> None:
+        """Run `name` (`tw_main`, `tw_segment_K`) on a constants blob and an arena, both of bytes.
+
+        Both must be contiguous; kernels read and write `arena` in place.
+        """
+        if not (consts.flags.c_contiguous and arena.flags.c_contiguous and arena.flags.writeable):
+            raise ValueError("consts and arena must be contiguous, and arena writeable")
+        scratch: Array | None = getattr(self._local, "scratch", None)
+        if scratch is None:
+            scratch = self._local.scratch = aligned(self.scratch_bytes)
+        self._function(name)(consts.ctypes.data, arena.ctypes.data, scratch.ctypes.data)
+
+
+def aligned(size: int, alignment: int = 64) -> Array:
+    """`size` zero bytes (uint8) starting at a multiple of `alignment`."""
+    raw = np.zeros(size + alignment, np.uint8)
+    start = -raw.ctypes.data % alignment
+    return raw[start : start + size]
+
+
+def load(ir: str) -> CpuModule:
+    """Compile LLVM IR text, or take its object code from the cache, and load it."""
+    path = cache_directory() / "objects" / f"{_key(ir, host_features())}.o"
+    code = _read(path)
+    if code is None:
+        code = compile_object(ir)
+        _write(path, code)
+    return CpuModule(code)

@@ -1,0 +1,83 @@
+"""Machine code as text that `assembler.py` turns back into the same bytes.
+
+    .layers 2
+    .semaphore 0 = 2
+    .layer 0                                       ; /conv1/Conv
+    loop count=14
+      load src=dram[4096](1 of 1:802816 at 0, 17 of 224:672 at -1+16*i0) dst=spm[0+544*(n1%2)](1:544, 17:32)
+           element=1 fill=3 wait s0 signal s1            (all on one line)
+      end
+    halt
+
+On chip: `space[base + stride*iL + slot_stride*(nLEVEL%SLOTS)](size:stride, ...)`, where `iL` is the
+iteration of loop level L (0 outermost) and `nLEVEL` the running count of executions of the body
+inside LEVEL loops.  In DRAM, per axis: `box of extent:stride at start+advance*iL step N`.
+Parameters that are 0 are left out; everything behind `;` is comment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ...dialects.npu.descriptors import Strided, TensorBox
+from ...dialects.npu.isa import BY_MNEMONIC
+from .binary import HEADER_BYTES, decode, layer_count
+from .program import Instruction, Operand
+
+
+def disassemble(code: bytes, layers: Sequence[Sequence[str]] = ()) -> str:
+    """Text of machine code; ArtefactError if it is malformed.  `layers` are ONNX names for comments."""
+    return "\n".join(_lines(code, layers)) + "\n"
+
+
+def _lines(code: bytes, layers: Sequence[Sequence[str]]) -> Iterator[str]:
+    program = decode(code)
+    yield f".layers {layer_count(code)}"
+    for semaphore, count in enumerate(program.semaphores):
+        yield f".semaphore {semaphore} = {count}"
+    layer, depth = 0, 0
+    for instruction in program.instructions:
+        if instruction.layer != layer or instruction.offset == HEADER_BYTES + 8 * -(-len(program.semaphores) // 4):
+            layer = instruction.layer
+            names = ", ".join(layers[layer]) if layer < len(layers) else ""
+            yield f".layer {layer}" + (f" ; {_printable(names)}" if names else "")
+        yield "  " * depth + instruction_text(instruction)
+        depth += (instruction.mnemonic == "loop") - (instruction.mnemonic == "end")
+
+
+def _printable(names: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in names)
+
+
+def instruction_text(instruction: Instruction) -> str:
+    """One instruction on one line."""
+    spec = BY_MNEMONIC[instruction.mnemonic]
+    parts = [spec.mnemonic]
+    parts += [f"{row.name}={_operand(o)}" for row, o in zip(spec.operands, instruction.operands, strict=True)]
+    parts += [f"{name}={instruction.params[name]}" for name in spec.params if instruction.params[name]]
+    for word, semaphores in (("wait", instruction.waits), ("signal", instruction.signals)):
+        if semaphores:
+            parts += [word, *(f"s{s}" for s in semaphores)]
+    return " ".join(parts)
+
+
+def _operand(operand: Operand) -> str:
+    access = operand.access
+    if isinstance(access, Strided):
+        base = f"{access.base}{_loops(access.loops)}"
+        if access.slots > 1:
+            base += f"+{access.slot_stride}*(n{access.slot_level}%{access.slots})"
+        return f"{operand.space}[{base}]({', '.join(f'{size}:{stride}' for size, stride in access.dims)})"
+    return f"{operand.space}[{access.base}]({', '.join(_axes(access))})"
+
+
+def _axes(box: TensorBox) -> Iterator[str]:
+    for size, extent, stride, start, step, loops in zip(
+        box.box, box.extents, box.strides, box.start, box.steps, box.loops, strict=True
+    ):
+        text = f"{size} of {extent}:{stride} at {start}{_loops(loops)}"
+        yield text if step == 1 else f"{text} step {step}"
+
+
+def _loops(strides: Sequence[int]) -> str:
+    return "".join(f"{stride:+}*i{level}" for level, stride in enumerate(strides) if stride)

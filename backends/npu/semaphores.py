@@ -1,0 +1,171 @@
+"""From tokens to counting semaphores.
+
+Every (token, waiting command) pair is a channel with one producer and one consumer in the same
+block, so that each iteration signals and waits once and a channel ends with the count it began with:
+
+    %t = npu.load ... ; npu.matmul ... wait(%t)          producer load, consumer matmul, 0 credits
+    npu.loop 9 iter(%f = %free) {                        %free = npu.token 2
+      npu.load ... wait(%f) ; %m = npu.matmul ...        producer matmul, consumer load, 2 credits
+      npu.yield %m }
+
+A carried token may be passed down through nested loops (init is the outer loop's token, the outer
+loop yields the inner loop's result).  Waiting for a loop's result means waiting for a `sync` put
+behind the loop.  Tokens between commands of one queue need no channel: queues are in order.
+
+A semaphore serves one pair of queues and one number of credits for ever, so signals and waits pair
+up first in, first out; it is reused by a channel that begins in a later top-level operation.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from xdsl.ir import BlockArgument, Operation, OpResult, SSAValue
+
+from ...dialects.errors import CapacityError, IRError
+from ...dialects.locations import describe
+from ...dialects.npu.commands import Command, SyncOp
+from ...dialects.npu.isa import NUM_SEMAPHORES, Queue
+from ...dialects.npu.structure import LoopOp, TokenOp, YieldOp
+from .program import Operand
+
+
+@dataclass(eq=False)
+class Draft:
+    """An instruction in the making; `body` is a loop's."""
+
+    mnemonic: str
+    queue: Queue
+    op: Operation
+    top: int
+    operands: tuple[Operand, ...] = ()
+    params: dict[str, int] = field(default_factory=dict[str, int])
+    waits: list[Channel] = field(default_factory=list["Channel"])
+    signals: list[Channel] = field(default_factory=list["Channel"])
+    body: list[Draft] | None = None
+
+
+@dataclass(eq=False)
+class Channel:
+    """A semaphore's work between two instructions; `top` fields index the program's top-level ops."""
+
+    queues: tuple[Queue, Queue]
+    credits: int
+    first_top: int
+    last_top: int
+    semaphore: int = -1
+
+
+def _credits(value: SSAValue, waiter: Operation) -> int:
+    """Credits a carried token starts with, through the loops that pass it down."""
+    while isinstance(value, BlockArgument):
+        loop = value.block.parent_op()
+        assert isinstance(loop, LoopOp)
+        value = loop.init[value.index]
+    if not isinstance(value.owner, TokenOp):
+        raise IRError(f"{describe(waiter)}: the carried token it waits for does not start from npu.token")
+    return value.owner.credits.value.data
+
+
+def _final(value: SSAValue) -> Operation | None:
+    """The command that produces what a loop yields for `value`, its argument or result; None if none."""
+    while isinstance(value, BlockArgument | OpResult):
+        loop = value.block.parent_op() if isinstance(value, BlockArgument) else value.op
+        if not isinstance(loop, LoopOp):
+            break
+        last = loop.body.block.last_op
+        assert isinstance(last, YieldOp)
+        if last.args[value.index] is value:
+            return None
+        value = last.args[value.index]
+        if isinstance(value, BlockArgument):
+            return None
+    return value.owner if isinstance(value.owner, Command | SyncOp) else None
+
+
+def connect(waiter: Operation, drafts: dict[Operation, Draft], sync_after: Callable[[LoopOp, Queue], Draft]) -> None:
+    """Make the channels of what `waiter` waits for.
+
+    `sync_after(loop, queue)` gives the sync draft behind a loop.  IRError for tokens that cross
+    loops in another way than by being carried.
+    """
+    assert isinstance(waiter, Command | SyncOp)
+    target = drafts[waiter]
+    for value in dict.fromkeys(waiter.waits):
+        owner, credits = value.owner, 0
+        if isinstance(owner, TokenOp):
+            if owner.credits.value.data == 0:
+                raise IRError(f"{describe(waiter)}: waits for a token without credits: it would wait for ever")
+            continue
+        producer = _final(value)
+        if isinstance(value, BlockArgument):
+            if producer is None:
+                raise IRError(f"{describe(waiter)}: waits for a carried token that no command produces")
+            scope, source, credits = producer.parent, drafts[producer], _credits(value, waiter)
+        elif isinstance(owner, LoopOp):
+            if producer is None:
+                continue
+            scope, source = owner.parent, sync_after(owner, drafts[producer].queue)
+        else:
+            assert producer is not None
+            scope, source = producer.parent, drafts[producer]
+        if scope is not waiter.parent:
+            raise IRError(f"{describe(waiter)}: waits for a token of another loop that is not carried by its own")
+        if source.queue is not target.queue:
+            top = sorted((source.top, target.top))
+            channel = Channel((source.queue, target.queue), credits, top[0], top[1])
+            source.signals.append(channel)
+            target.waits.append(channel)
+
+
+def assign(channels: Iterable[Channel], program: Operation) -> tuple[int, ...]:
+    """Number the semaphores; returns their initial counts.  CapacityError if there are too few."""
+    counts: list[int] = []
+    free: dict[tuple[tuple[Queue, Queue], int], list[tuple[int, int]]] = {}
+    for channel in sorted(channels, key=lambda c: (c.first_top, c.last_top)):
+        pool = free.setdefault((channel.queues, channel.credits), [])
+        if pool and pool[0][0] < channel.first_top:
+            _, channel.semaphore = heapq.heappop(pool)
+        else:
+            channel.semaphore = len(counts)
+            counts.append(channel.credits)
+        heapq.heappush(pool, (channel.last_top, channel.semaphore))
+    if len(counts) > NUM_SEMAPHORES:
+        raise CapacityError(f"{describe(program)}: needs {len(counts)} semaphores, the machine has {NUM_SEMAPHORES}")
+    return tuple(counts)
+
+
+def merge_syncs(block: list[Draft]) -> list[Draft]:
+    """Fold syncs that only wait into the next, and only signal into the previous, instruction of their queue."""
+    last: dict[Queue, Draft] = {}
+    waiting: dict[Queue, Draft] = {}
+    for draft in block:
+        if draft.body is not None:
+            draft.body = merge_syncs(draft.body)
+            for queue in _queues(draft.body):  # the queue runs commands of the loop in between
+                last.pop(queue, None)
+                waiting.pop(queue, None)
+            continue
+        if (sync := waiting.pop(draft.queue, None)) is not None:
+            for channel in sync.waits:
+                channel.last_top = max(channel.last_top, draft.top)
+            draft.waits[:0] = sync.waits
+            sync.waits = []
+        if draft.mnemonic == "sync" and not draft.signals:
+            waiting[draft.queue] = draft
+        elif draft.mnemonic == "sync" and not draft.waits and draft.queue in last:
+            target = last[draft.queue]
+            for channel in draft.signals:
+                channel.first_top = min(channel.first_top, target.top)
+            target.signals += draft.signals
+            draft.signals = []
+        else:
+            last[draft.queue] = draft
+    return [d for d in block if d.mnemonic != "sync" or d.waits or d.signals]
+
+
+def _queues(block: list[Draft]) -> set[Queue]:
+    """Queues that run something in the block."""
+    return {q for d in block for q in (_queues(d.body) if d.body is not None else (d.queue,))}

@@ -1,0 +1,237 @@
+"""The cycle-level simulator: runs machine code bit-exactly and says where every cycle went.
+
+    result = simulate(code, machine, arena, consts, layers=layers)
+    result.cycles, result.utilization, result.units["matrix"]["wait_load"], result.layers[0].name
+
+decode ─▶ expand loops ─▶ schedule in time ─▶ check for races ─▶ execute ─▶ count.  The stages are
+in `sim/`, the timing rules in docs/timing.md.  A machine with several cores runs the program on one
+of them; utilisation and lower bounds are of the whole machine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...dialects.constants import Array
+from ...dialects.errors import SimulationError
+from ..targets.machine import Machine
+from .program import DecodedProgram, EncodedProgram
+from .sim import bounds, costs, counters, functional, hazards
+from .sim.counters import Layer, Traffic
+from .sim.expand import Expansion, Site, expand
+from .sim.timing import Commands, Schedule, schedule
+from .sim.trace import trace_events
+
+
+@dataclass(frozen=True)
+class SimulationResult:
+    """What one run of a program did.
+
+    `units[u]` has "busy" and each kind of stall (`sim.counters.STALLS`), summing to `cycles`.
+    `energy` is in pJ by kind.  `trace` is a Perfetto trace (JSON object) if it was asked for.
+    """
+
+    machine: str
+    clock_hz: float
+    cycles: int
+    lower_bound_cycles: int
+    commands: int
+    units: dict[str, dict[str, int]]
+    traffic: Traffic
+    compulsory_bytes: int
+    peak_macs_per_cycle: int
+    energy: dict[str, float]
+    layers: tuple[Layer, ...]
+    trace: dict[str, Any] | None = None
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the matrix unit and of depthwise convolutions."""
+        return self.traffic.macs
+
+    @property
+    def utilization(self) -> float:
+        """MACs done over those the whole machine could have done in the time."""
+        return self.macs / (self.cycles * self.peak_macs_per_cycle) if self.cycles else 0.0
+
+    @property
+    def dram_bytes(self) -> int:
+        """Payload bytes read from and written to DRAM."""
+        return self.traffic.dram_read_bytes + self.traffic.dram_write_bytes
+
+    @property
+    def seconds(self) -> float:
+        """Time at the machine's clock."""
+        return self.cycles / self.clock_hz
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-serialisable summary (without the trace)."""
+        t = self.traffic
+        return {
+            "machine": self.machine,
+            "clock_hz": self.clock_hz,
+            "cycles": self.cycles,
+            "seconds": self.seconds,
+            "lower_bound_cycles": self.lower_bound_cycles,
+            "macs": self.macs,
+            "utilization": self.utilization,
+            "commands": self.commands,
+            "dram_bytes": self.dram_bytes,
+            "dram_read_bytes": t.dram_read_bytes,
+            "dram_write_bytes": t.dram_write_bytes,
+            "dram_bus_bytes": t.dram_bus_bytes,
+            "compulsory_bytes": self.compulsory_bytes,
+            "spm_bytes": t.spm_bytes,
+            "acc_bytes": t.acc_bytes,
+            "energy_pj": {**self.energy, "total": sum(self.energy.values())},
+            "units": self.units,
+            "layers": [_layer_json(layer) for layer in self.layers],
+        }
+
+
+def _layer_json(layer: Layer) -> dict[str, Any]:
+    row = {k: getattr(layer, k) for k in Layer.__dataclass_fields__}
+    return {"name": layer.name, **row, "nodes": list(layer.nodes)}
+
+
+def simulate(
+    program: bytes | EncodedProgram | DecodedProgram,
+    machine: Machine,
+    arena: Array,
+    consts: Array,
+    *,
+    layers: Sequence[Sequence[str]] = (),
+    check: bool = True,
+    run: bool = True,
+    trace: bool = False,
+    arena_valid: Array | None = None,
+    outputs: Sequence[tuple[int, int]] | None = None,
+    compulsory_bytes: int | None = None,
+) -> SimulationResult:
+    """Run `program` on one core of `machine`.
+
+    `arena` (uint8, in and out) and `consts` (uint8) are DRAM.  `layers` are the ONNX node names per
+    layer index.  `check` finds races and reads of bytes never written (`arena_valid`, if given: a
+    bool per arena byte, updated); `run=False` is timing only.  `outputs` are the arena ranges that
+    count as the program's results in its lower bound; `compulsory_bytes` replaces that count.
+
+    Raises SimulationError for what the machine cannot do: an address outside its memory, an operand
+    that does not fit, a race, a read of poison, a deadlock; ArtefactError for damaged machine code.
+    """
+    decoded, layers = _decode(program, layers)
+    for name, memory in (("arena", arena), ("consts", consts)):
+        if memory.dtype != np.uint8 or memory.ndim != 1 or not memory.flags.c_contiguous:
+            raise ValueError(f"{name} must be a contiguous one-dimensional uint8 array")
+    spm, acc = machine.scratchpad.bytes, machine.accumulator.bytes
+    sizes = {"spm": spm, "acc": acc, "dram": arena.size, "const": consts.size}
+    expansion = expand(decoded, machine.control, sizes, layers)
+    steps = _steps(expansion)
+    commands = _commands(expansion, machine)
+    times = schedule(commands, machine, decoded.semaphores, lambda c: expansion.where(expansion.site[c], steps[c]))
+    if check:
+        hazards.check_races(expansion, times.order, steps, decoded.semaphores)
+    if run:
+        used = hazards.used_bytes(expansion)
+        memories = functional.memories(used["spm"], used["acc"], arena, consts, arena_valid, check)
+        functional.run(expansion, times.order, steps, memories)
+    required = bounds.compulsory_bytes(expansion, steps, outputs)
+    return _result(expansion, commands, times, machine, required, compulsory_bytes, trace)
+
+
+def _decode(
+    program: bytes | EncodedProgram | DecodedProgram, layers: Sequence[Sequence[str]]
+) -> tuple[DecodedProgram, Sequence[Sequence[str]]]:
+    if isinstance(program, DecodedProgram):
+        return program, layers
+    from .binary import decode
+
+    if isinstance(program, EncodedProgram):
+        return decode(program.code), layers or program.layers
+    return decode(program), layers
+
+
+def _steps(expansion: Expansion) -> list[int]:
+    """Per command, which execution of its site it is."""
+    seen = [0] * len(expansion.sites)
+    out: list[int] = []
+    for s in expansion.site:
+        out.append(seen[s])
+        seen[s] += 1
+    return out
+
+
+def _commands(expansion: Expansion, machine: Machine) -> Commands:
+    """What timing needs of every command."""
+    sites = expansion.sites
+    cost = [iter(costs.site_costs(s, expansion, machine)) for s in sites]
+    tile = [iter(_tiles(s, machine)) for s in sites]
+    touched = [iter(_touched(s, machine)) for s in sites]
+    order = expansion.site
+    queue, waits = [s.queue for s in sites], [s.instruction.waits for s in sites]
+    signals = [s.instruction.signals for s in sites]
+    sync = [s.instruction.mnemonic == "sync" for s in sites]
+    return Commands(
+        [queue[s] for s in order], expansion.control, [next(cost[s]) for s in order], [waits[s] for s in order],
+        [signals[s] for s in order], [next(tile[s]) for s in order], [next(touched[s]) for s in order],
+        [sync[s] for s in order], expansion.tail,
+    )  # fmt: skip
+
+
+def _stationary(machine: Machine) -> int:
+    """Index of the matmul operand that stays in the array: accumulators or weights."""
+    return 2 if machine.matrix.dataflow == "output-stationary" else 1
+
+
+def _tiles(site: Site, machine: Machine) -> list[object]:
+    if site.instruction.mnemonic != "matmul":
+        return [None] * site.executions
+    place = site.places[_stationary(machine)]
+    return [(address, place.dims) for address in place.addresses]
+
+
+def _touched(site: Site, machine: Machine) -> list[tuple[int, int] | None]:
+    if site.instruction.mnemonic == "matmul":
+        place = site.places[1] if _stationary(machine) == 1 else None
+    else:
+        place = next((p for p in site.places if p.space == "spm" and p.writes()), None)
+    if place is None:
+        return [None] * site.executions
+    return [(a + place.low, a + place.high) for a in place.addresses]
+
+
+def _result(
+    expansion: Expansion, commands: Commands, times: Schedule, machine: Machine,
+    required: bounds.Compulsory, compulsory_bytes: int | None, trace: bool,
+) -> SimulationResult:  # fmt: skip
+    idle = counters.gaps(expansion, times)
+    efforts = [costs.effort(s, machine) for s in expansion.sites]
+    parts = counters.traffic(expansion, efforts, commands.cost, machine)
+    whole = counters.total(parts)
+    needed = required.total if compulsory_bytes is None else compulsory_bytes
+    return SimulationResult(
+        machine.name,
+        machine.clock_hz,
+        times.cycles,
+        bounds.lower_bound(machine, whole.matrix_macs, whole.vector_cycles, needed),
+        len(commands),
+        counters.unit_cycles(expansion, commands.cost, times, idle),
+        whole,
+        needed,
+        machine.peak_macs_per_cycle,
+        counters.energy(whole, times.cycles, machine),
+        tuple(counters.layer_rows(expansion, commands.cost, times, parts, required, machine)),
+        trace_events(expansion, commands.cost, times, idle, machine) if trace else None,
+    )
+
+
+def write_trace(result: SimulationResult, path: str) -> None:
+    """Write the Perfetto trace of a run made with `trace=True` to `path`."""
+    if result.trace is None:
+        raise SimulationError("this run recorded no trace", hint="simulate with trace=True")
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(result.trace, file)

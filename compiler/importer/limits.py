@@ -1,0 +1,13 @@
+"""Bounds that hold against hostile models."""
+
+FOLD_LIMIT = 1 << 20
+"""Most elements of a tensor that the importer evaluates itself."""
+
+ELEMENT_LIMIT = 1 << 34
+"""Most elements of any tensor."""
+
+MAX_DEPTH = 100
+"""Deepest nesting of functions and subgraphs."""
+
+NODE_LIMIT = 200_000
+"""Most nodes of a model with its functions expanded."""

@@ -1,0 +1,22 @@
+"""Import rules by family; importing this package registers them all."""
+
+from . import (
+    control,
+    convolution,
+    elementwise,
+    indexing,
+    matmul,
+    movement,
+    normalisation,
+    pooling,
+    quantisation,
+    reduction,
+    resize,
+    slicing,
+    static,
+)
+
+__all__ = [
+    "control", "convolution", "elementwise", "indexing", "matmul", "movement", "normalisation", "pooling", "quantisation",
+    "reduction", "resize", "slicing", "static",
+]  # fmt: skip

@@ -1,0 +1,307 @@
+"""Elementwise operators: one `graph.map` each where the scalar vocabulary has the function.
+
+Operators of opset < 7 broadcast one way, at the attribute `axis`: their second operand is reshaped
+to align from that axis.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import numpy as np
+from xdsl.dialects.builtin import i1
+from xdsl.ir import SSAValue
+
+from ....dialects.types import element_of, element_type, is_float, numpy_dtype, shape_of
+from ..node import Node, Value, rule
+from ..tensors import numpy_type
+
+_UNARY = {
+    "Abs": "abs", "Acos": "acos", "Acosh": "acosh", "Asin": "asin", "Asinh": "asinh", "Atan": "atan", "Atanh": "atanh",
+    "Ceil": "ceil", "Cos": "cos", "Cosh": "cosh", "Erf": "erf", "Exp": "exp", "Floor": "floor", "HardSwish": "hard_swish",
+    "IsNaN": "isnan", "Log": "log", "Mish": "mish", "Neg": "neg", "Not": "not", "Reciprocal": "reciprocal", "Relu": "relu",
+    "Round": "round", "Sigmoid": "sigmoid", "Sign": "sign", "Sin": "sin", "Sinh": "sinh", "Softplus": "softplus",
+    "Softsign": "softsign", "Sqrt": "sqrt", "Tan": "tan", "Tanh": "tanh",
+}  # fmt: skip
+
+_BINARY = {
+    "Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "And": "and", "Or": "or", "Xor": "xor", "Equal": "equal",
+    "Less": "less", "LessOrEqual": "less_equal", "Greater": "greater", "GreaterOrEqual": "greater_equal",
+}  # fmt: skip
+
+_VARIADIC = {"Sum": "add", "Max": "maximum", "Min": "minimum"}
+
+
+@rule(*_UNARY)
+def unary(node: Node) -> Value:
+    """An operator of one operand without attributes."""
+    return node.map(_UNARY[node.op], node.x())
+
+
+def same_type(node: Node, *args: SSAValue) -> None:
+    """ModelError unless all `args` have one element type."""
+    types = list(dict.fromkeys(element_of(a) for a in args))
+    if len(types) > 1:
+        raise node.error(f"operands have different element types: {', '.join(map(str, types))}")
+
+
+def aligned(node: Node, a: SSAValue, b: SSAValue) -> SSAValue:
+    """`b` shaped to broadcast against `a` by the rules of opset < 7."""
+    if node.opset >= 7 or not node.integer("broadcast", 0):
+        return b
+    rank, shape = len(shape_of(a)), shape_of(b)
+    axis = node.axis(node.integer("axis", rank - len(shape)), rank, inclusive=True)
+    if axis + len(shape) > rank:
+        raise node.error(
+            f"an operand of shape {list(shape)} does not fit at axis {axis} of rank {rank}"
+        )
+    return node.reshape(b, (*shape, *[1] * (rank - axis - len(shape))))
+
+
+@rule(*_BINARY)
+def binary(node: Node) -> Value:
+    """An operator of two operands of one type."""
+    a, b = node.x(0), node.x(1)
+    same_type(node, a, b)
+    if node.op in ("And", "Or", "Xor") and element_of(a) != i1:
+        raise node.error(f"operands must be booleans, not {element_of(a)}")
+    return node.map(_BINARY[node.op], a, aligned(node, a, b))
+
+
+@rule(*_VARIADIC)
+def variadic(node: Node) -> Value:
+    """Sum, Max and Min of any number of operands."""
+    args = node.all_x()
+    same_type(node, *args)
+    return reduce(lambda a, b: node.map(_VARIADIC[node.op], a, b), args)
+
+
+@rule("Mean")
+def mean(node: Node) -> Value:
+    """Mean of any number of operands."""
+    args = node.all_x()
+    same_type(node, *args)
+    total = reduce(lambda a, b: node.map("add", a, b), args)
+    return node.map("div", total, node.scalar(len(args), total))
+
+
+@rule("Pow")
+def power(node: Node) -> Value:
+    """X ** y in the type of x; squares are products."""
+    x, y = node.x(0), node.x(1)
+    exponent = node.array(1)
+    if (
+        exponent is not None
+        and exponent.size == 1
+        and exponent.ndim <= len(shape_of(x))
+        and exponent.reshape(-1)[0] == 2
+    ):
+        return node.map("mul", x, x)
+    if is_float(element_of(x)) or not is_float(element_of(y)):
+        return node.map("pow", x, aligned(node, x, node.cast(y, element_of(x))))
+    wide = node.map("pow", node.cast(x, element_of(y)), aligned(node, x, y))
+    return node.cast(wide, element_of(x))
+
+
+@rule("Mod")
+def modulo(node: Node) -> Value:
+    """Remainder with the sign of the divisor, or of the dividend for `fmod`."""
+    a, b = node.x(0), node.x(1)
+    same_type(node, a, b)
+    return node.map("mod", a, b, fmod=node.integer("fmod", 0))
+
+
+@rule("Where")
+def where(node: Node) -> Value:
+    """Select by condition."""
+    condition, a, b = node.x(0), node.x(1), node.x(2)
+    same_type(node, a, b)
+    if element_of(condition) != i1:
+        raise node.error(f"the condition must be boolean, not {element_of(condition)}")
+    return node.map("select", condition, a, b)
+
+
+@rule("Clip")
+def clip(node: Node) -> Value:
+    """Clamp; constant bounds become parameters."""
+    x = node.x()
+    dtype = numpy_dtype(element_of(x))
+    if node.opset < 11:
+        low, high = (node.real(k, d, infinite=True) for k, d in (("min", -np.inf), ("max", np.inf)))
+        return node.map("clip", x, min=low, max=high)
+    bounds: dict[str, int | float] = {}
+    limits = (
+        (-np.inf, np.inf) if is_float(element_of(x)) else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    )
+    for i, (key, default) in enumerate(zip(("min", "max"), limits, strict=True), 1):
+        if not node.has(i):
+            bounds[key] = default
+            continue
+        array = node.array(i)
+        if array is None or array.size != 1 or array.dtype != dtype:
+            return _clip_by_tensors(node, x)
+        bounds[key] = array.reshape(-1)[0].item()
+        if bounds[key] != bounds[key]:
+            raise node.error(f"the bound {key!r} is not a number")
+    return node.map("clip", x, **bounds)
+
+
+def _clip_by_tensors(node: Node, x: SSAValue) -> SSAValue:
+    for i, fn in ((1, "maximum"), (2, "minimum")):
+        if node.has(i):
+            same_type(node, x, node.x(i))
+            x = node.map(fn, x, node.x(i))
+    return x
+
+
+@rule("LeakyRelu", "Elu", "Celu", "ThresholdedRelu")
+def one_slope(node: Node) -> Value:
+    """Activations with the parameter alpha."""
+    fn = {
+        "LeakyRelu": "leaky_relu",
+        "Elu": "elu",
+        "Celu": "celu",
+        "ThresholdedRelu": "thresholded_relu",
+    }[node.op]
+    return node.map(fn, node.x(), alpha=node.real("alpha", 0.01 if fn == "leaky_relu" else 1.0))
+
+
+@rule("Selu")
+def selu(node: Node) -> Value:
+    """Scaled exponential linear unit; opset < 6 had rounded constants."""
+    alpha, gamma = (1.6732, 1.0507) if node.opset < 6 else (1.6732631921768188, 1.0507010221481323)
+    return node.map(
+        "selu", node.x(), alpha=node.real("alpha", alpha), gamma=node.real("gamma", gamma)
+    )
+
+
+@rule("HardSigmoid")
+def hard_sigmoid(node: Node) -> Value:
+    """clamp(alpha * x + beta, 0, 1)."""
+    return node.map(
+        "hard_sigmoid", node.x(), alpha=node.real("alpha", 0.2), beta=node.real("beta", 0.5)
+    )
+
+
+@rule("Gelu")
+def gelu(node: Node) -> Value:
+    """Gaussian error linear unit."""
+    approximate = node.text("approximate", "none")
+    if approximate not in ("none", "tanh"):
+        raise node.error(f"attribute 'approximate' must be none or tanh, not {approximate!r}")
+    return node.map("gelu", node.x(), approximate=approximate)
+
+
+@rule("Swish")
+def swish(node: Node) -> Value:
+    """X * sigmoid(alpha * x)."""
+    x, alpha = node.x(), node.real("alpha", 1.0)
+    if alpha == 1:
+        return node.map("silu", x)
+    return node.map("mul", x, node.map("sigmoid", node.map("mul", x, node.scalar(alpha, x))))
+
+
+@rule("PRelu")
+def prelu(node: Node) -> Value:
+    """X where x >= 0, else slope * x; one constant slope is a leaky_relu."""
+    x, slope = node.x(0), node.x(1)
+    same_type(node, x, slope)
+    array = node.array(1)
+    if (
+        array is not None
+        and array.size
+        and is_float(element_of(x))
+        and np.all(array == array.reshape(-1)[0])
+        and array.ndim <= len(shape_of(x))
+    ):
+        return node.map("leaky_relu", x, alpha=float(array.reshape(-1)[0]))
+    shape, rank = shape_of(slope), len(shape_of(x))
+    if node.opset < 7 and len(shape) == 1 and shape[0] > 1 and rank > 1:
+        slope = node.reshape(slope, (shape[0], *[1] * (rank - 2)))
+    return node.map("select", node.map("less", x, node.scalar(0, x)), node.map("mul", x, slope), x)
+
+
+@rule("IsInf")
+def is_inf(node: Node) -> Value:
+    """Infinities of the wanted signs."""
+    return node.map(
+        "isinf",
+        node.x(),
+        negative=node.integer("detect_negative", 1),
+        positive=node.integer("detect_positive", 1),
+    )
+
+
+@rule("Cast")
+def cast(node: Node) -> Value:
+    """Conversion of elements."""
+    if node.opset < 6 and node.has_attr("to") and node.attributes["to"].s:
+        import onnx
+
+        name = node.text("to").upper()
+        if name not in onnx.TensorProto.DataType.keys():
+            raise node.error(f"{name!r} is not an ONNX element type")
+        to = onnx.TensorProto.DataType.Value(name)
+    else:
+        to = node.integer("to")
+    return _cast(node, element_type(numpy_type(to)))
+
+
+@rule("CastLike")
+def cast_like(node: Node) -> Value:
+    """Conversion to the type of the second operand."""
+    return _cast(node, element_type(node.dtype(1)))
+
+
+def _cast(node: Node, to: object) -> Value:
+    value = node.value()
+    return value if element_type(node.dtype()) == to else node.cast(node.x(), to)  # pyright: ignore[reportArgumentType]
+
+
+@rule("Affine", "ImageScaler")
+def affine(node: Node) -> Value:
+    """Experimental operators of opset 1: scale and shift (ImageScaler shifts each channel)."""
+    x = node.x()
+    if node.op == "Affine":
+        return node.map(
+            "add",
+            node.map("mul", x, node.scalar(node.real("alpha", 1.0), x)),
+            node.scalar(node.real("beta", 0.0), x),
+        )
+    scaled = node.map("mul", x, node.scalar(node.real("scale", 1.0), x))
+    bias = np.array(node.reals("bias"), numpy_dtype(element_of(x)))
+    return node.map("add", scaled, node.constant(bias.reshape(-1, *[1] * (len(shape_of(x)) - 2))))
+
+
+@rule("ParametricSoftplus", "ScaledTanh")
+def experimental(node: Node) -> Value:
+    """Experimental operators of opset 1: alpha * f(beta * x)."""
+    x = node.x()
+    inner = node.map("mul", x, node.scalar(node.real("beta", 1.0), x))
+    return node.map(
+        "mul",
+        node.map("softplus" if node.op == "ParametricSoftplus" else "tanh", inner),
+        node.scalar(node.real("alpha", 1.0), x),
+    )
+
+
+@rule("Trilu")
+def trilu(node: Node) -> Value:
+    """The upper or lower triangle of the last two axes, zero elsewhere."""
+    x, offset = node.x(), int(node.static_scalar(1, "k")) if node.has(1) else 0
+    rows, columns = shape_of(x)[-2:]
+    mask = np.tri(rows, columns, offset - 1 if node.integer("upper", 1) else offset, dtype=bool)
+    keep = node.constant(~mask if node.integer("upper", 1) else mask)
+    return node.map("select", keep, x, node.scalar(0, x))
+
+
+@rule("Identity", "Dropout")
+def identity(node: Node) -> list[Value | None]:
+    """The operand itself; Dropout does nothing at inference, and its mask is all ones."""
+    if node.op == "Dropout" and node.has(2) and bool(node.static_scalar(2, "training_mode")):
+        raise node.unsupported("training mode is not compiled", "export the model for inference")
+    if node.op == "Identity" or len(node.outputs) < 2:
+        return [node.value()]
+    element = i1 if node.opset >= 10 else element_of(node.x())
+    mask = np.ones((), numpy_dtype(element))
+    return [node.value(), node.broadcast(node.constant(mask), node.shape())]

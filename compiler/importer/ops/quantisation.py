@@ -1,0 +1,189 @@
+"""QuantizeLinear, DequantizeLinear and the operators that hold both (QLinearConv, QLinearMatMul).
+
+With constant scales these are `graph.quantize` and `graph.dequantize`, the encoding in the type;
+QLinear operators become dequantize, real operator, quantize, which later passes turn into integer
+arithmetic like any other quantised model.  Scales computed at run time become elementwise
+operations.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from xdsl.dialects.builtin import f32, i8
+from xdsl.ir import Attribute, SSAValue
+
+from ....dialects.constants import Array
+from ....dialects.graph import (
+    ConstantOp,
+    ConvOp,
+    DequantizeOp,
+    MapOp,
+    MatMulOp,
+    QuantAttr,
+    QuantizeOp,
+    quantization,
+)
+from ....dialects.types import element_of, element_type, numpy_dtype, shape_of, ui8
+from ..node import Node, Value, rule
+from ..tensors import numpy_type
+from .convolution import conv_window
+
+
+def encoding(
+    node: Node, scale: Array, zero_point: Array | None, shape: tuple[int, ...], axis: int
+) -> QuantAttr:
+    """The encoding of a tensor of `shape`: per tensor, or per index of `axis`."""
+    if node.integer("block_size", 0):
+        raise node.unsupported(
+            "scales for each block of an axis", "quantise per tensor or per channel"
+        )
+    scales = [float(s) for s in scale.reshape(-1)]
+    zero_points = (
+        [0] * len(scales) if zero_point is None else [int(z) for z in zero_point.reshape(-1)]
+    )
+    if not all(math.isfinite(s) and s > 0 for s in scales) or not scales:
+        raise node.error("scales must be finite and positive")
+    if len(zero_points) != len(scales):
+        raise node.error(f"{len(scales)} scales and {len(zero_points)} zero points")
+    if len(scales) == 1 and (
+        scale.ndim == 0 or not shape or shape[node.axis(axis, len(shape))] != 1
+    ):
+        return QuantAttr.get(scales, zero_points)
+    axis = node.axis(axis, len(shape))
+    if scale.ndim != 1 or shape[axis] != len(scales):
+        raise node.error(
+            f"scales of shape {list(scale.shape)} do not fit axis {axis} of {list(shape)}"
+        )
+    return QuantAttr.get(scales, zero_points, axis)
+
+
+def _storage(node: Node, dtype: np.dtype[np.generic]) -> Attribute:
+    element = element_type(dtype)
+    if element not in (i8, ui8):
+        raise node.unsupported(f"quantisation to {dtype.name}", "quantise to int8 or uint8")
+    return element
+
+
+@rule("QuantizeLinear")
+def quantize_linear(node: Node) -> Value:
+    """Real -> stored."""
+    if node.has(2):
+        dtype = node.dtype(2)
+    else:
+        dtype = numpy_type(node.integer("output_dtype", 0) or 2)  # 2: uint8
+    element = _storage(node, dtype)
+    x, scale, zero_point = node.cast(node.x(), f32), node.array(1), node.array(2)
+    if scale is None or (node.has(2) and zero_point is None):
+        return _quantize_by_tensors(node, x, element)
+    return node.emit(
+        QuantizeOp(
+            x, encoding(node, scale, zero_point, node.shape(), node.integer("axis", 1)), element
+        )
+    )
+
+
+def _along(node: Node, i: int, rank: int) -> SSAValue:
+    """Scale or zero point, in f32, shaped to broadcast along the axis."""
+    x = node.cast(node.x(i), f32)
+    if len(shape_of(x)) > 1:
+        raise node.unsupported(
+            "scales for each block of an axis", "quantise per tensor or per channel"
+        )
+    if math.prod(shape_of(x)) == 1:
+        return node.reshape(x, ())
+    axis = node.axis(node.integer("axis", 1), rank)
+    return node.reshape(x, (*shape_of(x), *[1] * (rank - axis - 1)))
+
+
+def _quantize_by_tensors(node: Node, x: SSAValue, element: Attribute) -> SSAValue:
+    rank = len(shape_of(x))
+    y = node.map("round", node.map("div", x, _along(node, 1, rank)))
+    if node.has(2):
+        y = node.map("add", y, _along(node, 2, rank))
+    limits = np.iinfo(numpy_dtype(element))  # pyright: ignore[reportArgumentType]
+    return node.cast(node.map("clip", y, min=float(limits.min), max=float(limits.max)), element)
+
+
+@rule("DequantizeLinear")
+def dequantize_linear(node: Node) -> Value:
+    """Stored -> real."""
+    scale, zero_point = node.array(1), node.array(2)
+    if scale is None or (node.has(2) and zero_point is None):
+        rank = len(node.shape())
+        x = node.cast(node.x(), f32)
+        if node.has(2):
+            x = node.map("sub", x, _along(node, 2, rank))
+        return node.cast(node.map("mul", x, _along(node, 1, rank)), element_of(node.x(1)))
+    real = dequantized(
+        node, 0, encoding(node, scale, zero_point, node.shape(), node.integer("axis", 1))
+    )
+    return node.cast(real, element_type(scale.dtype))
+
+
+def dequantized(node: Node, i: int, wanted: QuantAttr) -> SSAValue:
+    """Input `i`, stored by the encoding `wanted`, as f32."""
+    if node.dtype(i).kind not in "iu":
+        raise node.error(f"input {i} must hold integers, not {node.dtype(i).name}")
+    array = node.array(i)
+    if array is not None:
+        op = ConstantOp.from_array(array, node.importer.ctx.constants, encoding=wanted)
+        return node.emit(DequantizeOp(node.emit(op)))
+    x = node.x(i)
+    if quantization(x.type) != wanted:
+        x = node.emit(MapOp("identity", [x], element=element_of(x), encoding=wanted))
+    return node.emit(DequantizeOp(x))
+
+
+def _scaled(node: Node, i: int, axis: int, *, last: bool = False) -> tuple[SSAValue, QuantAttr]:
+    """Input `i` as f32, with its encoding from inputs i + 1 and i + 2."""
+    scale, zero_point = node.static(i + 1, "the scale"), node.static(i + 2, "the zero point")
+    found = encoding(
+        node, scale, zero_point, node.shape(i), len(node.shape(i)) - 1 if last else axis
+    )
+    return dequantized(node, i, found), found
+
+
+def _result(node: Node, real: SSAValue, i: int) -> SSAValue:
+    """`real` quantised by inputs `i` (scale) and i + 1 (zero point)."""
+    scale, zero_point = node.static(i, "the scale"), node.static(i + 1, "the zero point")
+    element = _storage(node, node.dtype(i + 1))
+    return node.emit(
+        QuantizeOp(real, encoding(node, scale, zero_point, shape_of(real), 1), element)
+    )
+
+
+@rule("QLinearConv")
+def qlinear_conv(node: Node) -> Value:
+    """Quantised convolution; the i32 bias has scale x_scale * w_scale."""
+    frame = conv_window(node, node.shape(0), node.shape(3))
+    x, x_encoding = _scaled(node, 0, 1)
+    w, w_encoding = _scaled(node, 3, 0)
+    bias = None
+    if node.has(8):
+        scales = [x_encoding.scale * s for s in w_encoding.scales.get_values()]
+        axis = None if len(scales) == 1 else 0
+        bias = dequantized(node, 8, QuantAttr.get(scales, [0] * len(scales), axis))
+    y = node.emit(
+        ConvOp(
+            x,
+            w,
+            bias,
+            strides=frame.strides,
+            pads=frame.pads,
+            dilations=frame.dilations,
+            group=node.integer("group", 1),
+        )
+    )
+    return _result(node, y, 6)
+
+
+@rule("QLinearMatMul")
+def qlinear_matmul(node: Node) -> Value:
+    """Quantised matrix product."""
+    if len(node.shape(0)) < 2 or len(node.shape(3)) < 2:
+        raise node.unsupported("vector operands", "reshape them to matrices")
+    a, _ = _scaled(node, 0, -2)
+    b, _ = _scaled(node, 3, -1, last=True)
+    return _result(node, node.emit(MatMulOp(a, b)), 6)

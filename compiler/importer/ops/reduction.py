@@ -1,0 +1,98 @@
+"""Reductions, ArgMax and ArgMin, and what is made of them: TopK of one, Hardmax, CumSum."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from xdsl.dialects.builtin import i1, i32
+
+from ....dialects.graph import ArgReduceOp, ReduceOp
+from ....dialects.types import element_of, shape_of
+from ..node import Node, Value, rule
+from .movement import axes_of
+
+_KINDS = {
+    "ReduceSum": "sum", "ReduceMean": "mean", "ReduceMax": "max", "ReduceMin": "min", "ReduceProd": "prod", "ReduceL1": "l1",
+    "ReduceL2": "l2", "ReduceSumSquare": "sum_square", "ReduceLogSum": "log_sum", "ReduceLogSumExp": "log_sum_exp",
+}  # fmt: skip
+
+
+@rule(*_KINDS)
+def reduce(node: Node) -> Value:
+    """Reduce some axes: all if none are given, unless `noop_with_empty_axes`."""
+    rank, given = len(node.shape()), axes_of(node)
+    if not given and node.integer("noop_with_empty_axes", 0):
+        return node.value()
+    axes = node.axes(given, rank) if given else list(range(rank))
+    x, keepdims = node.x(), node.integer("keepdims", 1)
+    if keepdims not in (0, 1):
+        raise node.error(f"attribute 'keepdims' must be 0 or 1, not {keepdims}")
+    if 0 in shape_of(x):
+        raise node.unsupported("a reduction of no elements")
+    if element_of(x) == i1:
+        return node.cast(
+            node.emit(ReduceOp(node.cast(x, i32), _KINDS[node.op], axes, keepdims)), i1
+        )
+    return node.emit(ReduceOp(x, _KINDS[node.op], axes, keepdims))
+
+
+@rule("ArgMax", "ArgMin")
+def arg_reduce(node: Node) -> Value:
+    """Index of the largest or smallest element."""
+    axis = node.axis(node.integer("axis", 0), len(node.shape()))
+    kind = "max" if node.op == "ArgMax" else "min"
+    return node.emit(
+        ArgReduceOp(
+            node.x(), kind, axis, node.integer("keepdims", 1), node.integer("select_last_index", 0)
+        )
+    )
+
+
+@rule("TopK")
+def top_k(node: Node) -> list[Value]:
+    """Only the first: its value and its index."""
+    x, shape = node.x(), node.shape()
+    axis = node.axis(node.integer("axis", -1), len(shape))
+    k = node.integer("k") if node.opset < 10 else int(node.static_scalar(1, "k"))
+    if k != 1:
+        raise node.unsupported(
+            f"the graph core has no top-k (k = {k})", "cut the model before it, or use ArgMax"
+        )
+    kind = "max" if node.integer("largest", 1) else "min"
+    return [node.emit(ReduceOp(x, kind, [axis])), node.emit(ArgReduceOp(x, kind, axis))]
+
+
+@rule("Hardmax")
+def hardmax(node: Node) -> Value:
+    """One at the first maximum, zero elsewhere; before opset 13 of the matrix split at the axis."""
+    x, shape = node.x(), node.shape()
+    axis = node.axis(node.integer("axis", 1 if node.opset < 13 else -1), len(shape))
+    if node.opset < 13:
+        x, axis = node.reshape(x, (math.prod(shape[:axis]), math.prod(shape[axis:]))), 1
+    extents = shape_of(x)
+    positions = np.arange(extents[axis]).reshape(-1, *[1] * (len(extents) - axis - 1))
+    hot = node.map("equal", node.emit(ArgReduceOp(x, "max", axis)), node.constant(positions))
+    return node.reshape(node.cast(hot, element_of(x)), shape)
+
+
+@rule("CumSum")
+def cum_sum(node: Node) -> Value:
+    """Prefix sums by doubling: x + shift(x, 1), then 2, 4 ... (Hillis and Steele, 1986)."""
+    x, shape = node.x(), node.shape()
+    axis = node.axis(int(node.static_scalar(1, "the axis")), len(shape))
+    backwards, extent = bool(node.integer("reverse", 0)), shape[axis]
+
+    def shifted(by: int) -> Value:
+        kept = node.slice_axis(total, axis, by if backwards else 0, extent - by)
+        amounts = [by if i == axis else 0 for i in range(len(shape))]
+        none = [0] * len(shape)
+        return node.pad(kept, none, amounts) if backwards else node.pad(kept, amounts, none)
+
+    total, step = x, 1
+    if node.integer("exclusive", 0):
+        total = shifted(1) if extent > 1 else node.map("sub", x, x)
+    while step < extent:
+        total = node.map("add", total, shifted(step))  # pyright: ignore[reportArgumentType]
+        step *= 2
+    return total

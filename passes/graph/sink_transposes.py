@@ -1,0 +1,50 @@
+"""Push transposes towards the outputs, so that those of neighbouring layers meet and cancel.
+
+    %t = graph.transpose %x                     %r = graph.map "relu" %x
+    %r = graph.map "relu" %t           ->       %t = graph.transpose %r
+
+One rule a family of operations rewrites f(transpose x) to transpose(f' x); composition and
+cancellation of transposes do the rest.  Reshapes are passed where they split or merge axes that
+are together in x; where they are not (a channel shuffle, channels last) the reshape keeps a
+transpose of those axes alone and the layout change moves on.  Operands in the other order are
+transposed the other way if that moves fewer elements than it saves.
+
+What remains is at inputs and outputs, and where a model mixes axes itself.  On the NPU only
+transposes that keep the innermost axis are plain transfers; the others are placed on the CPU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xdsl.dialects.builtin import ModuleOp
+
+from ...dialects.graph import TransposeOp, device_of, place
+from ...dialects.types import int_values, shape_of
+from ..base import CompilerContext, Pass, main_function
+from .rules import sinking, sinking_reshape
+from .rules.driver import apply_rules, merge
+from .rules.movement import TRANSPOSE_RULES, moves_only_ones
+
+RULES = merge(TRANSPOSE_RULES, sinking.RULES, sinking_reshape.RULES)
+"""Everything this pass does."""
+
+
+@dataclass(frozen=True)
+class SinkTransposesPass(Pass):
+    """Move transposes down through other operations until they cancel or leave the model."""
+
+    name = "sink-transposes"
+
+    def run(self, ctx: CompilerContext, module: ModuleOp) -> None:
+        """Rewrite `@main` to a fixed point."""
+        block = main_function(module).body.block
+        apply_rules(block, RULES, ctx.constants)
+        for op in block.ops:
+            if isinstance(op, TransposeOp) and device_of(op) == "npu":
+                perm = int_values(op.perm)
+                if perm[-1] != len(perm) - 1 and not moves_only_ones(perm, shape_of(op.x)):
+                    place(op, "cpu")
+
+
+PASS = SinkTransposesPass

@@ -1,0 +1,85 @@
+"""Give tile buffers two slots, so that transfers, matrix and vector work overlap across iterations.
+
+    %xt = loop.alloc : memref<1x16x58x32xi8, "spm">   ->   loop.alloc {slots = 2 : i64} : ...
+
+Buffers inside tile loops get a second slot while the memory holds them all: first those that loads
+fill (prefetching the next tile), then accumulators, then the rest.  Tile-size selection has counted
+on two slots wherever that fits, so normally all get them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Block, SSAValue
+
+from ...backends.targets.machine import Machine
+from ...dialects.loop import AllocOp, CopyOp, ForOp, space_of
+from ...dialects.types import element_of, integer, numpy_dtype, shape_of
+from ..base import CompilerContext, Pass
+from .tile_npu import npu_segments
+
+ALIGNMENT = 64
+"""Bytes that scratchpad buffers are rounded up to."""
+
+
+@dataclass(frozen=True)
+class DoubleBufferPass(Pass):
+    """Give buffers in tile loops a second slot where memory allows."""
+
+    name = "double-buffer"
+
+    def run(self, ctx: CompilerContext, module: ModuleOp) -> None:
+        """Set `slots` of the buffers of every NPU segment."""
+        if ctx.machine is None:
+            return
+        for func in npu_segments(module):
+            for op in func.body.block.ops:
+                if isinstance(op, ForOp):
+                    _assign(op, ctx.machine)
+
+
+def buffer_bytes(value: SSAValue, machine: Machine) -> int:
+    """Bytes of one slot, rounded up to a scratchpad line or an accumulator row."""
+    size = prod(shape_of(value)) * numpy_dtype(element_of(value)).itemsize
+    unit = 4 * machine.matrix.columns if space_of(value) == "acc" else ALIGNMENT
+    return -(-size // unit) * unit
+
+
+def _allocs(block: Block) -> Iterator[AllocOp]:
+    for op in block.ops:
+        if isinstance(op, AllocOp):
+            yield op
+        elif isinstance(op, ForOp):
+            yield from _allocs(op.body.block)
+
+
+def _outside(loop: ForOp) -> set[SSAValue]:
+    """On-chip buffers used in a loop and allocated before it."""
+    inside = {alloc.result for alloc in _allocs(loop.body.block)}
+    used = {v for op in loop.walk() for v in op.operands}
+    return {v for v in used - inside if space_of(v) in ("spm", "acc") and isinstance(v.owner, AllocOp)}
+
+
+def _priority(alloc: AllocOp) -> int:
+    if any(isinstance(u.operation, CopyOp) and u.operation.kind.data == "load" for u in alloc.result.uses):
+        return 0
+    return 1 if space_of(alloc.result) == "acc" else 2
+
+
+def _assign(loop: ForOp, machine: Machine) -> None:
+    free = {"spm": machine.scratchpad.bytes, "acc": machine.accumulator.bytes}
+    allocs = list(_allocs(loop.body.block))
+    for value in (*_outside(loop), *(a.result for a in allocs)):
+        free[space_of(value)] -= buffer_bytes(value, machine)
+    for alloc in sorted(allocs, key=_priority):
+        space, size = space_of(alloc.result), buffer_bytes(alloc.result, machine)
+        if size <= free[space]:
+            free[space] -= size
+            alloc.slots = integer(2)
+
+
+PASS = DoubleBufferPass

@@ -1,0 +1,72 @@
+"""The constants block: every `loop.global` at its offset, as one run of bytes.
+
+`assign_offsets` lays constants out in order of first use, aligned, equal contents once;
+`pack_constants` fills the block.  Both are deterministic, so the block is part of the artefact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from xdsl.dialects.builtin import IntegerAttr, ModuleOp
+from xdsl.dialects.func import FuncOp
+
+from ...dialects.constants import Array, ConstantStore, content_key
+from ...dialects.errors import IRError
+from ...dialects.graph import ConstantOp, ConstantRefAttr
+from ...dialects.loop import GlobalOp
+from ...dialects.types import element_of, integer, shape_of, tensor
+from ..base import main_function
+
+ALIGNMENT = 64
+"""Bytes; of every buffer and constant."""
+
+
+def align(size: int) -> int:
+    """`size` rounded up to the alignment."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def global_array(op: GlobalOp, store: ConstantStore) -> Array:
+    """The contents of a global, in the shape and type of its memref."""
+    constant = ConstantOp(op.value, tensor(shape_of(op.result), element_of(op.result)))
+    return constant.array(store)
+
+
+def _globals(func: FuncOp) -> Iterator[GlobalOp]:
+    return (op for op in func.walk() if isinstance(op, GlobalOp))
+
+
+def assign_offsets(func: FuncOp, store: ConstantStore) -> int:
+    """Set `offset` of every global of `func`; returns the size of the block in bytes."""
+    placed: dict[str, int] = {}
+    end = 0
+    for op in _globals(func):
+        array = None if isinstance(op.value, ConstantRefAttr) else global_array(op, store)
+        key = op.value.key.data if isinstance(op.value, ConstantRefAttr) else content_key(array)  # pyright: ignore[reportArgumentType]
+        if key not in placed:
+            placed[key] = end
+            size = store[key].nbytes if array is None else array.nbytes
+            end += align(size)
+        op.offset = integer(placed[key])
+    return end
+
+
+def pack_constants(module: ModuleOp, store: ConstantStore) -> bytes:
+    """The constants block of `@main`; IRError if it has not been allocated."""
+    func = main_function(module)
+    size = func.attributes.get("const_bytes")
+    if not isinstance(size, IntegerAttr):
+        raise IRError("the function has no const_bytes", hint="run allocate-arena first")
+    block = np.zeros(size.value.data, np.uint8)
+    done: set[int] = set()
+    for op in _globals(func):
+        if op.offset is None:
+            raise IRError("a loop.global has no offset", hint="run allocate-arena first")
+        start = op.offset.value.data
+        if start not in done:
+            done.add(start)
+            array = np.ascontiguousarray(global_array(op, store))
+            block[start : start + array.nbytes] = array.reshape(-1).view(np.uint8)
+    return block.tobytes()

@@ -1,0 +1,108 @@
+"""The work a nest cannot avoid, and the cycles that no schedule can beat.
+
+Compulsory traffic is every distinct byte read once and every byte written once; weights that fit
+nowhere are read more often, so this is a lower bound.  With the machine's peak rates,
+
+    cycles >= max(macs / peak macs per cycle, bytes / DRAM bandwidth, vector elements / lanes)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+
+import numpy as np
+from xdsl.ir import SSAValue
+
+from ....backends.targets.machine import Machine
+from ....dialects.loop import Linear, NestOp, captured, space_of
+from ....dialects.types import element_of, numpy_dtype, shape_of
+from .footprint import depends
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of one nest: multiply-accumulates, elements of vector work, compulsory DRAM bytes.
+
+    `matrix_macs` are those of contractions that the matrix unit can run; multiply-accumulates of
+    depthwise convolutions count as `vector_elements` (taps), as do sums, maxima and the output's
+    elementwise stages (one each at least).  `weight_bytes` are the constant part of `bytes`.
+    """
+
+    macs: int
+    matrix_macs: int
+    vector_elements: int
+    bytes: int
+    weight_bytes: int
+
+    def __add__(self, other: Statistics) -> Statistics:
+        """Statistics of both together."""
+        return Statistics(*(a + b for a, b in zip(_fields(self), _fields(other), strict=True)))
+
+
+def _fields(s: Statistics) -> tuple[int, ...]:
+    return s.macs, s.matrix_macs, s.vector_elements, s.bytes, s.weight_bytes
+
+
+def statistics(nest: NestOp) -> Statistics:
+    """Work and compulsory traffic of a nest in memref or tensor form."""
+    domain, maps = nest.sizes, nest.linear_maps
+    points, parallel = prod(domain), prod(domain[d] for d in nest.parallel)
+    contraction = nest.reduce.data == "add" and len(nest.ins) > 1
+    shared = set(nest.parallel)
+    for map in maps[: len(nest.ins)]:
+        shared &= {d for d, used in enumerate(depends(map)) if used}
+    depthwise = contraction and prod(domain[d] for d in shared) == parallel
+    macs = points if contraction else 0
+    vector = parallel if nest.reduce.data != "none" and nest.epilogue_block is not None else 0
+    if nest.reduce.data == "none":
+        vector = parallel if len(list(nest.body.block.ops)) > 1 else 0
+    elif not contraction:
+        vector = points
+    total = weights = 0
+    seen: set[tuple[SSAValue, Linear]] = set()
+    for value, map in (*zip(nest.reads, maps, strict=False), (nest.output, maps[-1])):
+        if (value, map) in seen:
+            continue
+        seen.add((value, map))
+        size = distinct(map, domain, shape_of(value)) * numpy_dtype(element_of(value)).itemsize
+        total += size
+        weights += size if space_of(value) == "const" else 0
+    for table in captured(nest):
+        size = prod(shape_of(table)) * numpy_dtype(element_of(table)).itemsize
+        total, weights = total + size, weights + size
+    return Statistics(macs, 0 if depthwise else macs, vector, total, weights)
+
+
+@lru_cache(maxsize=4096)
+def distinct(map: Linear, domain: tuple[int, ...], shape: tuple[int, ...]) -> int:
+    """Number of distinct elements of a tensor that a nest reads (at least, where axes share dimensions)."""
+    counts = [_axis(row, const, domain, n) for row, const, n in zip(map.coeffs, map.consts, shape, strict=True)]
+    used = [d for row in map.coeffs for d, a in enumerate(row) if a and domain[d] > 1]
+    if len(used) != len(set(used)):
+        return max(counts, default=1)
+    return prod(counts)
+
+
+def _axis(row: Sequence[int], const: int, domain: Sequence[int], extent: int) -> int:
+    reached = np.zeros(extent + 1, np.bool_)
+    values = np.array([const], np.int64)
+    for a, n in zip(row, domain, strict=True):
+        if a and n > 1:
+            values = np.unique((values[:, None] + a * np.arange(n)).ravel())
+    reached[values[(values >= 0) & (values < extent)]] = True
+    return int(reached.sum())
+
+
+def lower_bound_cycles(stats: Statistics, machine: Machine) -> float:
+    """Cycles that no schedule of this work on the machine can beat."""
+    unit = machine.matrix
+    # the vector unit can take multiply-accumulates too, so both rates count
+    rate = unit.rows * unit.columns * unit.pixels * machine.cores + machine.vector.lanes
+    return max(
+        stats.macs / rate,
+        stats.bytes / machine.dram.bytes_per_cycle,
+        stats.vector_elements / machine.vector.lanes * min(machine.vector.mac, machine.vector.move, machine.vector.requantize, 1.0),
+    )

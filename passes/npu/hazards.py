@@ -1,0 +1,312 @@
+"""Which commands of different queues must not overtake each other: the analysis behind insert-sync.
+
+A block's children are commands and loops; what a child does is a set of uses: a byte range of a
+memory, read or written by a queue.  Two uses conflict when they overlap, one of them writes, and
+their queues differ (a queue is in order by itself).  Per block this gives
+
+    forward edges   (child i, queue p) -> (child j, queue q), i < j: within one execution
+    carried edges   the same, i and j in any order, `distance` executions later
+
+Forward edges are found with an interval map per memory (linear in the uses) and reduced by what each
+queue already knows to be finished through earlier edges (vector clocks).  Carried edges follow from
+buffers: one allocated in the block comes round again after `slots` executions, anything from outside
+the block in the next iteration.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from xdsl.ir import Block, Operation
+
+from ...dialects.loop.structure import space_of
+from ...dialects.npu.commands import Command
+from ...dialects.npu.descriptors import TensorBox
+from ...dialects.npu.isa import Queue
+from ...dialects.npu.operands import buffer_of, element_bytes, loop_trips, slot_stride, tensor_box
+from ...dialects.npu.structure import AllocOp, LoopOp
+
+
+@dataclass(frozen=True)
+class DramUse:
+    """A tensor box and the counts of the loops around its command."""
+
+    box: TensorBox
+    trips: tuple[int, ...]
+
+
+@dataclass
+class Use:
+    """A queue reading or writing bytes [low, high) of a memory; `buffer` is None for DRAM."""
+
+    memory: str
+    low: int
+    high: int
+    queue: Queue
+    write: bool
+    buffer: AllocOp | None
+    boxes: list[DramUse] = field(default_factory=list[DramUse])
+
+
+@dataclass(frozen=True)
+class Edge:
+    """(child `source`, queue `producer`) completes before (child `target`, queue `consumer`) starts.
+
+    `distance` 0: in the same execution of the block; else that many executions later: counted over
+    all enclosing loops if `through`, else over the innermost one only.
+    """
+
+    source: int
+    producer: Queue
+    target: int
+    consumer: Queue
+    distance: int = 0
+    through: bool = False
+
+
+@dataclass
+class BlockPlan:
+    """Children and edges of a block, and the plans of the loops in it by child index."""
+
+    children: list[Operation]
+    edges: list[Edge]
+    loops: dict[int, BlockPlan]
+
+
+def plan_block(block: Block, trips: tuple[int, ...] = ()) -> tuple[BlockPlan, list[Use]]:
+    """Edges of `block` (inside loops of `trips`) and all it contains; and what it uses as a whole."""
+    children: list[Operation] = []
+    uses: list[list[Use]] = []
+    loops: dict[int, BlockPlan] = {}
+    local: set[AllocOp] = set()
+    for op in block.ops:
+        if isinstance(op, AllocOp):
+            local.add(op)
+        elif isinstance(op, Command):
+            children.append(op)
+            uses.append(command_uses(op, trips))
+        elif isinstance(op, LoopOp):
+            plan, inner = plan_block(op.body.block, (*trips, op.count.value.data))
+            loops[len(children)] = plan
+            children.append(op)
+            uses.append(inner)
+    forward = _Forward()
+    for child, child_uses in enumerate(uses):
+        forward.add(child, child_uses)
+    carried = _reduce(list(_carried(uses, local, trips)), forward.known) if trips else []
+    return BlockPlan(children, forward.edges + carried, loops), _summary(uses)
+
+
+def command_uses(op: Command, trips: tuple[int, ...]) -> list[Use]:
+    """What a command reads and writes; read-only constants are left out."""
+    uses: list[Use] = []
+    spec, params = op.instruction, op.param_values
+    for row, value, access in zip(spec.operands, op.buffers, op.accesses.data, strict=True):
+        buffer, space = buffer_of(value), space_of(value)
+        if space == "const":
+            continue
+        if isinstance(buffer, AllocOp):
+            size = (buffer.slots.value.data - 1) * slot_stride(buffer) + buffer.bytes
+            if buffer.address is None:
+                memory, low = f"{space} {id(buffer)}", 0  # its own memory; never printed or ordered by
+            else:
+                memory, low = space, buffer.address.value.data
+            span, boxes, alloc = (low, low + size), [], buffer
+        else:
+            box = tensor_box(access, buffer.address.value.data)  # pyright: ignore[reportArgumentType]
+            memory, span = space, dram_range(box, trips, element_bytes(row, params))
+            boxes, alloc = [DramUse(box, trips)], None
+        if span[0] < span[1]:
+            uses += [Use(memory, *span, op.queue, d == "w", alloc, boxes) for d in row.direction]
+    return uses
+
+
+def dram_range(box: TensorBox, trips: Sequence[int], element: int) -> tuple[int, int]:
+    """Bytes [low, high) that a box can touch in any iteration; empty if it is always outside."""
+    low = high = box.base
+    for axis, extent in enumerate(box.extents):
+        first, last = _reach(box, axis, trips, 0)
+        first, last = max(first, 0), min(last, extent - 1)
+        if first > last:
+            return 0, 0
+        ends = sorted((first * box.strides[axis], last * box.strides[axis]))
+        low, high = low + ends[0], high + ends[1]
+    return low, high + element
+
+
+def _reach(box: TensorBox, axis: int, trips: Sequence[int], outer: int) -> tuple[int, int]:
+    """Least and greatest coordinate on `axis` with the loops outside level `outer` at iteration 0."""
+    moves = [(box.box[axis] - 1) * box.steps[axis]]
+    moves += [s * (n - 1) for s, n in list(zip(box.loops[axis], trips, strict=False))[outer:]]
+    start = box.start[axis]
+    return start + sum(m for m in moves if m < 0), start + sum(m for m in moves if m > 0)
+
+
+def _summary(uses: list[list[Use]]) -> list[Use]:
+    """One use per range, queue and direction."""
+    merged: dict[tuple[str, int, int, Queue, bool, AllocOp | None], Use] = {}
+    for use in (u for child in uses for u in child):
+        key = (use.memory, use.low, use.high, use.queue, use.write, use.buffer)
+        if key in merged:
+            merged[key].boxes.extend(use.boxes)
+        else:
+            merged[key] = Use(*key, list(use.boxes))
+    return list(merged.values())
+
+
+Known = dict[tuple[int, Queue], dict[Queue, int]]
+"""Per (child, queue): the last child of each other queue known to be finished when it starts."""
+
+
+class _Forward:
+    """Forward edges of one block, child by child."""
+
+    def __init__(self) -> None:
+        self.memories: dict[str, _Intervals] = {}
+        self.clocks: dict[Queue, dict[Queue, int]] = {}
+        self.known: Known = {}
+        self.edges: list[Edge] = []
+
+    def add(self, child: int, uses: list[Use]) -> None:
+        needs: dict[Queue, dict[Queue, int]] = {}
+        for use in uses:
+            memory = self.memories.setdefault(use.memory, _Intervals())
+            memory.conflicts(use, needs.setdefault(use.queue, {}))
+        for use in sorted(uses, key=lambda u: not u.write):
+            self.memories[use.memory].record(use, child)
+        for queue, sources in needs.items():
+            clock = self.clocks.setdefault(queue, {})
+            for producer, source in sorted(sources.items(), key=lambda item: -item[1]):
+                if clock.get(producer, -1) < source:
+                    self.edges.append(Edge(source, producer, child, queue))
+                    _advance(clock, {**self.known[source, producer], producer: source})
+            self.known[child, queue] = dict(clock)
+
+
+def _advance(clock: dict[Queue, int], other: dict[Queue, int]) -> None:
+    for queue, child in other.items():
+        clock[queue] = max(clock.get(queue, -1), child)
+
+
+class _Intervals:
+    """Byte ranges of a memory with the last child of each queue that wrote or read them."""
+
+    def __init__(self) -> None:
+        self.starts: list[int] = [0]
+        self.cells: list[dict[tuple[Queue, bool], int]] = [{}]
+
+    def _cut(self, at: int) -> None:
+        index = bisect_right(self.starts, at) - 1
+        if self.starts[index] != at:
+            self.starts.insert(index + 1, at)
+            self.cells.insert(index + 1, dict(self.cells[index]))
+
+    def conflicts(self, use: Use, needs: dict[Queue, int]) -> None:
+        """Add to `needs`, per queue, the last child that `use` must wait for."""
+        first = bisect_right(self.starts, use.low) - 1
+        for cell in self.cells[first : bisect_left(self.starts, use.high)]:
+            for (queue, write), child in cell.items():
+                if queue is not use.queue and (write or use.write):
+                    needs[queue] = max(needs.get(queue, -1), child)
+
+    def record(self, use: Use, child: int) -> None:
+        """Note the use; a write makes older uses superfluous, as it comes after them itself."""
+        self._cut(use.low)
+        self._cut(use.high)
+        first, last = bisect_left(self.starts, use.low), bisect_left(self.starts, use.high)
+        starts: list[int] = []
+        cells: list[dict[tuple[Queue, bool], int]] = []
+        for start, cell in zip(self.starts[first:last], self.cells[first:last], strict=True):
+            new = {k: c for k, c in cell.items() if c == child} if use.write else dict(cell)
+            new[use.queue, use.write] = child
+            if not cells or cells[-1] != new:
+                starts.append(start)
+                cells.append(new)
+        self.starts[first:last], self.cells[first:last] = starts, cells
+
+
+def _carried(uses: list[list[Use]], local: set[AllocOp], trips: tuple[int, ...]) -> Iterator[Edge]:
+    """Edges between executions of a loop body, unreduced."""
+    buffers: dict[AllocOp, list[tuple[int, Use]]] = {}
+    dram: list[tuple[int, Use]] = []
+    for child, child_uses in enumerate(uses):
+        for use in child_uses:
+            if use.buffer is None:
+                dram.append((child, use))
+            else:
+                buffers.setdefault(use.buffer, []).append((child, use))
+    for buffer, items in buffers.items():
+        if buffer in local:
+            yield from _between(_from_last_write(items), _to_first_write(items), buffer.slots.value.data, True)
+        elif trips[-1] > 1 and _is_outside(buffer, len(trips)):
+            yield from _between(_from_last_write(items), _to_first_write(items), 1, False)
+    if trips[-1] > 1:
+        level = len(trips) - 1
+        for source in dram:
+            for target in dram:
+                a, b = source[1], target[1]
+                if a.low < b.high and b.low < a.high and not _disjoint(a, b, level):
+                    yield from _between([source], [target], 1, False)
+
+
+def _is_outside(buffer: AllocOp, depth: int) -> bool:
+    """Whether `buffer` belongs to fewer than `depth` loops (those inside care for their own)."""
+    return len(loop_trips(buffer)) < depth
+
+
+def _between(sources: list[tuple[int, Use]], targets: list[tuple[int, Use]], distance: int, through: bool) -> Iterator[Edge]:
+    for i, a in sources:
+        for j, b in targets:
+            if a.queue is not b.queue and (a.write or b.write):
+                yield Edge(i, a.queue, j, b.queue, distance, through)
+
+
+def _from_last_write(items: list[tuple[int, Use]]) -> list[tuple[int, Use]]:
+    """Uses from the last writing child on: earlier ones come before it in the same execution."""
+    last = max((child for child, use in items if use.write), default=-1)
+    return [(child, use) for child, use in items if child >= last]
+
+
+def _to_first_write(items: list[tuple[int, Use]]) -> list[tuple[int, Use]]:
+    """Uses up to the first writing child: later ones come after it in the same execution."""
+    first = min((child for child, use in items if use.write), default=len(items) and items[-1][0])
+    return [(child, use) for child, use in items if child <= first]
+
+
+def _disjoint(a: Use, b: Use, level: int) -> bool:
+    """Whether two DRAM uses never touch the same bytes in different iterations of the loop at `level`."""
+    return all(_boxes_disjoint(x, y, level) for x in a.boxes for y in b.boxes)
+
+
+def _boxes_disjoint(x: DramUse, y: DramUse, level: int) -> bool:
+    """Proof: same tensor, and on one axis both boxes move on by more than they cover together."""
+    a, b = x.box, y.box
+    if (a.base, a.extents, a.strides) != (b.base, b.extents, b.strides):
+        return False
+    order = sorted(range(len(a.extents)), key=lambda d: (a.strides[d], a.extents[d]))
+    for inner, outer in zip(order, order[1:], strict=False):  # distinct coordinates, distinct bytes
+        if a.strides[outer] < a.strides[inner] * a.extents[inner] and a.extents[outer] > 1:
+            return False
+    for axis in range(len(a.extents)):
+        rows = [(*box.loops[axis], *[0] * (level + 1))[: level + 1] for box in (a, b)]
+        ends = [*_reach(a, axis, x.trips, level + 1), *_reach(b, axis, y.trips, level + 1)]
+        if rows[0] == rows[1] and abs(rows[0][level]) > max(ends) - min(ends):
+            return True
+    return False
+
+
+def _reduce(edges: list[Edge], known: Known) -> list[Edge]:
+    """Carried edges that do not follow from the others and the forward edges."""
+
+    def implied(a: Edge, b: Edge) -> bool:
+        source = b.source if a.producer is b.producer else known[b.source, b.producer].get(a.producer, -1)
+        target = a.target if a.consumer is b.consumer else known[a.target, a.consumer].get(b.consumer, -1)
+        return a.source <= source and b.target <= target and b.distance <= a.distance and (b.through or not a.through)
+
+    kept = list(dict.fromkeys(edges))
+    for edge in list(kept):
+        if any(other is not edge and implied(edge, other) for other in kept):
+            kept.remove(edge)
+    return kept

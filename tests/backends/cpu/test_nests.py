@@ -1,0 +1,284 @@
+"""Nests with awkward maps, bounds and sizes against the loop dialect's semantics."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.cpu_nests import body, program, run_both
+from xdsl.dialects.builtin import f16, f32, i1, i8, i32, i64
+
+from tilewright.backends.cpu.schedule import Vectors
+from tilewright.dialects.loop import (
+    ApplyOp,
+    ExtractOp,
+    IndexOp,
+    Linear,
+    NestOp,
+    ScalarConstantOp,
+    fill_attr,
+)
+from tilewright.dialects.types import numpy_dtype, ui8
+
+FAST = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def draw_array(rng, shape, element):
+    dtype = numpy_dtype(element)
+    if dtype == np.bool_:
+        return rng.integers(0, 2, shape).astype(bool)
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        return rng.integers(max(info.min, -1000), min(info.max, 1000), shape, endpoint=True).astype(dtype)
+    return rng.standard_normal(shape).astype(dtype)
+
+
+def check(func, inputs, machine=None, rtol=1e-5):
+    got, want = run_both(func, inputs, machine)
+    for a, b in zip(got, want, strict=True):
+        if a.dtype.kind in "iub":
+            assert np.array_equal(a, b)
+        else:
+            scale = max(1.0, float(np.abs(b.astype(np.float64)).max(initial=0)))
+            tolerance = rtol if a.dtype == np.float32 else 2e-2
+            assert np.allclose(a.astype(np.float64), b.astype(np.float64), rtol=tolerance, atol=tolerance * scale)
+
+
+def conv(n, size, channels, kernel, stride, pad, dilation=1, element=f32, groups=1):
+    """NHWC convolution with bias and an activation; `groups` of channels (ic = oc = channels / groups)."""
+    (h, w), (ic, oc), (kh, kw) = size, channels, kernel
+    oh = (h + 2 * pad - dilation * (kh - 1) - 1) // stride + 1
+    ow = (w + 2 * pad - dilation * (kw - 1) - 1) // stride + 1
+    floats = element == f32
+    fill = 0.0 if floats else 3
+    acc = f32 if floats else i32
+    rank = 8  # n h w g oc kh kw ic
+    icg, ocg = ic // groups, oc // groups
+    rows = [{0: 1}, {1: stride, 5: dilation}, {2: stride, 6: dilation}, {3: icg, 7: 1}]
+    x_map = Linear.of(rows, rank, [0, -pad, -pad, 0])
+    w_map = Linear.of([{5: 1}, {6: 1}, {7: 1}, {3: ocg, 4: 1}], rank)
+    b_map = Linear.of([{3: ocg, 4: 1}], rank)
+    y_map = Linear.of([{0: 1}, {1: 1}, {2: 1}, {3: ocg, 4: 1}], rank)
+
+    def inner(a, k):
+        if floats:
+            return [ApplyOp("mul", [a, k], f32)]
+        left, right = ApplyOp("widen", [a], i32, {"zp": 3}), ApplyOp("widen", [k], i32)
+        return [left, right, ApplyOp("mul", [left.result, right.result], i32)]
+
+    def outer(total, bias):
+        biased = ApplyOp("add", [total, bias], acc)
+        if floats:
+            return [biased, ApplyOp("relu", [biased.result], f32)]
+        m, s = ScalarConstantOp(1518500250, i32), ScalarConstantOp(42, i32)
+        return [biased, m, s, ApplyOp("requantize", [biased.result, m.result, s.result], i8, {"zp": -5})]
+
+    def make(x, k, b, y):
+        return [
+            NestOp(
+                [n, oh, ow, groups, ocg, kh, kw, icg], [x, k], [b], [x_map, w_map, b_map, y_map],
+                body([element, element], inner), body([acc, acc], outer), reduce="add",
+                reduction_dims=[5, 6, 7], fills=[fill, None, None], outs=[y],
+            )
+        ]  # fmt: skip
+
+    shapes = [((n, h, w, ic), element), ((kh, kw, icg, oc), element), ((oc,), acc)]
+    return program(shapes, [((n, oh, ow, oc), element)], make), shapes
+
+
+@pytest.mark.parametrize("element", [f32, i8], ids=str)
+@FAST
+@given(
+    n=st.integers(1, 2), size=st.tuples(st.integers(3, 13), st.integers(3, 13)),
+    channels=st.tuples(st.integers(1, 20), st.integers(1, 40)), kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    stride=st.integers(1, 2), pad=st.integers(0, 2), dilation=st.integers(1, 2), lanes=st.sampled_from([4, 8, 16]),
+    seed=st.integers(0, 99),
+)  # fmt: skip
+def test_convolution(element, n, size, channels, kernel, stride, pad, dilation, lanes, seed):
+    if any(s + 2 * pad < dilation * (k - 1) + 1 for s, k in zip(size, kernel, strict=True)):
+        return
+    func, shapes = conv(n, size, channels, kernel, stride, pad, dilation, element)
+    rng = np.random.default_rng(seed)
+    check(func, [draw_array(rng, *s) for s in shapes], Vectors(lanes))
+
+
+@pytest.mark.parametrize("element", [f32, i8], ids=str)
+@pytest.mark.parametrize(("groups", "channels"), [(8, (8, 8)), (19, (19, 19)), (4, (8, 16)), (3, (6, 3)), (32, (32, 64))])
+def test_grouped_and_depthwise_convolution(element, groups, channels):
+    func, shapes = conv(1, (9, 7), channels, (3, 3), 1, 1, 1, element, groups)
+    rng = np.random.default_rng(0)
+    check(func, [draw_array(rng, *s) for s in shapes])
+
+
+@FAST
+@given(
+    m=st.integers(1, 20), n=st.integers(1, 40), k=st.integers(1, 40), batch=st.integers(1, 3),
+    left=st.booleans(), right=st.booleans(), element=st.sampled_from([f32, i32, f16]), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_matrix_products(m, n, k, batch, left, right, element, seed):
+    """Any transposition: row panels, dot products, gathers."""
+    a_axes, b_axes = ([3, 1] if left else [1, 3]), ([2, 3] if right else [3, 2])
+    a_shape, b_shape = (batch, *((k, m) if left else (m, k))), (batch, *((n, k) if right else (k, n)))
+
+    def make(a, b, y):
+        maps = [Linear.select([0, *a_axes], 4), Linear.select([0, *b_axes], 4), Linear.select([0, 1, 2], 4)]
+        region = body([element, element], lambda p, q: [ApplyOp("mul", [p, q], element)])
+        return [NestOp([batch, m, n, k], [a, b], [], maps, region, reduce="add", reduction_dims=[3], outs=[y])]
+
+    ins = [(a_shape, element), (b_shape, element)]
+    rng = np.random.default_rng(seed)
+    check(program(ins, [((batch, m, n), element)], make), [draw_array(rng, *s) for s in ins])
+
+
+@st.composite
+def nests(draw):
+    """A random nest: any strides (negative, repeated, zero), reads outside, any reduction."""
+    rank = draw(st.integers(1, 4))
+    sizes = [draw(st.integers(1, 11)) for _ in range(rank)]
+    kind = draw(st.sampled_from(["none", "none", "add", "max", "min", "mul"]))
+    reduced = [] if kind == "none" else sorted(draw(st.sets(st.integers(0, rank - 1), min_size=1)))
+    element = draw(st.sampled_from([f32, i32, i8, ui8, i64, f16] if kind != "mul" else [i32, i8]))
+    parallel = [d for d in range(rank) if d not in reduced]
+    operands, maps, fills = [], [], []
+    for _ in range(draw(st.integers(1, 3))):
+        axes = draw(st.integers(0, 3))
+        rows, consts, shape = [], [], []
+        for _ in range(axes):
+            dims = draw(st.lists(st.integers(0, rank - 1), max_size=2, unique=True))
+            row = {d: draw(st.sampled_from([1, 1, 1, 2, -1, 3])) for d in dims}
+            low = sum(min(0, a * (sizes[d] - 1)) for d, a in row.items())
+            high = sum(max(0, a * (sizes[d] - 1)) for d, a in row.items())
+            outside = draw(st.integers(0, 2))
+            consts.append(-low - (draw(st.integers(0, 2)) if outside else 0))
+            extent = high - low + 1 - (draw(st.integers(0, 2)) if outside else 0)
+            shape.append(max(extent, 1))
+            rows.append(row)
+        operands.append((tuple(shape), element))
+        maps.append(Linear.of(rows, rank, consts))
+        fills.append(draw(st.sampled_from([0, 1, 7])))
+    order = draw(st.permutations(parallel))
+    maps.append(Linear.of([{d: 1} for d in order], rank))
+    shape = tuple(sizes[d] for d in order)
+    flip = draw(st.booleans()) and order
+    if flip:
+        last = order[-1]
+        maps[-1] = Linear.of([*({d: 1} for d in order[:-1]), {last: -1}], rank, [*(0 for _ in order[:-1]), sizes[last] - 1])
+    functions = [draw(st.sampled_from(["add", "mul", "maximum", "sub"])) for _ in operands[1:]]
+    index = draw(st.booleans()) and element not in (f16,)
+    seed, lanes = draw(st.integers(0, 999)), draw(st.sampled_from([4, 8, 16]))
+    float_fills = [float(f) if numpy_dtype(element).kind == "f" else f for f in fills]
+    return sizes, kind, reduced, element, operands, maps, float_fills, shape, functions, index, seed, lanes
+
+
+@settings(FAST, max_examples=300)
+@given(nests())
+def test_random_nests(case):
+    sizes, kind, reduced, element, operands, maps, fills, shape, functions, index, seed, lanes = case
+
+    def inner(*args):
+        ops, value = [], args[0]
+        for fn, arg in zip(functions, args[1:], strict=True):
+            ops.append(ApplyOp(fn, [value, arg], element))
+            value = ops[-1].result
+        if index:
+            at = IndexOp(seed % len(sizes))
+            cast = ApplyOp("cast", [at.result], element)
+            ops += [at, cast, ApplyOp("add", [value, cast.result], element)]
+        return ops
+
+    def make(*args):
+        region = body([element] * len(operands), inner)
+        return [NestOp(sizes, args[:-1], [], maps, region, reduce=kind, reduction_dims=reduced, fills=fills, outs=[args[-1]])]
+
+    rng = np.random.default_rng(seed)
+    check(program(operands, [(shape, element)], make), [draw_array(rng, *s) for s in operands], Vectors(lanes), 1e-4)
+
+
+def test_table_look_up_and_clamped_gather():
+    def make(x, table, y):
+        def inner(v):
+            wide = ApplyOp("widen", [v], i32, {"zp": -128})
+            return [wide, ExtractOp(table, [wide.result])]
+
+        return [NestOp([77], [x], [], [Linear.select([0], 1)] * 2, body([i8], inner), outs=[y])]
+
+    ins = [((77,), i8), ((256,), i8)]
+    rng = np.random.default_rng(0)
+    check(program(ins, [((77,), i8)], make), [draw_array(rng, *s) for s in ins])
+    ins = [((77,), i8), ((100,), i8)]  # a table too short: indices are clamped
+    check(program(ins, [((77,), i8)], make), [draw_array(rng, *s) for s in ins])
+
+
+def test_gather_of_rows():
+    def make(data, indices, y):
+        def inner(i):
+            column = IndexOp(1)
+            return [column, ExtractOp(data, [i, column.result])]
+
+        maps = [Linear.select([0], 2), Linear.select([0, 1], 2)]
+        return [NestOp([5, 19], [indices], [], maps, body([i64], inner), outs=[y])]
+
+    rng = np.random.default_rng(0)
+    func = program([((7, 19), f32), ((5,), i64)], [((5, 19), f32)], make)
+    check(func, [draw_array(rng, (7, 19), f32), np.array([0, 6, -3, 99, 2])])
+
+
+@pytest.mark.parametrize("size", range(1, 40))
+def test_in_place(size):
+    """The output may be an operand's buffer: nothing may be computed twice."""
+
+    def make(x, y):
+        map = Linear.select([0], 1)
+        first = NestOp([size], [x], [], [map, map], body([f32], lambda v: []), outs=[y])
+        twice = NestOp([size], [y], [], [map, map], body([f32], lambda v: [ApplyOp("add", [v, v], f32)]), outs=[y])
+        return [first, twice]
+
+    check(program([((size,), f32)], [((size,), f32)], make), [np.arange(size, dtype=np.float32)])
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 8, 9, 31, 40])
+@pytest.mark.parametrize("kind", ["add", "max", "min"])
+def test_row_reductions(size, kind):
+    def make(x, y):
+        maps = [Linear.select([0, 1], 2), Linear.select([0], 2)]
+        region = body([f32], lambda v: [])
+        return [NestOp([5, size], [x], [], maps, region, reduce=kind, reduction_dims=[1], outs=[y])]
+
+    x = np.random.default_rng(0).standard_normal((5, size)).astype(np.float32)
+    check(program([((5, size), f32)], [((5,), f32)], make), [x])
+    if kind != "add":
+        x[2, size // 2] = np.nan
+        func = program([((5, size), f32)], [((5,), f32)], make)
+        got, want = run_both(func, [x])
+        assert np.array_equal(got[0], want[0], equal_nan=True)
+
+
+@pytest.mark.parametrize("kind", ["or", "and"])
+def test_logical_reductions(kind):
+    element = i1
+
+    def make(x, y):
+        maps = [Linear.select([0, 1], 2), Linear.select([0], 2)]
+        return [NestOp([9, 21], [x], [], maps, body([element], lambda v: []), reduce=kind, reduction_dims=[1], outs=[y])]
+
+    rng = np.random.default_rng(0)
+    x = draw_array(rng, (9, 21), element)
+    x[:3], x[3:5] = 0, 1
+    check(program([((9, 21), element)], [((9,), element)], make), [x])
+
+
+def test_empty_domains():
+    def make(x, y):
+        maps = [Linear.select([0, 1], 2), Linear.select([0], 2)]
+        return [NestOp([4, 0], [x], [], maps, body([f32], lambda v: []), reduce="add", reduction_dims=[1], outs=[y])]
+
+    (got,), _ = run_both(program([((4, 0), f32)], [((4,), f32)], make), [np.zeros((4, 0), np.float32)])
+    assert np.array_equal(got, np.zeros(4, np.float32))
+
+
+def test_fill_of_a_buffer():
+    from tilewright.dialects.loop import FillOp
+
+    func = program([], [((3, 7), f32)], lambda y: [FillOp(y, 2.5)])
+    (got,), _ = run_both(func, [])
+    assert np.array_equal(got, np.full((3, 7), 2.5, np.float32))
+    assert fill_attr(2.5) is not None

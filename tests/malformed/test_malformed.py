@@ -1,0 +1,35 @@
+"""Every malformed model raises a TilewrightError that says what is wrong, and quickly."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from malformed.cases import CASES, Case
+from tilewright.compiler.importer import import_model
+from tilewright.dialects.errors import TilewrightError
+from tilewright.passes.base import CompilerContext
+
+
+def shapes(args: list[str]) -> dict[str, list[int]]:
+    pairs = (text.rsplit(":", 1) for flag, text in zip(args[::2], args[1::2], strict=True) if flag == "--shape")
+    return {name: [int(d) for d in extents.split("x")] for name, extents in pairs}
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
+def test_refused_in_words(case: Case, tmp_path: Path) -> None:
+    path, args = case.build(tmp_path)
+    start = time.monotonic()
+    with pytest.raises(TilewrightError) as caught:
+        import_model(path, CompilerContext(), shapes(args))
+    assert time.monotonic() - start < 5
+    message = str(caught.value)
+    for part in case.expected:
+        assert part in message
+    assert len(message) < 2000
+
+
+def test_the_ids_are_distinct() -> None:
+    ids = [case.id for case in CASES]
+    assert len(ids) == len(set(ids)) >= 24

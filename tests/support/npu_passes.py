@@ -1,0 +1,42 @@
+"""Running NPU lowering passes on hand-made segments, and executing the result at either level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tilewright.backends.targets.machine import Machine
+from tilewright.dialects.constants import Array
+from tilewright.dialects.semantics import npu as npu_semantics
+from tilewright.dialects.semantics.loop import run
+from tilewright.passes.base import CompilerContext
+from tilewright.passes.registry import find_pass
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.func import FuncOp
+
+TILING = ("tile-npu", "hoist-copies", "double-buffer")
+LOWERING = (*TILING, "lower-to-npu")
+
+
+def tile(module: ModuleOp, machine: Machine, names: Sequence[str]) -> None:
+    """Apply passes in place, verifying after each."""
+    ctx = CompilerContext(machine=machine)
+    for name in names:
+        find_pass(name)().apply(ctx, module)
+        module.verify()
+
+
+def run_loops(module: ModuleOp, arena: Array, consts: Array) -> Array:
+    """The arena after running the module's functions at loop level."""
+    arena = arena.copy()
+    for op in module.ops:
+        assert isinstance(op, FuncOp)
+        run(op, arena, consts)
+    return arena
+
+
+def run_programs(module: ModuleOp, arena: Array, consts: Array) -> Array:
+    """The arena after running the module's NPU programs in program order."""
+    arena = arena.copy()
+    for program in npu_semantics.programs(module):
+        npu_semantics.run(program, arena, consts)
+    return arena
