@@ -120,9 +120,7 @@ def onnxruntime_tensors(
         ) from None
     import onnx
 
-    from .importer import load_proto
-
-    proto = load_proto(model)
+    proto = onnx.load(model)
     names = [o.name for o in proto.graph.output]
     known = set(names)
     extra = [

@@ -26,7 +26,7 @@ from ...dialects.types import element_of, int_values, shape_of
 from .kernel import emit_kernel
 from .llvm_text import I8, Function, type_of
 from .nest import Access, Nest, Program, Step, simplified
-from .schedule import Vectors, schedule
+from .schedule import VARIANTS, Vectors, schedule, variant_header
 
 CALLS_PER_FUNCTION = 64
 ALIGNMENT = 64
@@ -133,16 +133,19 @@ class _Module:
                 raise IRError(f"{describe(op)}: cannot be compiled for the CPU")
 
 
-def emit_module(module: ModuleOp, store: ConstantStore, machine: Vectors | None = None) -> str:
+def emit_module(module: ModuleOp, store: ConstantStore) -> str:
     """LLVM IR of an allocated program: `tw_main`, and `tw_segment_K` for each CPU segment.
 
-    `store` is not needed for contents: constants are read from the packed blob at run time.
-    Raises IRError if the program is not allocated or has an operation the CPU cannot run.
+    The text does not depend on this machine: it holds one module for each of `VARIANTS`, of which
+    `jit.load` takes the one that fits.  `store` is not needed for contents: constants are read from
+    the packed blob at run time.  Raises IRError if the program is not allocated or has an operation
+    the CPU cannot run.
     """
     from ...passes.base import main_function
 
     func = main_function(module)
-    return emit_function(func, _segments(func), machine)
+    runs = _segments(func)
+    return "".join(variant_header(v) + emit_function(func, runs, v) for v in VARIANTS)
 
 
 def _segments(func: FuncOp) -> list[tuple[str | None, list[Operation]]]:

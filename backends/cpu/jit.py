@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ...dialects.constants import Array
+from .schedule import VARIANTS, Vectors, variant_header
 
 OPTIMISATION = 2
 _CHECKSUM = 16
@@ -164,8 +165,29 @@ def aligned(size: int, alignment: int = 64) -> Array:
     return raw[start : start + size]
 
 
-def load(ir: str) -> CpuModule:
-    """Compile LLVM IR text, or take its object code from the cache, and load it."""
+def host_vectors() -> Vectors:
+    """The variant of emitted code that suits this machine."""
+    wide = "+avx512f" in host_features().split(",")
+    return VARIANTS[-1 if wide else 0]
+
+
+def select_variant(text: str, machine: Vectors | None = None) -> str:
+    """The module for `machine` (default: this one) in what `emit_module` emitted."""
+    header = variant_header(machine or host_vectors())
+    found = text.find(header)
+    if found < 0:
+        return text
+    start = found + len(header)
+    end = text.find(variant_header(Vectors(0)).split("0")[0], start)
+    return text[start : end if end >= 0 else None]
+
+
+def load(text: str, machine: Vectors | None = None) -> CpuModule:
+    """Compile what `emit_module` emitted (or one LLVM module), or take its code from the cache.
+
+    `machine` chooses the variant; by default the one that suits this machine.
+    """
+    ir = select_variant(text, machine)
     path = cache_directory() / "objects" / f"{_key(ir, host_features())}.o"
     code = _read(path)
     if code is None:

@@ -38,6 +38,15 @@ class Vectors:
     accumulators: int = 12
 
 
+VARIANTS = (Vectors(8, 12), Vectors(16, 24))
+"""256-bit vectors with 16 registers (the default), and 512-bit vectors with 32."""
+
+
+def variant_header(machine: Vectors) -> str:
+    """The line before the module of one variant."""
+    return f"; ---- tilewright module for {machine.lanes} lanes\n"
+
+
 @dataclass(frozen=True)
 class Schedule:
     """Loop order (outer to inner, parallel first), vector dimension and block sizes.

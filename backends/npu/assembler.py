@@ -1,6 +1,6 @@
 """From the disassembler's text to machine code; the syntax is described in `disassembler.py`.
 
-    assemble(".layers 1\nloop count=2\n  vfill dst=spm[0+16*i0](16:1) value=7\n  end\nhalt\n")
+    assemble(TEXT)        TEXT = lines such as `.layers 1`, `loop count=2`, `vfill dst=spm[0+16*i0](16:1) value=7`
 
 Blank lines, indentation and comments are free.  Every error is an IRError with its line.
 """
@@ -11,7 +11,7 @@ import re
 
 from ...dialects.errors import ArtefactError, IRError
 from ...dialects.npu.descriptors import Strided, TensorBox
-from ...dialects.npu.isa import BY_MNEMONIC, NUM_SEMAPHORES
+from ...dialects.npu.isa import BY_MNEMONIC, NUM_SEMAPHORES, QUEUES, Queue
 from .binary import Checker, pack_words
 from .program import Instruction, Operand
 from .words import SPACES, instruction_words
@@ -92,10 +92,14 @@ class _Assembler:
                 params[match["param"]] = int(match["value"])
             elif match["word"] in ("wait", "signal") and match["word"] not in lists:
                 current = lists.setdefault(match["word"], [])
+            elif mnemonic == "sync" and match["word"] in QUEUES and not params and not lists:
+                params["queue"] = QUEUES.index(Queue(match["word"]))
             elif match["semaphore"] and current is not None:
                 current.append(int(match["semaphore"]))
             else:
                 raise ValueError(f"{mnemonic}: {match[0].strip()!r} is out of place")
+        if mnemonic == "sync" and not params:
+            raise ValueError("sync: needs its queue")
         if list(operands) != [row.name for row in spec.operands]:
             raise ValueError(f"{mnemonic}: operands are {', '.join(row.name for row in spec.operands) or 'none'}")
         instruction = Instruction(

@@ -12,7 +12,7 @@
 On chip: `space[base + stride*iL + slot_stride*(nLEVEL%SLOTS)](size:stride, ...)`, where `iL` is the
 iteration of loop level L (0 outermost) and `nLEVEL` the running count of executions of the body
 inside LEVEL loops.  In DRAM, per axis: `box of extent:stride at start+advance*iL step N`.
-Parameters that are 0 are left out; everything behind `;` is comment.
+Parameters that are 0 are left out; `sync` names its queue; everything behind `;` is comment.
 """
 
 from __future__ import annotations
@@ -54,7 +54,10 @@ def instruction_text(instruction: Instruction) -> str:
     spec = BY_MNEMONIC[instruction.mnemonic]
     parts = [spec.mnemonic]
     parts += [f"{row.name}={_operand(o)}" for row, o in zip(spec.operands, instruction.operands, strict=True)]
-    parts += [f"{name}={instruction.params[name]}" for name in spec.params if instruction.params[name]]
+    if spec.mnemonic == "sync":
+        parts.append(instruction.queue.value)
+    else:
+        parts += [f"{name}={instruction.params[name]}" for name in spec.params if instruction.params[name]]
     for word, semaphores in (("wait", instruction.waits), ("signal", instruction.signals)):
         if semaphores:
             parts += [word, *(f"s{s}" for s in semaphores)]

@@ -89,6 +89,14 @@ def machine_from_dict(table: Mapping[str, Any], where: str = "target") -> Machin
 
     Raises TargetError.
     """
+    return machine_from_dict(table, where)
+
+
+def machine_from_dict(table: Mapping[str, Any], where: str = "target") -> Machine:
+    """The machine of nested dictionaries, as TOML tables or `dataclasses.asdict` give them.
+
+    Raises TargetError as for TOML text.
+    """
     machine: Machine = _build(Machine, table, where, "")
     _check(machine, where)
     return machine

@@ -266,9 +266,7 @@ class Importer:
 
     # --- bodies ---
 
-    def call(
-        self, function: FunctionProto, node: Node, scope: Scope, *, standard: bool
-    ) -> list[Any]:
+    def call(self, function: FunctionProto, node: Node, *, standard: bool) -> list[Any]:
         """Import the body of `function` in place of `node`."""
         if len(node.inputs) > len(function.input) or len(node.outputs) > len(function.output):
             raise node.error(

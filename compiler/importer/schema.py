@@ -40,7 +40,7 @@ def check_node(node: NodeProto, opset: int, attributes: Mapping[str, AttributePr
     """Remarks on `node`; ModelError if it contradicts its operator's schema."""
     found = signature(node.op_type, opset)
     if found is None:
-        if node.op_type in standardstandard_names():
+        if node.op_type in standard_names():
             raise NodeUnsupported(*hint_for(node.op_type, opset))
         return []
     low, high = found.inputs

@@ -131,8 +131,11 @@ def product(op: MapOp, ctx: Rewriter) -> Replacement:
     if len(rest) != 2:
         return None
     for x, gate in ((rest[0], rest[1]), (rest[1], rest[0])):
-        if x.type == op.result.type and (found := gated(x, gate, number, ctx)) is not None:
-            return [MapOp(found, [x], {"approximate": "tanh"})] if found == "gelu_tanh" else [MapOp(found, [x])]
+        found = gated(x, gate, number, ctx) if x.type == op.result.type else None
+        if found == "gelu_tanh":
+            return [MapOp("gelu", [x], {"approximate": "tanh"})]
+        if found is not None:
+            return [MapOp(found, [x])]
     return None
 
 

@@ -37,11 +37,13 @@ from ...dialects.graph import (
 from ...dialects.locations import inherit
 from ...dialects.types import shape_of
 from ..base import CompilerContext, Pass, main_function
+from .channel_affine import fuse_channel_affine
 from .calibration import calibrate, observer_factory
 from .encoding_classes import Classes, build_classes
 from .encodings import activation_encoding, quantize_array, weight_scales
 from .prelu import split_prelu
 from .quantization_plan import BINARY, Plan, is_anchor, make_plan, stays_inside
+from .widen_halves import widen_halves
 
 
 def _pair(value: SSAValue, encoding: QuantAttr, source: Operation | None) -> tuple[QuantizeOp, DequantizeOp]:
@@ -151,6 +153,14 @@ class Inserter:
                 op.operands[index] = pair[1].result
 
 
+def _prepare(block: Block, store: ConstantStore) -> Plan:
+    """Bring what can be quantised into a form that quantises well, and decide what will be."""
+    widen_halves(block, store)
+    split_prelu(list(block.ops), store)
+    plan = make_plan(block)
+    return make_plan(block) if fuse_channel_affine(plan, store) else plan
+
+
 @dataclass(frozen=True)
 class QuantizeInsertPass(Pass):
     """Calibrate ranges and insert 8-bit quantize/dequantize pairs around what will be integer.
@@ -171,8 +181,7 @@ class QuantizeInsertPass(Pass):
         if any(isinstance(op, QuantizeOp | DequantizeOp) for op in block.ops):
             ctx.notes.append("the model is already quantised: its own encodings are kept")
             return
-        split_prelu(list(block.ops), ctx.constants)
-        plan = make_plan(block)
+        plan = _prepare(block, ctx.constants)
         if not plan.kinds:
             ctx.notes.append("nothing to quantise: no convolution or product with constant weights")
             return

@@ -75,11 +75,16 @@ class BlockPlan:
     loops: dict[int, BlockPlan]
 
 
-def plan_block(block: Block, trips: tuple[int, ...] = ()) -> tuple[BlockPlan, list[Use]]:
-    """Edges of `block` (inside loops of `trips`) and all it contains; and what it uses as a whole."""
+Finished = dict[Queue, set[Queue]]
+"""Per queue: those whose work in a block is done when this queue's work in it is."""
+
+
+def plan_block(block: Block, trips: tuple[int, ...] = ()) -> tuple[BlockPlan, list[Use], Finished]:
+    """Edges of `block` (inside loops of `trips`) and all it contains; what it uses as a whole."""
     children: list[Operation] = []
     uses: list[list[Use]] = []
     loops: dict[int, BlockPlan] = {}
+    finished: dict[int, Finished] = {}
     local: set[AllocOp] = set()
     for op in block.ops:
         if isinstance(op, AllocOp):
@@ -88,15 +93,15 @@ def plan_block(block: Block, trips: tuple[int, ...] = ()) -> tuple[BlockPlan, li
             children.append(op)
             uses.append(command_uses(op, trips))
         elif isinstance(op, LoopOp):
-            plan, inner = plan_block(op.body.block, (*trips, op.count.value.data))
-            loops[len(children)] = plan
+            plan, inner, done = plan_block(op.body.block, (*trips, op.count.value.data))
+            loops[len(children)], finished[len(children)] = plan, done
             children.append(op)
             uses.append(inner)
     forward = _Forward()
     for child, child_uses in enumerate(uses):
-        forward.add(child, child_uses)
-    carried = _reduce(list(_carried(uses, local, trips)), forward.known) if trips else []
-    return BlockPlan(children, forward.edges + carried, loops), _summary(uses)
+        forward.add(child, child_uses, finished.get(child, {}))
+    carried = _reduce(list(_carried(uses, local, trips)), forward) if trips else []
+    return BlockPlan(children, forward.edges + carried, loops), _summary(uses), forward.finished()
 
 
 def command_uses(op: Command, trips: tuple[int, ...]) -> list[Use]:
@@ -156,38 +161,52 @@ def _summary(uses: list[list[Use]]) -> list[Use]:
     return list(merged.values())
 
 
-Known = dict[tuple[int, Queue], dict[Queue, int]]
-"""Per (child, queue): the last child of each other queue known to be finished when it starts."""
+Clock = dict[Queue, int]
+"""The last child of each other queue known to be finished."""
 
 
 class _Forward:
-    """Forward edges of one block, child by child."""
+    """Forward edges of one block, child by child.
+
+    `before` and `after`: what a queue knows when it starts and when it has completed a child.
+    """
 
     def __init__(self) -> None:
         self.memories: dict[str, _Intervals] = {}
-        self.clocks: dict[Queue, dict[Queue, int]] = {}
-        self.known: Known = {}
+        self.clocks: dict[Queue, Clock] = {}
+        self.before: dict[tuple[int, Queue], Clock] = {}
+        self.after: dict[tuple[int, Queue], Clock] = {}
+        self.last: dict[Queue, int] = {}
         self.edges: list[Edge] = []
 
-    def add(self, child: int, uses: list[Use]) -> None:
-        needs: dict[Queue, dict[Queue, int]] = {}
+    def add(self, child: int, uses: list[Use], done: Finished) -> None:
+        needs: dict[Queue, Clock] = {}
         for use in uses:
             memory = self.memories.setdefault(use.memory, _Intervals())
             memory.conflicts(use, needs.setdefault(use.queue, {}))
         for use in sorted(uses, key=lambda u: not u.write):
             self.memories[use.memory].record(use, child)
         for queue, sources in needs.items():
-            clock = self.clocks.setdefault(queue, {})
+            clock = self.clocks.get(queue, {})
             for producer, source in sorted(sources.items(), key=lambda item: -item[1]):
                 if clock.get(producer, -1) < source:
                     self.edges.append(Edge(source, producer, child, queue))
-                    _advance(clock, {**self.known[source, producer], producer: source})
-            self.known[child, queue] = dict(clock)
+                    clock = _later(clock, {**self.after[source, producer], producer: source})
+            self.before[child, queue] = clock
+            clock = clock | dict.fromkeys(done.get(queue, ()), child)
+            self.after[child, queue] = self.clocks[queue] = clock
+            self.last[queue] = child
+
+    def finished(self) -> Finished:
+        """Per queue, those it knows to have finished their last child when it has."""
+        return {
+            queue: {other for other, child in self.last.items() if clock.get(other, -1) >= child}
+            for queue, clock in self.clocks.items()
+        }
 
 
-def _advance(clock: dict[Queue, int], other: dict[Queue, int]) -> None:
-    for queue, child in other.items():
-        clock[queue] = max(clock.get(queue, -1), child)
+def _later(one: Clock, other: Clock) -> Clock:
+    return {q: max(one.get(q, -1), other.get(q, -1)) for q in (*one, *other)}
 
 
 class _Intervals:
@@ -203,7 +222,7 @@ class _Intervals:
             self.starts.insert(index + 1, at)
             self.cells.insert(index + 1, dict(self.cells[index]))
 
-    def conflicts(self, use: Use, needs: dict[Queue, int]) -> None:
+    def conflicts(self, use: Use, needs: Clock) -> None:
         """Add to `needs`, per queue, the last child that `use` must wait for."""
         first = bisect_right(self.starts, use.low) - 1
         for cell in self.cells[first : bisect_left(self.starts, use.high)]:
@@ -297,12 +316,12 @@ def _boxes_disjoint(x: DramUse, y: DramUse, level: int) -> bool:
     return False
 
 
-def _reduce(edges: list[Edge], known: Known) -> list[Edge]:
+def _reduce(edges: list[Edge], forward: _Forward) -> list[Edge]:
     """Carried edges that do not follow from the others and the forward edges."""
 
     def implied(a: Edge, b: Edge) -> bool:
-        source = b.source if a.producer is b.producer else known[b.source, b.producer].get(a.producer, -1)
-        target = a.target if a.consumer is b.consumer else known[a.target, a.consumer].get(b.consumer, -1)
+        source = b.source if a.producer is b.producer else forward.after[b.source, b.producer].get(a.producer, -1)
+        target = a.target if a.consumer is b.consumer else forward.before[a.target, a.consumer].get(b.consumer, -1)
         return a.source <= source and b.target <= target and b.distance <= a.distance and (b.through or not a.through)
 
     kept = list(dict.fromkeys(edges))

@@ -52,7 +52,7 @@ def synchronize(program: ProgramOp) -> None:
     for op in program.walk():
         if isinstance(op, TokenOp | SyncOp) or (isinstance(op, Command) and op.waits):
             raise IRError(f"{describe(op)}: insert-sync needs a program without tokens")
-    plan, _ = plan_block(program.body.block)
+    plan, _, _ = plan_block(program.body.block)
     _Writer().block(plan, [])
 
 

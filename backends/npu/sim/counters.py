@@ -30,7 +30,7 @@ from ...targets.machine import Machine
 from .bounds import Compulsory, lower_bound
 from .costs import Cost, Effort
 from .expand import Expansion
-from .timing import LOAD, MATRIX, STORE, Schedule
+from .timing import LOAD, STORE, Schedule
 
 STALLS: tuple[str, ...] = (
     "fetch", "queue_full", *(f"wait_{q.value}" for q in QUEUES), "latency", "preload", "bank", "dram", "drain", "idle"
@@ -212,8 +212,8 @@ def layer_rows(
     layer = np.asarray([x.instruction.layer for x in expansion.sites])[site]
     unit = np.asarray([x.queue for x in expansion.sites])[site]
     busy = np.asarray([c.work - c.own_bank for c in costs])
-    begin = np.asarray([s.start[c] - (costs[c].before if unit[c] == MATRIX else 0) for c in range(len(costs))])
-    begin = np.minimum(np.maximum(begin, np.asarray(s.accept)), np.asarray(s.start))
+    waiting = np.asarray(s.start) - np.asarray([c.before for c in costs])
+    begin = np.maximum(waiting, np.asarray(s.accept))
     done = np.asarray(s.complete)
     exclusive = _exclusive(layer, done, s.cycles, len(parts))
     rows: list[Layer] = []

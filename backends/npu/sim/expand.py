@@ -23,6 +23,7 @@ from ....dialects.constants import Array
 from ....dialects.errors import SimulationError
 from ....dialects.npu.descriptors import Strided, TensorBox, byte_span
 from ....dialects.npu.isa import BY_MNEMONIC, QUEUES, OperandSpec, Queue
+from ....dialects.npu.operands import element_bytes
 from ....dialects.semantics.instructions import check_bounds
 from ...targets.machine import Control
 from ..program import DecodedProgram, Instruction, Operand
@@ -212,7 +213,7 @@ def _site(
     site = Site(index, instruction, QUEUE_INDEX[instruction.queue], trips, [], [])
     iterations: list[Array] = [g.ravel() for g in np.indices(trips)] if trips else []
     for spec, operand in zip(specs, instruction.operands, strict=True):
-        element = instruction.element_bytes(spec)
+        element = element_bytes(spec, instruction.params)
         resolve = _on_chip if isinstance(operand.access, Strided) else _in_dram
         site.places.append(resolve(site, spec, operand, element, iterations, sizes, layers))
     if instruction.mnemonic == "matmul":

@@ -239,7 +239,7 @@ def cast(node: Node) -> Value:
         import onnx
 
         name = node.text("to").upper()
-        if name not in onnx.TensorProto.DataType.keys():
+        if name not in list(onnx.TensorProto.DataType.keys()):
             raise node.error(f"{name!r} is not an ONNX element type")
         to = onnx.TensorProto.DataType.Value(name)
     else:

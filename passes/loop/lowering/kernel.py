@@ -97,7 +97,7 @@ class Kernel:
 
     def known(self, value: SSAValue) -> Array | None:
         """The contents of a graph value that is a constant."""
-        return constant_array(value, self.sink.store)
+        return constant_array(self.sink.value(value), self.sink.store)
 
     # --- scalar code ---
     def operand(self, value: SSAValue, result: SSAValue, map: Linear) -> SSAValue:

@@ -81,8 +81,9 @@ def distinct(map: Linear, domain: tuple[int, ...], shape: tuple[int, ...]) -> in
     """Number of distinct elements of a tensor that a nest reads (at least, where axes share dimensions)."""
     counts = [_axis(row, const, domain, n) for row, const, n in zip(map.coeffs, map.consts, shape, strict=True)]
     used = [d for row in map.coeffs for d, a in enumerate(row) if a and domain[d] > 1]
-    if len(used) != len(set(used)):
-        return max(counts, default=1)
+    if len(used) != len(set(used)):  # a diagonal: all of its longest axis, if nothing is cut off
+        bounds = zip(map.bounds(domain), shape, strict=True)
+        return max(counts) if all(low >= 0 and high < n for (low, high), n in bounds) else 0
     return prod(counts)
 
 
