@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from xdsl.dialects.builtin import ArrayAttr, MemRefType, ModuleOp, StringAttr, TensorType
+from xdsl.dialects.builtin import ArrayAttr, IntegerAttr, MemRefType, ModuleOp, StringAttr, TensorType
 from xdsl.ir import Operation, SSAValue
 
 from ..dialects.constants import Array
@@ -49,8 +49,10 @@ def random_inputs(ctx: CompilerContext, module: ModuleOp, seed: int = 0) -> list
     names = func.attributes.get("input_names")
     rng = np.random.default_rng(seed)
     out: list[Array] = []
-    for index, type in enumerate(func.function_type.inputs):
-        assert isinstance(type, TensorType)
+    count = func.attributes.get("num_inputs")  # in memref form the outputs follow the inputs
+    types = list(func.function_type.inputs)[: count.value.data if isinstance(count, IntegerAttr) else None]
+    for index, type in enumerate(types):
+        assert isinstance(type, TensorType | MemRefType)
         shape, dtype = type.get_shape(), numpy_dtype(type.element_type)
         name = names.data[index] if isinstance(names, ArrayAttr) and index < len(names) else None
         given = (ctx.calibration or {}).get(name.data) if isinstance(name, StringAttr) else None

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from ...dialects.constants import Array
-from .schedule import VARIANTS, Vectors, variant_header
+from .schedule import VARIANTS, VARIANT_MARK, Vectors, variant_header
+from .support import support_functions
 
 OPTIMISATION = 2
 _CHECKSUM = 16
@@ -69,7 +70,8 @@ def _key(ir: str, features: str) -> str:
 
     from tilewright import __version__
 
-    text = "\0".join((llvmlite.__version__, __version__, features, str(OPTIMISATION), ir))
+    support = support_functions(ir, "x86_64", features)
+    text = "\0".join((llvmlite.__version__, __version__, features, str(OPTIMISATION), ir, support))
     return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
 
 
@@ -99,7 +101,7 @@ def compile_object(ir: str) -> bytes:
     with _lock:
         llvm = _binding()
         machine = _machine(llvm)
-        module = llvm.parse_assembly(ir)
+        module = llvm.parse_assembly(ir + support_functions(ir, machine.triple, _target["features"]))
         module.triple = machine.triple
         module.data_layout = str(machine.target_data)
         module.verify()
@@ -178,7 +180,7 @@ def select_variant(text: str, machine: Vectors | None = None) -> str:
     if found < 0:
         return text
     start = found + len(header)
-    end = text.find(variant_header(Vectors(0)).split("0")[0], start)
+    end = text.find(VARIANT_MARK, start)
     return text[start : end if end >= 0 else None]
 
 

@@ -76,8 +76,13 @@ class _Kernel:
                 self.outside.add(i)
 
     def run(self) -> None:
-        """Emit everything."""
-        self._parallel(0)
+        """Emit everything; sums of floats run with denormals as zero (see `support`)."""
+        if self.nest.reduce == "add" and self.nest.body.type.is_float:
+            mode = self.f.op("call i32 @tw_flush()")
+            self._parallel(0)
+            self.f.effect(f"call void @tw_restore(i32 {mode})")
+        else:
+            self._parallel(0)
 
     # --- parallel loops ---
     def _parallel(self, level: int) -> None:

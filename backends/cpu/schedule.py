@@ -38,13 +38,16 @@ class Vectors:
     accumulators: int = 12
 
 
-VARIANTS = (Vectors(8, 12), Vectors(16, 24))
+VARIANTS = (Vectors(8, 12), Vectors(16, 20))
 """256-bit vectors with 16 registers (the default), and 512-bit vectors with 32."""
+
+
+VARIANT_MARK = "; ---- tilewright module for "
 
 
 def variant_header(machine: Vectors) -> str:
     """The line before the module of one variant."""
-    return f"; ---- tilewright module for {machine.lanes} lanes\n"
+    return f"{VARIANT_MARK}{machine.lanes} lanes\n"
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,6 @@ def _check(machine: Machine, where: str) -> None:
     for name, memory in (("scratchpad", spm), ("accumulator", acc)):
         need(memory.bytes <= MAX_MEMORY, f"[{name}] bytes exceed the 32-bit address space")
         need(memory.bytes % memory.banks == 0, f"[{name}] bytes must divide evenly into its banks")
-        need(memory.bytes // memory.banks >= memory.width, f"[{name}] a bank is narrower than width")
     a = machine.alignment
     need(a & (a - 1) == 0, f"alignment must be a power of two, not {a}")
     need(a <= 4096, f"alignment {a} exceeds 4096 bytes")
@@ -201,4 +200,7 @@ def _check(machine: Machine, where: str) -> None:
         f"[scratchpad] {spm.bytes} bytes are too small for a single matmul: one tile of weights,"
         f" inputs, outputs and requantisation parameters takes {least} bytes",
     )
+    for name, memory in (("scratchpad", spm), ("accumulator", acc)):
+        narrow = memory.bytes // memory.banks < memory.width
+        need(not narrow, f"[{name}] a bank is smaller than an access of {memory.width} bytes")
     need(machine.cores <= 1024, "more than 1024 cores")

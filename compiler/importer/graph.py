@@ -46,7 +46,7 @@ from .functions import Functions, standard_body
 from .limits import ELEMENT_LIMIT, FOLD_LIMIT, MAX_DEPTH
 from .node import RULES, Constant, Node, NodeUnsupported, Outputs, Rule
 from .order import in_order
-from .schema import check_node, hint_for
+from .schema import check_node, defaults, hint_for
 from .scope import UNKNOWN, Found, Scope, Unknown, label, resolve, without
 from .tensors import UnsupportedType, to_array
 
@@ -275,6 +275,8 @@ class Importer:
         scope = node.scope
         own = {"" if e.domain == "ai.onnx" else e.domain: e.version for e in function.opset_import}
         references = {a.name: a for a in function.attribute_proto} | dict(node.attributes)
+        if standard:
+            references = dict(defaults(node.op, node.opset)) | references
         inner = Scope(
             {**scope.opsets, **own}, prefix=f"{node.name}/", label=node.name if standard else scope.label,
             references=references, depth=scope.depth + 1,

@@ -36,6 +36,13 @@ def signature(op: str, opset: int) -> Signature | None:
     )
 
 
+@lru_cache(maxsize=256)
+def defaults(op: str, opset: int) -> Mapping[str, AttributeProto]:
+    """Default values of an operator's attributes: what its function body refers to."""
+    attributes = onnx.defs.get_schema(op, opset, "").attributes
+    return {n: a.default_value for n, a in attributes.items() if a.default_value.type}
+
+
 def check_node(node: NodeProto, opset: int, attributes: Mapping[str, AttributeProto]) -> list[str]:
     """Remarks on `node`; ModelError if it contradicts its operator's schema."""
     found = signature(node.op_type, opset)

@@ -1,6 +1,7 @@
 """Which operations of a float graph become integer, and which values get one encoding.
 
-Decided in one backward and one forward walk, before anything is rewritten:
+Decided before anything is rewritten: a forward walk finds what could be integer, a backward walk
+what of that leads to an anchor through nothing but such operations, a second forward walk decides.
 
 * *Anchors* - convolutions and matrix products with constant weights - are always quantised; mean
   pooling where its input already is, or is a model input.
@@ -8,12 +9,12 @@ Decided in one backward and one forward walk, before anything is rewritten:
 * *Elementwise operations* are quantised where all their operands are: functions of one value (any
   expression of maps and scalar constants over it) become one table; add, sub and mul of two
   tensors become integer arithmetic; ReLU and clip after an accumulating operation are fused.
-* *The float tail* stays real: elementwise arithmetic from which no anchor can be reached, such as
-  the exp and box decoding of a detector's head, whose results the user sees.  ReLU-like
-  activations and sums of two tensors that end a backbone are not part of it.
+* *The float tail* stays real: elementwise arithmetic that leads to no anchor, such as the exp and
+  box decoding of a detector's head, whose results the user sees, or the residual stream of a
+  transformer, which only normalisations read.  ReLU-like activations and sums of two tensors that
+  end a backbone are not part of it.
 * Interpolated (linearly resized) values are encoded where they are added or joined to quantised ones.
-* Everything else (softmax, normalisation of real values, integer arithmetic) stays as it is; so
-  does arithmetic on real values, e.g. the residual stream of a transformer.
+* Everything else (softmax, normalisation, arithmetic on real values, integers) stays as it is.
 """
 
 from __future__ import annotations
@@ -112,9 +113,10 @@ class Plan:
 
 
 class Planner:
-    """Makes the plan of one block."""
+    """Makes the plan of one block; `hopes` is what could be integer (None: find that out)."""
 
-    def __init__(self, block: Block):
+    def __init__(self, block: Block, hopes: Plan | None):
+        self.hopes = hopes
         self.ops = [op for op in block.ops if not isinstance(op, ConstantOp)]
         self.plan = Plan()
         self.from_input: set[SSAValue] = {a for a in block.args if element_of(a) == f32}
@@ -124,18 +126,24 @@ class Planner:
 
     def run(self) -> Plan:
         """Decide everything."""
-        for op in reversed(self.ops):
-            self._look_ahead(op)
+        if self.hopes is None:
+            self.feeds.update(self.ops)
+        else:
+            for op in reversed(self.ops):
+                self._look_ahead(op, self.hopes)
         for op in self.ops:
             self._decide(op)
         for op in self.plan.kinds:
             self._encode(op)
         return self.plan
 
-    def _look_ahead(self, op: Operation) -> None:
-        """Record whether an anchor can be reached from `op`, and whether it is part of a tail."""
+    def _look_ahead(self, op: Operation, hopes: Plan) -> None:
+        """Record whether `op` leads to an anchor, and whether it ends the model plainly."""
         used_by = [u for r in op.results for u in users(r)]
-        if any(u in self.feeds or is_anchor(u) or is_mean(u) for u in used_by):
+        if any(
+            is_anchor(u) or is_mean(u) or (u in self.feeds and (u in hopes.kinds or isinstance(u, ResizeOp) or is_movement(u)))
+            for u in used_by
+        ):
             self.feeds.add(op)
         plain = is_movement(op) or is_map(op, *HIDDEN_ACTIVATIONS)
         plain = plain or (is_map(op, *BINARY) and not any(map(is_constant, op.operands)))
@@ -225,5 +233,5 @@ def escapes(plan: Plan, value: SSAValue) -> bool:
 
 def make_plan(block: Block) -> Plan:
     """Decide what becomes integer in `block`."""
-    return Planner(block).run()
+    return Planner(block, Planner(block, None).run()).run()
 

@@ -15,7 +15,6 @@ bytes alive at once, below which no plan can go.
 from __future__ import annotations
 
 import heapq
-import math
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,9 +24,9 @@ from xdsl.dialects.func import FuncOp
 from xdsl.ir import SSAValue
 
 from ...dialects.loop import AllocOp, GlobalOp, NestOp, ReshapeOp, captured
-from ...dialects.types import element_of, integer, ints, numpy_dtype, shape_of
+from ...dialects.types import integer, ints
 from ..base import CompilerContext, Pass, main_function
-from .packing import align, assign_offsets
+from .packing import align, assign_offsets, buffer_bytes
 
 MAX_PAIRS = 2_000_000
 """Simultaneously living pairs beyond which buffers are placed in program order instead."""
@@ -40,11 +39,6 @@ class Interval:
     first: int
     last: int
     size: int
-
-
-def buffer_bytes(value: SSAValue) -> int:
-    """Bytes of a memref value."""
-    return math.prod(shape_of(value)) * numpy_dtype(element_of(value)).itemsize
 
 
 def lifetimes(func: FuncOp) -> dict[AllocOp, Interval]:

@@ -18,13 +18,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from xdsl.dialects.builtin import ArrayAttr, DenseArrayBase, FunctionType, MemRefType, ModuleOp, TensorType, i32
+from xdsl.dialects.builtin import (
+    ArrayAttr,
+    DenseArrayBase,
+    FunctionType,
+    MemRefType,
+    ModuleOp,
+    TensorType,
+    i32,
+)
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Operation, OpResult, SSAValue
 
 from ...dialects.graph import ConstantOp
 from ...dialects.locations import inherit
-from ...dialects.loop import AllocOp, ConcatOp, ExtractOp, GlobalOp, Linear, NestOp, ReshapeOp, captured
+from ...dialects.loop import (
+    AllocOp,
+    ConcatOp,
+    ExtractOp,
+    GlobalOp,
+    Linear,
+    NestOp,
+    ReshapeOp,
+    captured,
+)
 from ...dialects.types import element_of, integer, memref, shape_of
 from ..base import CompilerContext, Pass, main_function
 from .lowering.builder import NestBuilder

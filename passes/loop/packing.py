@@ -6,17 +6,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 from xdsl.dialects.builtin import IntegerAttr, ModuleOp
 from xdsl.dialects.func import FuncOp
+from xdsl.ir import SSAValue
 
 from ...dialects.constants import Array, ConstantStore, content_key
 from ...dialects.errors import IRError
 from ...dialects.graph import ConstantOp, ConstantRefAttr
 from ...dialects.loop import GlobalOp
-from ...dialects.types import element_of, integer, shape_of, tensor
+from ...dialects.types import element_of, integer, numpy_dtype, shape_of, tensor
 from ..base import main_function
 
 ALIGNMENT = 64
@@ -26,6 +28,11 @@ ALIGNMENT = 64
 def align(size: int) -> int:
     """`size` rounded up to the alignment."""
     return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def buffer_bytes(value: SSAValue) -> int:
+    """Bytes of a memref value."""
+    return math.prod(shape_of(value)) * numpy_dtype(element_of(value)).itemsize
 
 
 def global_array(op: GlobalOp, store: ConstantStore) -> Array:
@@ -43,12 +50,10 @@ def assign_offsets(func: FuncOp, store: ConstantStore) -> int:
     placed: dict[str, int] = {}
     end = 0
     for op in _globals(func):
-        array = None if isinstance(op.value, ConstantRefAttr) else global_array(op, store)
-        key = op.value.key.data if isinstance(op.value, ConstantRefAttr) else content_key(array)  # pyright: ignore[reportArgumentType]
+        key = op.value.key.data if isinstance(op.value, ConstantRefAttr) else content_key(global_array(op, store))
         if key not in placed:
             placed[key] = end
-            size = store[key].nbytes if array is None else array.nbytes
-            end += align(size)
+            end += align(buffer_bytes(op.result))
         op.offset = integer(placed[key])
     return end
 

@@ -1,6 +1,6 @@
 """Division of the program between the devices: maximal runs of consecutive operations.
 
-    nest on "npu"; nest on "npu"; nest on "cpu"   ->   npu segment 0 (2 nests), cpu segment 1 (1 nest)
+nest on "npu"; nest on "npu"; nest on "cpu"   ->   npu segment 0 (2 nests), cpu segment 1 (1 nest)
 """
 
 from __future__ import annotations

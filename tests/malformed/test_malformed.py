@@ -20,10 +20,10 @@ def shapes(args: list[str]) -> dict[str, list[int]]:
 @pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
 def test_refused_in_words(case: Case, tmp_path: Path) -> None:
     path, args = case.build(tmp_path)
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(TilewrightError) as caught:
         import_model(path, CompilerContext(), shapes(args))
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
     message = str(caught.value)
     for part in case.expected:
         assert part in message

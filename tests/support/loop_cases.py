@@ -7,6 +7,8 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+from xdsl.ir import SSAValue
+
 from tilewright.dialects.fixed_point import add_multipliers, quantize_multiplier
 from tilewright.dialects.graph import (
     ArgReduceOp,
@@ -36,7 +38,6 @@ from tilewright.dialects.graph import (
 )
 from tilewright.dialects.graph.nn import REDUCTIONS
 from tilewright.dialects.types import element_type, i32, ui8
-from xdsl.ir import SSAValue
 
 from .loop_programs import Program
 

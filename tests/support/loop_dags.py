@@ -6,6 +6,9 @@ import math
 
 import numpy as np
 from hypothesis import strategies as st
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Block, Operation, Region, SSAValue
+
 from tilewright.dialects.graph import (
     ConcatOp,
     ConvOp,
@@ -20,8 +23,6 @@ from tilewright.dialects.graph import (
     place,
 )
 from tilewright.dialects.types import shape_of
-from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import Block, Operation, Region, SSAValue
 
 from .loop_programs import Program
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from xdsl.dialects.builtin import ArrayAttr, ModuleOp
+from xdsl.dialects.func import FuncOp, ReturnOp
+from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
+
 from tilewright.dialects.constants import Array
 from tilewright.dialects.graph import ConstantOp
 from tilewright.dialects.locations import location
@@ -15,9 +19,6 @@ from tilewright.passes.loop.allocate_arena import AllocateArenaPass
 from tilewright.passes.loop.bufferize import BufferizePass
 from tilewright.passes.loop.lower_to_loop import LowerToLoopPass
 from tilewright.passes.loop.packing import pack_constants
-from xdsl.dialects.builtin import ArrayAttr, ModuleOp
-from xdsl.dialects.func import FuncOp, ReturnOp
-from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
 
 class Program:

@@ -15,7 +15,7 @@ from tilewright.backends.npu.program import DecodedProgram, Instruction
 from tilewright.dialects.npu import BY_MNEMONIC, Queue
 from tilewright.dialects.npu.descriptors import overwrites
 from tilewright.dialects.npu.operands import element_bytes
-from tilewright.dialects.semantics.instructions import execute, view_of
+from tilewright.dialects.semantics.instructions import DramView, execute, view_of
 
 
 @dataclass
@@ -104,3 +104,53 @@ def run_interleaved(program: DecodedProgram, memories: Memories, random: Random)
         for s in item[0].signals:
             counts[s] += 1
     return counts
+
+
+def touched(item: Dynamic, memories: Memories) -> list[tuple[str, bool, set[int]]]:
+    """(space, write, byte addresses) of each operand."""
+    instruction, iterations, trips = item
+    out: list[tuple[str, bool, set[int]]] = []
+    if instruction.mnemonic == "sync":
+        return out
+    for row, o in zip(BY_MNEMONIC[instruction.mnemonic].operands, instruction.operands, strict=True):
+        memory = memories.space(o.space)
+        element = element_bytes(row, instruction.params)
+        view = view_of(memory, o.access, iterations, trips, element, "")
+        view = view.inside if isinstance(view, DramView) else view
+        base = memory.__array_interface__["data"][0]
+        start = view.__array_interface__["data"][0] - base
+        offsets = np.tensordot(np.array(view.strides), np.indices(view.shape), 1)
+        addresses = {start + int(a) + e for a in np.ravel(offsets) for e in range(element)}
+        out += [(o.space, d == "w", addresses) for d in row.direction]
+    return out
+
+
+def races(program: DecodedProgram, memories: Memories) -> list[str]:
+    """Conflicting accesses that queues and semaphores leave unordered (exact, by vector clocks)."""
+    clocks: dict[Queue, dict[Queue, int]] = {}
+    signalled: dict[int, list[dict[Queue, int]]] = {}
+    taken: dict[int, int] = {}
+    last: dict[tuple[str, int], list[tuple[Queue, int, bool]]] = {}
+    found: list[str] = []
+    for item in unroll(program):
+        instruction = item[0]
+        queue = instruction.queue
+        clock = clocks.setdefault(queue, {})
+        for s in instruction.waits:
+            number = taken.get(s, 0)
+            taken[s] = number + 1
+            if number >= program.semaphores[s]:
+                for q, time in signalled[s][number - program.semaphores[s]].items():
+                    clock[q] = max(clock.get(q, 0), time)
+        clock[queue] = clock.get(queue, 0) + 1
+        for space, write, addresses in touched(item, memories):
+            for address in addresses:
+                history = last.setdefault((space, address), [])
+                for q, time, wrote in history:
+                    if q is not queue and (write or wrote) and clock.get(q, 0) < time:
+                        found.append(f"{instruction.mnemonic} races with {q} at {space} {address}")
+                history[:] = [h for h in history if h[0] is not queue or h[2] is not write]
+                history.append((queue, clock[queue], write))
+        for s in instruction.signals:
+            signalled.setdefault(s, []).append(dict(clock))
+    return found

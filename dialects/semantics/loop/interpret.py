@@ -20,7 +20,18 @@ from ...constants import Array, ConstantStore
 from ...errors import InputError, IRError
 from ...graph import ConstantOp, ConstantRefAttr
 from ...locations import describe
-from ...loop import AllocOp, ConcatOp, CopyOp, FillOp, ForOp, GlobalOp, NestOp, ReshapeOp, fill_value, space_of
+from ...loop import (
+    AllocOp,
+    ConcatOp,
+    CopyOp,
+    FillOp,
+    ForOp,
+    GlobalOp,
+    NestOp,
+    ReshapeOp,
+    fill_value,
+    space_of,
+)
 from ...types import element_of, int_values, numpy_dtype, shape_of
 from .nest import run_nest
 

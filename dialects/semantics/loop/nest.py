@@ -15,7 +15,15 @@ from xdsl.ir import Block, SSAValue
 
 from ... import scalar
 from ...constants import Array
-from ...loop import ApplyOp, ExtractOp, IndexOp, NestOp, ScalarConstantOp, ScalarYieldOp, reduce_identity
+from ...loop import (
+    ApplyOp,
+    ExtractOp,
+    IndexOp,
+    NestOp,
+    ScalarConstantOp,
+    ScalarYieldOp,
+    reduce_identity,
+)
 from ...types import element_of, numpy_dtype
 from .contraction import contract
 from .views import read_view, write_view

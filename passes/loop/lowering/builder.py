@@ -15,7 +15,16 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from xdsl.dialects.builtin import ArrayAttr, Attribute, DenseArrayBase, DictionaryAttr, TensorType, f32, i32, i64
+from xdsl.dialects.builtin import (
+    ArrayAttr,
+    Attribute,
+    DenseArrayBase,
+    DictionaryAttr,
+    TensorType,
+    f32,
+    i32,
+    i64,
+)
 from xdsl.ir import Block, Operation, Region, SSAValue
 
 from ....dialects.loop import (

@@ -3,9 +3,10 @@
 Every combination of candidate tile sizes (at most 16,000) is judged at once with numpy: does it
 fit, and how many cycles does it take,
 
-    max(matrix, vector, transfers, issue) + first tile's load + last tile's store + tiles * overhead
+    max(work + exposed loads, transfers, issue) + first tile's load + last tile's store
 
-where a load is repeated by the loops it depends on and those around them (hoist-copies moves it
+where loads are exposed as far as they take longer than the commands queued before them (the
+control processor issues in order), a load is repeated by the loops it depends on and those around them (hoist-copies moves it
 that far out), for two loop orders of a contraction: weights stay while activations stream, or the
 other way round.  Buffers inside loops count twice (double buffering); if nothing fits, once.
 """
@@ -190,27 +191,43 @@ def _evaluate(work: Work, machine: Machine, slots: int) -> Tiling | None:
     reads = [(operand, _boxes(operand, tiles)) for operand in work.reads]
     moved = [_moved_bytes(o, boxes, burst) for o, boxes in reads]
     held = [_tile_bytes(o, boxes, 64) for o, boxes in reads]
+    latency = machine.dram.read_latency
+    slack = _slack(work, matrix, commands, vector, machine) if slots > 1 else 0 * ones
     best: Tiling | None = None
     for order in _orders(work):
-        used, traffic, first = spm, store * tiled, store
+        used, traffic, first, exposed, inner = spm, store * tiled, store, 0 * ones, 0 * ones
         for (operand, _), bytes_, size in zip(reads, moved, held, strict=True):
             trips = _repeats(operand, order, counts)
             used = used + size * np.where(trips > 1, slots, 1)
             traffic = traffic + bytes_ * trips
             first = first + bytes_
+            innermost = trips == every
+            inner = inner + np.where(innermost, bytes_, 0)
+            late = np.maximum(bytes_ / bandwidth + latency - slack, 0)
+            exposed = exposed + np.where(innermost | (trips <= 1), 0, trips * late)
+        exposed = exposed + every * np.where(inner > 0, np.maximum(inner / bandwidth + latency - slack, 0), 0)
         transfers = traffic / bandwidth
         issue = (every * (commands + len(reads) + 2) + tiled * (len(work.chain) + 1)) * command_cycles(machine)
-        overhead = every * (machine.dram.read_latency / (8 if slots > 1 else 1)) + tiled * 8
-        steady = np.maximum(np.maximum(matrix * every, vector * tiled), np.maximum(transfers, issue))
-        if slots == 1:
-            steady = matrix * every + vector * tiled + transfers
+        steady = np.maximum(np.maximum(matrix * every, vector * tiled) + exposed, np.maximum(transfers, issue))
         steady = steady + transfers * CONTENTION
-        cycles = steady + overhead + first / bandwidth + vector + np.minimum(matrix, steady / every)
+        cycles = steady + tiled * 8 + first / bandwidth + latency + vector + np.minimum(matrix, steady / every)
         cycles = np.where(fits & (used <= machine.scratchpad.bytes), cycles, np.inf)
         index = int(np.argmin(cycles))
         if np.isfinite(cycles[index]) and (best is None or cycles[index] < best.cycles):
             best = Tiling(tuple(int(t[index]) for t in tiles), order, float(cycles[index]))
     return best
+
+
+def _slack(work: Work, matrix: Any, commands: Any, vector: Any, machine: Machine) -> Any:
+    """Cycles of work queued when the control processor issues the next tile's loads.
+
+    It issues in program order and stops at a full queue, so that it runs ahead of the matrix unit
+    by no more commands than its queue holds.
+    """
+    if work.kind != "matmul":
+        return vector
+    depth = machine.control.queue_depths.get("matrix", 1)
+    return matrix / commands * np.minimum(commands, depth) + 0 * vector
 
 
 def _repeats(operand: Operand, order: Sequence[int], counts: Sequence[Any]) -> Any:

@@ -6,14 +6,16 @@ import time
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import SSAValue
+
 from support.loop_dags import dags
 from support.loop_programs import Program, check_stages
 from tilewright.dialects.loop import AllocOp, NestOp, ReshapeOp, captured
-from tilewright.passes.base import main_function
-from tilewright.passes.loop.allocate_arena import Interval, buffer_bytes, lower_bound, plan
 from tilewright.dialects.types import int_values
-from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import SSAValue
+from tilewright.passes.base import main_function
+from tilewright.passes.loop.allocate_arena import Interval, lower_bound, plan
+from tilewright.passes.loop.packing import buffer_bytes
 
 
 def overlaps(module: ModuleOp) -> list[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from hypothesis import given, settings
+from xdsl.dialects.builtin import ModuleOp
+
 from support.loop_dags import dags
 from support.loop_programs import Program, check_stages
 from tilewright.dialects.graph import ConcatOp, ConvOp, MapOp
 from tilewright.dialects.loop import AllocOp, NestOp
 from tilewright.passes.base import main_function
-from xdsl.dialects.builtin import ModuleOp
 
 
 @settings(max_examples=150, deadline=None)

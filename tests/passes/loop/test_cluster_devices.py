@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from hypothesis import given, settings
+from xdsl.dialects.builtin import ModuleOp
+
 from support.loop_dags import dags
 from support.loop_programs import Program, same
 from tilewright.dialects.loop import NestOp
@@ -10,7 +12,6 @@ from tilewright.dialects.semantics import loop
 from tilewright.passes.base import main_function
 from tilewright.passes.loop.cluster_devices import ClusterDevicesPass, changes
 from tilewright.passes.loop.lower_to_loop import LowerToLoopPass
-from xdsl.dialects.builtin import ModuleOp
 
 
 def _segments(module: ModuleOp) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from support.loop_cases import CASES
 from support.loop_programs import Program, check_stages
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from hypothesis import given, settings
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.func import FuncOp
+
 from support.loop_dags import dags
 from support.loop_programs import Program, check_stages
 from tilewright.dialects.semantics import loop
@@ -11,8 +14,6 @@ from tilewright.passes.base import main_function
 from tilewright.passes.loop.outline_npu import PREFIX, OutlineNpuPass
 from tilewright.passes.loop.packing import pack_constants
 from tilewright.passes.loop.segments import segments
-from xdsl.dialects.builtin import ModuleOp
-from xdsl.dialects.func import FuncOp
 
 
 @settings(max_examples=100, deadline=None)

@@ -1,0 +1,34 @@
+// RUN: tilewright-opt %s -p lower-to-loop | filecheck %s
+
+// A quantised convolution with its fused operations is one nest; a reshape is an alias.
+func.func @main(%x: tensor<1x8x8x4xi8>, %w: tensor<3x3x4x16xi8>, %b: tensor<16xi32>, %m: tensor<16xi32>, %s: tensor<16xi32>, %f: tensor<2x3xf32>) -> (tensor<1x1024xi8>, tensor<2x3xf32>) {
+  %c = graph.conv %x, %w, %b {strides = array<i64: 1, 1>, pads = array<i64: 1, 1, 1, 1>, dilations = array<i64: 1, 1>, layout = "NHWC", x_zp = 3 : i64} : (tensor<1x8x8x4xi8>, tensor<3x3x4x16xi8>, tensor<16xi32>) -> tensor<1x8x8x16xi32>
+  %y = graph.region(%0 = %x : tensor<1x8x8x4xi8>, %1 = %w : tensor<3x3x4x16xi8>, %2 = %b : tensor<16xi32>, %3 = %m : tensor<16xi32>, %4 = %s : tensor<16xi32>) -> tensor<1x8x8x16xi8> on "npu" {
+    %5 = graph.conv %0, %1, %2 {strides = array<i64: 1, 1>, pads = array<i64: 1, 1, 1, 1>, dilations = array<i64: 1, 1>, layout = "NHWC", x_zp = 3 : i64} : (tensor<1x8x8x4xi8>, tensor<3x3x4x16xi8>, tensor<16xi32>) -> tensor<1x8x8x16xi32>
+    %6 = graph.requantize %5, %3, %4 {zp = -128 : i64} : (tensor<1x8x8x16xi32>, tensor<16xi32>, tensor<16xi32>) -> tensor<1x8x8x16xi8>
+    graph.yield %6 : tensor<1x8x8x16xi8>
+  }
+  %r = graph.reshape %y : (tensor<1x8x8x16xi8>) -> tensor<1x1024xi8>
+  %p = graph.softmax %f {axis = 1 : i64} : (tensor<2x3xf32>) -> tensor<2x3xf32>
+  func.return %r, %p : tensor<1x1024xi8>, tensor<2x3xf32>
+}
+
+// CHECK:      loop.nest domain [1, 8, 8, 16, 3, 3, 4] reduce "add" over [4, 5, 6]
+// CHECK-SAME: (d0, ((d1 + d4) + -1), ((d2 + d5) + -1), d6)
+// CHECK-SAME: fills [3 : i64, unit, unit]
+// CHECK:      %y = loop.nest domain [1, 8, 8, 16, 3, 3, 4] reduce "add" over [4, 5, 6]
+// CHECK-SAME: epilogue_ins(%{{.*}}, %{{.*}}, %{{.*}} : tensor<16xi32>, tensor<16xi32>, tensor<16xi32>)
+// CHECK-SAME: -> tensor<1x8x8x16xi8> on "npu"
+// CHECK:        loop.apply "widen"(%{{.*}}) {zp = 3 : i64} : (i8) -> i32
+// CHECK-NEXT:   loop.apply "widen"(%{{.*}}) : (i8) -> i32
+// CHECK-NEXT:   loop.apply "mul"
+// CHECK:      epilogue
+// CHECK:        loop.apply "add"
+// CHECK-NEXT:   loop.apply "requantize"(%{{.*}}, %{{.*}}, %{{.*}}) {hi = 127 : i64, lo = -128 : i64, zp = -128 : i64}
+// CHECK:      %r = loop.reshape %y : tensor<1x8x8x16xi8> -> tensor<1x1024xi8>
+// CHECK:      %max = loop.nest domain [2, 1, 3] reduce "max" over [2]
+// CHECK:      %exp = loop.nest domain [2, 3]
+// CHECK:        loop.apply "exp"
+// CHECK:      %sum = loop.nest domain [2, 1, 3] reduce "add" over [2]
+// CHECK:      %p = loop.nest domain [2, 3]
+// CHECK:        loop.apply "div"
