@@ -23,6 +23,7 @@ from ...dialects.errors import IRError
 from ...dialects.locations import describe, onnx_nodes
 from ...dialects.loop import AllocOp, FillOp, GlobalOp, NestOp, ReshapeOp, captured, fill_value, space_of
 from ...dialects.types import element_of, int_values, shape_of
+from .copies import with_copies
 from .kernel import emit_kernel
 from .llvm_text import I8, Function, type_of
 from .nest import Access, Nest, Program, Step, simplified
@@ -108,7 +109,8 @@ class _Module:
             case NestOp():
                 reads, output = [where[v] for v in op.reads], where[op.output]
                 sources = [where[v] for v in captured(op)]
-                nest, copies = Nest.of(op, any(output.overlaps(p) for p in (*reads, *sources)))
+                nest = Nest.of(op, any(output.overlaps(p) for p in (*reads, *sources)))
+                nest, copies = with_copies(op, nest)
                 out: list[tuple[str, list[Place]]] = []
                 at = 0
                 for i, copy in copies.items():

@@ -15,6 +15,7 @@ import ctypes
 import hashlib
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,8 @@ def _write(path: Path, code: bytes) -> None:
         part.write_bytes(hashlib.blake2b(code, digest_size=_CHECKSUM).digest() + code)
         part.replace(path)
     except OSError:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
 
 
 def compile_object(ir: str) -> bytes:

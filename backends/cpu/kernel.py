@@ -18,8 +18,9 @@ from collections.abc import Iterator
 from itertools import product
 
 from ...dialects.loop import row_major_strides
-from .llvm_text import I64, Function, Index, Type, Value, constant
+from .llvm_text import I32, I64, Function, Index, Type, Value, constant
 from .nest import Access, Nest, Program, Step, parameters
+from .pairs import dot, interleaved, paired
 from .scalar_emit import emit
 from .scalars import cast, clamp, extreme, truth
 from .schedule import Schedule
@@ -71,6 +72,7 @@ class _Kernel:
         self.outside: set[int] = set()
         self.parallel = [d for d in plan.order if d not in nest.reduced]
         self.reductions = [d for d in plan.order if d in nest.reduced]
+        self.pairs = paired(nest, plan.vector, self.reductions[-1]) if self.reductions else None
         for i, access in enumerate(nest.accesses):
             if any(not c.dims and not 0 <= c.const < c.extent for c in access.conditions):
                 self.outside.add(i)
@@ -205,6 +207,10 @@ class _Kernel:
             if d == self.plan.vector:
                 whole, lanes = high - (high - low) % self.lanes, self.lanes
                 parts = [(low, whole, lanes), (whole, high, 1)]
+            elif innermost and self.pairs is not None:
+                whole = high - (high - low) % 2
+                step = 4 if (whole - low) % 4 == 0 else 2
+                parts = [(low, whole, step), (whole, high, 1)]
             elif innermost and (high - low) % self.plan.unroll == 0:
                 parts = [(low, high, self.plan.unroll)]
             else:
@@ -217,6 +223,9 @@ class _Kernel:
                     values = loop.carried
                     if d == self.plan.vector:
                         values = self._across(points, values, step)
+                    elif innermost and self.pairs is not None and step > 1:
+                        for offset in range(0, step, 2):
+                            values = self._pair([{**p, d: offset} for p in points], d, values)
                     else:
                         for offset in range(step):
                             shifted = [{**p, d: offset} for p in points] if step > 1 else points
@@ -226,6 +235,21 @@ class _Kernel:
                 carried = loop.results
         self.outside = before
         return carried
+
+    def _pair(self, points: list[Point], d: int, carried: list[Value]) -> list[Value]:
+        """Two steps of a sum of 8-bit products (see `pairs`)."""
+        assert self.pairs is not None
+        (row, zero_point), f, out = self.pairs, self.f, list[Value]()
+        access = self.nest.accesses[row]
+        for point, acc in zip(points, carried, strict=True):
+            if acc.type.lanes == 1:
+                out.append(self._step([{**point, d: point[d] + 1}], self._step([point], [acc]))[0])
+                continue
+            offset = sum(point[k] * access.strides[k] for k in point)
+            both = f.op(f"load i32, ptr {f.address(self.pointers[row], offset, access.type)}, align 2")
+            rows = [self._load(1 - row, {**point, d: point[d] + k}) for k in (0, 1)]
+            out.append(dot(f, acc, Value(both, I32), interleaved(f, rows[0], rows[1], zero_point)))
+        return out
 
     def _across(self, points: list[Point], carried: list[Value], step: int) -> list[Value]:
         """One step along the vector dimension: of the vector accumulators, or of the scalar rest."""

@@ -124,32 +124,23 @@ class Nest:
         return frozenset(d for d in found if isinstance(d, int))
 
     @staticmethod
-    def of(op: NestOp, aliased: bool) -> tuple[Nest, dict[int, Nest]]:
-        """The nest of an operation in memref form, and the copies that pad some of its operands.
-
-        A reduction that reads outside an operand by a condition on several dimensions (a window)
-        reads a padded copy instead; the second result holds the nest that makes it, by operand.
-        """
-        sources, sizes, accesses = captured(op), op.sizes, list[Access]()
-        copies: dict[int, Nest] = {}
-        for i, (value, map, fill) in enumerate(
-            zip((*op.reads, op.output), op.linear_maps, (*op.fill_values, None), strict=True)
-        ):
-            access = _access(value, map, fill, sizes)
-            if op.reduced and any(sum(sizes[d] > 1 for d in c.dims) > 1 for c in access.conditions):
-                access, copies[i] = _padded(value, map, fill, sizes)
-            accesses.append(access)
-        epilogue = op.epilogue_block
-        nest = Nest(
-            sizes, frozenset(op.reduced), op.reduce.data, op.accumulate is not None, len(op.ins),
+    def of(op: NestOp, aliased: bool) -> Nest:
+        """The nest of an operation in memref form."""
+        sources, epilogue = captured(op), op.epilogue_block
+        accesses = [
+            access_of(value, map, fill, op.sizes)
+            for value, map, fill in zip((*op.reads, op.output), op.linear_maps, (*op.fill_values, None), strict=True)
+        ]
+        return Nest(
+            op.sizes, frozenset(op.reduced), op.reduce.data, op.accumulate is not None, len(op.ins),
             tuple(accesses), tuple(Source(type_of(element_of(s)), shape_of(s)) for s in sources),
             _program(op.body.block, sources), None if epilogue is None else _program(epilogue, sources),
             aliased or op.accumulate is not None,
         )  # fmt: skip
-        return nest, copies
 
 
-def _access(value: SSAValue, map: Linear, fill: float | int | None, sizes: Sequence[int]) -> Access:
+def access_of(value: SSAValue, map: Linear, fill: float | int | None, sizes: Sequence[int]) -> Access:
+    """How `map` reads `value` over a domain of `sizes`."""
     shape = shape_of(value)
     strides, offset = map.flat(row_major_strides(shape))
     conditions: list[Condition] = []
@@ -158,24 +149,6 @@ def _access(value: SSAValue, map: Linear, fill: float | int | None, sizes: Seque
             if low < 0 or high >= extent:
                 conditions.append(Condition(row, const, extent))
     return Access(type_of(element_of(value)), strides, offset, tuple(conditions), fill or 0)
-
-
-def _padded(value: SSAValue, map: Linear, fill: float | int | None, sizes: Sequence[int]) -> tuple[Access, Nest]:
-    """The access of a copy of all that `map` reaches of `value`, and the nest that makes the copy."""
-    bounds = map.bounds(sizes)
-    shape = tuple(high - low + 1 for low, high in bounds)
-    strides = row_major_strides(shape)
-    flat, offset = replace(map, consts=tuple(c - low for c, (low, _) in zip(map.consts, bounds, strict=True))).flat(strides)
-    shifted = Linear.of([{r: 1} for r in range(len(shape))], len(shape), [low for low, _ in bounds])
-    source = _access(value, shifted, fill, shape)
-    return Access(source.type, flat, offset), copy_nest(shape, source, Access(source.type, strides, 0))
-
-
-def copy_nest(sizes: Sequence[int], source: Access, target: Access) -> Nest:
-    """A nest that copies elements."""
-    return Nest(
-        tuple(sizes), frozenset(), "none", False, 1, (source, target), (), Program((source.type,), (), 0), None, False
-    )
 
 
 def _program(block: Block, sources: Sequence[SSAValue]) -> Program:

@@ -62,7 +62,7 @@ class _Assembler:
         elif self.words:
             raise ValueError(f".{kind} must come before the first instruction")
         elif kind == "layers":
-            if number >= 1 << 24:
+            if number > 1 << 24:
                 raise ValueError(f"{number} layers")
             self.checker.layers = number
         else:

@@ -6,7 +6,7 @@
     loop count=14
       load src=dram[4096](1 of 1:802816 at 0, 17 of 224:672 at -1+16*i0) dst=spm[0+544*(n1%2)](1:544, 17:32)
            element=1 fill=3 wait s0 signal s1            (all on one line)
-      end
+    end
     halt
 
 On chip: `space[base + stride*iL + slot_stride*(nLEVEL%SLOTS)](size:stride, ...)`, where `iL` is the
@@ -41,8 +41,9 @@ def _lines(code: bytes, layers: Sequence[Sequence[str]]) -> Iterator[str]:
             layer = instruction.layer
             names = ", ".join(layers[layer]) if layer < len(layers) else ""
             yield f".layer {layer}" + (f" ; {_printable(names)}" if names else "")
+        depth -= instruction.mnemonic == "end"
         yield "  " * depth + instruction_text(instruction)
-        depth += (instruction.mnemonic == "loop") - (instruction.mnemonic == "end")
+        depth += instruction.mnemonic == "loop"
 
 
 def _printable(names: str) -> str:

@@ -23,8 +23,9 @@ from ..targets.machine import Machine
 from .program import DecodedProgram, EncodedProgram
 from .sim import bounds, costs, counters, functional, hazards
 from .sim.counters import Layer, Traffic
-from .sim.expand import Expansion, Site, expand
-from .sim.timing import Commands, Schedule, schedule
+from .sim.expand import Expansion, expand
+from .sim.commands import Commands, commands_of, executions
+from .sim.timing import Schedule, schedule
 from .sim.trace import trace_events
 
 
@@ -130,9 +131,14 @@ def simulate(
     spm, acc = machine.scratchpad.bytes, machine.accumulator.bytes
     sizes = {"spm": spm, "acc": acc, "dram": arena.size, "const": consts.size}
     expansion = expand(decoded, machine.control, sizes, layers)
-    steps = _steps(expansion)
-    commands = _commands(expansion, machine)
-    times = schedule(commands, machine, decoded.semaphores, lambda c: expansion.where(expansion.site[c], steps[c]))
+    steps = executions(expansion)
+    commands = commands_of(expansion, machine)
+    times = schedule(
+        commands,
+        machine,
+        decoded.semaphores,
+        lambda c: expansion.where(expansion.site[c], steps[c]),
+    )
     if check:
         hazards.check_races(expansion, times.order, steps, decoded.semaphores)
     if run:
@@ -153,55 +159,6 @@ def _decode(
     if isinstance(program, EncodedProgram):
         return decode(program.code), layers or program.layers
     return decode(program), layers
-
-
-def _steps(expansion: Expansion) -> list[int]:
-    """Per command, which execution of its site it is."""
-    seen = [0] * len(expansion.sites)
-    out: list[int] = []
-    for s in expansion.site:
-        out.append(seen[s])
-        seen[s] += 1
-    return out
-
-
-def _commands(expansion: Expansion, machine: Machine) -> Commands:
-    """What timing needs of every command."""
-    sites = expansion.sites
-    cost = [iter(costs.site_costs(s, expansion, machine)) for s in sites]
-    tile = [iter(_tiles(s, machine)) for s in sites]
-    touched = [iter(_touched(s, machine)) for s in sites]
-    order = expansion.site
-    queue, waits = [s.queue for s in sites], [s.instruction.waits for s in sites]
-    signals = [s.instruction.signals for s in sites]
-    sync = [s.instruction.mnemonic == "sync" for s in sites]
-    return Commands(
-        [queue[s] for s in order], expansion.control, [next(cost[s]) for s in order], [waits[s] for s in order],
-        [signals[s] for s in order], [next(tile[s]) for s in order], [next(touched[s]) for s in order],
-        [sync[s] for s in order], expansion.tail,
-    )  # fmt: skip
-
-
-def _stationary(machine: Machine) -> int:
-    """Index of the matmul operand that stays in the array: accumulators or weights."""
-    return 2 if machine.matrix.dataflow == "output-stationary" else 1
-
-
-def _tiles(site: Site, machine: Machine) -> list[object]:
-    if site.instruction.mnemonic != "matmul":
-        return [None] * site.executions
-    place = site.places[_stationary(machine)]
-    return [(address, place.dims) for address in place.addresses]
-
-
-def _touched(site: Site, machine: Machine) -> list[tuple[int, int] | None]:
-    if site.instruction.mnemonic == "matmul":
-        place = site.places[1] if _stationary(machine) == 1 else None
-    else:
-        place = next((p for p in site.places if p.space == "spm" and p.writes()), None)
-    if place is None:
-        return [None] * site.executions
-    return [(a + place.low, a + place.high) for a in place.addresses]
 
 
 def _result(

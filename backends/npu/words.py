@@ -24,7 +24,14 @@ from dataclasses import dataclass, field
 
 from ...dialects.errors import ArtefactError
 from ...dialects.npu.descriptors import Strided, TensorBox
-from ...dialects.npu.isa import BY_CODE, BY_MNEMONIC, MAX_LOOP_DEPTH, MAX_SIGNALS, MAX_WAITS, NUM_SEMAPHORES
+from ...dialects.npu.isa import (
+    BY_CODE,
+    BY_MNEMONIC,
+    MAX_LOOP_DEPTH,
+    MAX_SIGNALS,
+    MAX_WAITS,
+    NUM_SEMAPHORES,
+)
 from .program import Instruction, Operand
 
 SPACES = ("dram", "const", "spm", "acc")
@@ -197,7 +204,7 @@ def read_instruction(words: Sequence[int], position: int) -> Instruction:
     if count == 0 or position + count > len(words):
         raise ArtefactError(f"{spec.mnemonic} of {count} words is cut off")
     rest = list(words[position + 1 : position + count])
-    semaphores = rest.pop(0) if waits or signals and rest else 0
+    semaphores = rest.pop(0) if waits or (signals and rest) else 0
     params: dict[int, int] = {}
     operands: list[_Partial] = []
     for word in rest:

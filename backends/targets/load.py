@@ -87,14 +87,6 @@ def parse_target(text: str, where: str = "target") -> Machine:
 def machine_from_dict(table: Mapping[str, Any], where: str = "target") -> Machine:
     """The machine that nested tables describe (TOML, or the manifest of an artefact).
 
-    Raises TargetError.
-    """
-    return machine_from_dict(table, where)
-
-
-def machine_from_dict(table: Mapping[str, Any], where: str = "target") -> Machine:
-    """The machine of nested dictionaries, as TOML tables or `dataclasses.asdict` give them.
-
     Raises TargetError as for TOML text.
     """
     machine: Machine = _build(Machine, table, where, "")
@@ -120,7 +112,9 @@ def _build(cls: type[Any], table: Mapping[str, Any], where: str, section: str) -
         if key in table:
             values[key] = _value(hints[key], table[key], at, key, where, field)
         elif field.default is MISSING and field.default_factory is MISSING:
-            raise TargetError(f"{at}missing {'table' if is_dataclass(hints[key]) else 'key'} {key!r}")
+            raise TargetError(
+                f"{at}missing {'table' if is_dataclass(hints[key]) else 'key'} {key!r}"
+            )
     return cls(**values)
 
 
@@ -149,7 +143,9 @@ def _number(kind: type[int] | type[float], value: Any, at: str, key: str) -> int
         raise TargetError(f"{at}{key!r} must be {a}, not {value!r}")
     zero = key in _MAY_BE_ZERO or (at.endswith("[energy] ") and key in _ENERGY_MAY_BE_ZERO)
     if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
-        raise TargetError(f"{at}{key!r} must be {'at least 0' if zero else 'positive'}, not {value!r}")
+        raise TargetError(
+            f"{at}{key!r} must be {'at least 0' if zero else 'positive'}, not {value!r}"
+        )
     if value > 1e15:
         raise TargetError(f"{at}{key!r} is absurdly large: {value!r}")
     return kind(value)

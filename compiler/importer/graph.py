@@ -246,6 +246,8 @@ class Importer:
             for op in new
         ):
             return results
+        if any(v not in self._arrays and v.owner not in new for op in new for v in op.operands):
+            return results  # a branch of `If` uses what is not an input of the node
         arrays: dict[SSAValue, Array] = {}
         for op in new:
             args = [arrays[v] if v in arrays else self._arrays[v] for v in op.operands]

@@ -11,3 +11,9 @@ MAX_DEPTH = 100
 
 NODE_LIMIT = 200_000
 """Most nodes of a model with its functions expanded."""
+
+PAIR_LIMIT = 1 << 24
+"""Most comparisons of all elements with all others (TopK, scatter by computed indices)."""
+
+STEP_LIMIT = 512
+"""Most steps of a recurrent operator, which is unrolled."""

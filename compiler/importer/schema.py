@@ -87,7 +87,6 @@ _HINTS: dict[str, tuple[str, str]] = {
     "RoiAlign": ("the graph core has no region-of-interest sampling", "cut the model before it"),
     "DeformConv": ("the graph core has no deformable convolution", "replace it by a convolution"),
     "MaxUnpool": ("the graph core has no scatter by data-dependent indices", "use Resize instead"),
-    **dict.fromkeys(("LSTM", "RNN"), ("the graph core has no recurrence", "export the cell unrolled over time")),
     **dict.fromkeys(("DFT", "STFT"), ("the graph core has no Fourier transform", "express it as a convolution with constant weights")),
     **dict.fromkeys(("BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot", "BitShift"), ("the graph core has no bit operations", "use integer arithmetic")),
     **dict.fromkeys(("SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceInsert", "SequenceErase", "SequenceLength", "SequenceMap",

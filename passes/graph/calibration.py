@@ -29,6 +29,8 @@ from ...dialects.types import element_of, numpy_dtype, shape_of
 from ..base import main_function
 
 BINS = 4096
+LEAST = -110
+"""Least exponent of a histogram's range."""
 
 Range = tuple[float, float]
 
@@ -77,7 +79,7 @@ class PercentileObserver:
 
     def _grow(self, largest: float) -> None:
         """Make the histogram cover [-largest, largest]."""
-        needed = max(math.frexp(largest)[1], -126)  # largest < 2^needed
+        needed = max(math.frexp(largest)[1] if largest else LEAST, LEAST)  # largest < 2^needed
         if self.exponent is None:
             self.exponent = needed
         while self.exponent < needed:
@@ -111,7 +113,7 @@ class PercentileObserver:
         rising = np.concatenate([[False], np.diff(cumulative) > 0])
         rising[:-1] |= np.diff(cumulative) > 0  # keep both edges of every filled bin
         lo, hi = np.interp([self.tail, 1 - self.tail], cumulative[rising], edges[rising])
-        return max(float(lo), extremes[0]), min(float(hi), extremes[1])
+        return float(np.clip(lo, *extremes)), float(np.clip(hi, *extremes))
 
 
 def observer_factory(method: str, percentile: float) -> Callable[[], Observer]:

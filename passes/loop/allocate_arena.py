@@ -4,9 +4,10 @@
 
 A buffer lives from the first operation that touches it (or an alias of it) to the last; inputs and
 outputs live throughout, at the bottom.  Buffers that live at the same time must not overlap.
-Offsets are chosen greedily, largest buffer first and also longest-lived first, each at the lowest
-gap that fits among the buffers placed before that live at the same time ("greedy by size", Pisarchyk
-and Lee, Efficient Memory Management for Deep Neural Net Inference, 2020); the better plan is kept.
+Offsets are chosen greedily, largest buffer first, longest-lived first, and in program order, each
+at the lowest gap that fits among the buffers placed before that live at the same time ("greedy by
+size": Pisarchyk and Lee, Efficient Memory Management for Deep Neural Net Inference, 2020); the
+lowest plan is kept.
 
 The function gets `arena_bytes`, `const_bytes`, `arg_offsets`, and `arena_lower_bound`: the most
 bytes alive at once, below which no plan can go.
@@ -34,7 +35,7 @@ MAX_PAIRS = 2_000_000
 
 @dataclass(frozen=True)
 class Interval:
-    """A buffer of `size` bytes (a multiple of the alignment) alive from `first` to `last`, inclusive."""
+    """A buffer of `size` (aligned) bytes, alive from position `first` to `last`, inclusive."""
 
     first: int
     last: int
@@ -65,9 +66,12 @@ def lifetimes(func: FuncOp) -> dict[AllocOp, Interval]:
 
 def lower_bound(intervals: Sequence[Interval]) -> int:
     """Most bytes alive at once."""
-    events = sorted([(x.first, 1, x.size) for x in intervals if x.last >= x.first] + [(x.last + 1, 0, -x.size) for x in intervals if x.last >= x.first])
+    events: list[tuple[int, int]] = []
+    for x in intervals:
+        if x.last >= x.first:
+            events += [(x.first, x.size), (x.last + 1, -x.size)]
     live = peak = 0
-    for _, _, change in events:
+    for _, change in sorted(events):
         live += change
         peak = max(peak, live)
     return peak
@@ -91,7 +95,9 @@ def _neighbours(intervals: Sequence[Interval]) -> list[list[int]] | None:
     return out
 
 
-def _greedy(intervals: Sequence[Interval], order: Sequence[int], neighbours: list[list[int]]) -> list[int]:
+def _greedy(
+    intervals: Sequence[Interval], order: Sequence[int], neighbours: list[list[int]]
+) -> list[int]:
     """Offsets, placing buffers in `order`, each in the lowest gap that fits."""
     offsets = [-1] * len(intervals)
     for i in order:
@@ -132,7 +138,9 @@ def _in_program_order(intervals: Sequence[Interval]) -> list[int]:
             insort(by_start, (start, size))
             insort(by_size, (size, start))
 
-    for i in sorted(range(len(intervals)), key=lambda i: (intervals[i].first, -intervals[i].size, i)):
+    for i in sorted(
+        range(len(intervals)), key=lambda i: (intervals[i].first, -intervals[i].size, i)
+    ):
         size = intervals[i].size
         if not size or intervals[i].last < intervals[i].first:
             continue
@@ -153,16 +161,21 @@ def _in_program_order(intervals: Sequence[Interval]) -> list[int]:
     return offsets
 
 
+def _by_size(x: Interval) -> tuple[int, int]:
+    return -x.size, x.first
+
+
+def _by_length(x: Interval) -> tuple[int, int]:
+    return x.first - x.last, -x.size
+
+
 def plan(intervals: Sequence[Interval]) -> tuple[list[int], int]:
     """(offset of each buffer, bytes of the whole); deterministic."""
     candidates = [_in_program_order(intervals)]
     if (neighbours := _neighbours(intervals)) is not None:
-        indices = range(len(intervals))
-        for key in (
-            lambda i: (-intervals[i].size, intervals[i].first, i),
-            lambda i: (intervals[i].first - intervals[i].last, -intervals[i].size, i),
-        ):
-            candidates.append(_greedy(intervals, sorted(indices, key=key), neighbours))
+        for key in (_by_size, _by_length):
+            order = sorted(range(len(intervals)), key=lambda i: (key(intervals[i]), i))
+            candidates.append(_greedy(intervals, order, neighbours))
 
     def height(offsets: Sequence[int]) -> int:
         return max((o + x.size for o, x in zip(offsets, intervals, strict=True)), default=0)
@@ -173,7 +186,7 @@ def plan(intervals: Sequence[Interval]) -> tuple[list[int], int]:
 
 @dataclass(frozen=True)
 class AllocateArenaPass(Pass):
-    """Give every buffer its place in the arena and every constant its place in the constants block."""
+    """Place every buffer in the arena and every constant in the constants block."""
 
     name = "allocate-arena"
 

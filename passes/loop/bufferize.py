@@ -1,9 +1,9 @@
 """`bufferize`: tensors become buffers; every nest writes into one it is given.
 
-    func.func @main(%x: tensor<..>) -> tensor<..>     func.func @main(%x: memref<.., "dram">, %out: memref<..>)
-      %a = loop.nest ins(%x) -> tensor<..>              %a = loop.alloc : memref<.., "dram">
-      %b = loop.nest ins(%a) -> tensor<..>      ->      loop.nest ins(%x) outs(%a)
-      func.return %b                                    loop.nest ins(%a) outs(%out)
+    @main(%x: tensor<..>) -> tensor<..>           @main(%x: memref<..>, %out: memref<..>)
+      %a = loop.nest ins(%x) -> tensor<..>          %a = loop.alloc : memref<.., "dram">
+      %b = loop.nest ins(%a) -> tensor<..>   ->     loop.nest ins(%x) outs(%a)
+      func.return %b                                loop.nest ins(%a) outs(%out)
 
 Results are written straight into the output arguments, operands of a concatenation straight into
 slices of its buffer (constant offsets in the maps of the nests that write and read them), reshapes
@@ -24,7 +24,6 @@ from xdsl.dialects.builtin import (
     FunctionType,
     MemRefType,
     ModuleOp,
-    TensorType,
     i32,
 )
 from xdsl.dialects.func import FuncOp, ReturnOp
@@ -42,7 +41,7 @@ from ...dialects.loop import (
     ReshapeOp,
     captured,
 )
-from ...dialects.types import element_of, integer, memref, shape_of
+from ...dialects.types import element_of, integer, memref, shape_of, type_of
 from ..base import CompilerContext, Pass, main_function
 from .lowering.builder import NestBuilder
 
@@ -78,8 +77,7 @@ def copy_nest(source: SSAValue, device: str | None) -> NestOp:
     shape = shape_of(source)
     nest = NestBuilder(shape)
     map = nest.rows([{d: 1} for d in range(len(shape))])
-    assert isinstance(source.type, TensorType)
-    return nest.finish(nest.read(source, map), map, source.type, device)
+    return nest.finish(nest.read(source, map), map, type_of(source), device)
 
 
 class _Bufferizer:
@@ -97,7 +95,7 @@ class _Bufferizer:
 
     # --- plan ---
     def plan(self) -> None:
-        """Choose output arguments and slices; insert copies where a value cannot be where it must."""
+        """Choose output arguments and slices; copy what cannot be where it must."""
         last = self.old.last_op
         assert isinstance(last, ReturnOp)
         final: list[SSAValue] = []
@@ -221,7 +219,9 @@ class _Bufferizer:
         views = [*(self._views[v] for v in nest.reads), self._view(nest.results[0])]
         maps = nest.maps
         if any(any(v.offsets) for v in views):
-            maps = ArrayAttr([v.shift(m).attr for v, m in zip(views, nest.linear_maps, strict=True)])
+            maps = ArrayAttr(
+                [v.shift(m).attr for v, m in zip(views, nest.linear_maps, strict=True)]
+            )
         for source in captured(nest):
             for use in tuple(source.uses):
                 if isinstance(use.operation, ExtractOp) and _within(use.operation, nest):
@@ -231,7 +231,12 @@ class _Bufferizer:
         counts = [len(nest.ins), len(nest.epilogue_ins), 1]
         properties["operandSegmentSizes"] = DenseArrayBase.from_list(i32, counts)
         regions = [nest.detach_region(region) for region in list(nest.regions)]
-        made = NestOp.create(operands=[v.base for v in views], result_types=[], properties=properties, regions=regions)
+        made = NestOp.create(
+            operands=[v.base for v in views],
+            result_types=[],
+            properties=properties,
+            regions=regions,
+        )
         self._emit(made, nest)
 
     def _concat(self, concat: ConcatOp) -> None:
@@ -246,10 +251,16 @@ class _Bufferizer:
                 offsets = list(whole.offsets)
                 offsets[axis] += start
                 maps = copy.linear_maps
+                target = _View(whole.base, tuple(offsets))
                 made = NestOp(
-                    copy.sizes, [source.base], [], [source.shift(maps[0]), _View(whole.base, tuple(offsets)).shift(maps[1])],
-                    copy.detach_region(copy.body), outs=[whole.base], device=device,
-                )  # fmt: skip
+                    copy.sizes,
+                    [source.base],
+                    [],
+                    [source.shift(maps[0]), target.shift(maps[1])],
+                    copy.detach_region(copy.body),
+                    outs=[whole.base],
+                    device=device,
+                )
                 copy.erase()
                 made.location = concat.location
                 self._new.append(made)

@@ -27,7 +27,9 @@ def _device(op: Operation) -> str | None:
     """The device `op` works on; None if it does no work."""
     if isinstance(op, ConstantOp | ReshapeOp):
         return None
-    attr = op.device if isinstance(op, NestOp | ConcatOp | RegionOp) else op.attributes.get("device")
+    attr = (
+        op.device if isinstance(op, NestOp | ConcatOp | RegionOp) else op.attributes.get("device")
+    )
     if isinstance(attr, StringAttr):
         return attr.data
     return None if isinstance(op, ConcatOp) else "cpu"

@@ -22,9 +22,6 @@ from ...dialects.types import element_of, integer, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass
 from .tile_npu import npu_segments
 
-ALIGNMENT = 64
-"""Bytes that scratchpad buffers are rounded up to."""
-
 
 @dataclass(frozen=True)
 class DoubleBufferPass(Pass):
@@ -43,10 +40,9 @@ class DoubleBufferPass(Pass):
 
 
 def buffer_bytes(value: SSAValue, machine: Machine) -> int:
-    """Bytes of one slot, rounded up to a scratchpad line or an accumulator row."""
+    """Bytes of one slot, aligned."""
     size = prod(shape_of(value)) * numpy_dtype(element_of(value)).itemsize
-    unit = 4 * machine.matrix.columns if space_of(value) == "acc" else ALIGNMENT
-    return -(-size // unit) * unit
+    return -(-size // machine.alignment) * machine.alignment
 
 
 def _allocs(block: Block) -> Iterator[AllocOp]:
@@ -61,11 +57,16 @@ def _outside(loop: ForOp) -> set[SSAValue]:
     """On-chip buffers used in a loop and allocated before it."""
     inside = {alloc.result for alloc in _allocs(loop.body.block)}
     used = {v for op in loop.walk() for v in op.operands}
-    return {v for v in used - inside if space_of(v) in ("spm", "acc") and isinstance(v.owner, AllocOp)}
+    return {
+        v for v in used - inside if space_of(v) in ("spm", "acc") and isinstance(v.owner, AllocOp)
+    }
 
 
 def _priority(alloc: AllocOp) -> int:
-    if any(isinstance(u.operation, CopyOp) and u.operation.kind.data == "load" for u in alloc.result.uses):
+    if any(
+        isinstance(u.operation, CopyOp) and u.operation.kind.data == "load"
+        for u in alloc.result.uses
+    ):
         return 0
     return 1 if space_of(alloc.result) == "acc" else 2
 

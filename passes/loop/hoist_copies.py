@@ -79,7 +79,11 @@ def _hoist_from(loop: ForOp, stored: list[Range]) -> None:
         if not isinstance(op, CopyOp) or op.kind.data != "load" or loop.iv in op.ivs:
             continue
         alloc = op.tile.owner
-        if not isinstance(alloc, AllocOp) or alloc.parent is not loop.body.block or not _only_writer(op):
+        if (
+            not isinstance(alloc, AllocOp)
+            or alloc.parent is not loop.body.block
+            or not _only_writer(op)
+        ):
             continue
         source = memory_range(op.big)
         if isinstance(source[0], SSAValue) and isinstance(source[0].owner, GlobalOp):
@@ -92,7 +96,9 @@ def _hoist_from(loop: ForOp, stored: list[Range]) -> None:
 
 
 def _only_writer(copy: CopyOp) -> bool:
-    return not any(_writes(use.operation, copy.tile) for use in copy.tile.uses if use.operation is not copy)
+    return not any(
+        _writes(use.operation, copy.tile) for use in copy.tile.uses if use.operation is not copy
+    )
 
 
 def _writes(op: Operation, buffer: SSAValue) -> bool:

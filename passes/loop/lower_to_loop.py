@@ -1,11 +1,14 @@
 """`lower-to-loop`: graph operations become loop nests, still on tensors.
 
-    %c = graph.conv %x, %w, %b {...}          %y = loop.nest domain [1, 8, 8, 16, 3, 3, 4] reduce "add"
-    %y = graph.requantize %c, %m, %s    ->        over [4, 5, 6] ins(%x, %w) epilogue_ins(%b, %m, %s) ...
+    %c = graph.conv %x, %w, %b         %y = loop.nest domain [1, 8, 8, 16, 3, 3, 4]
+    %y = graph.requantize %c, %m, %s       reduce "add" over [4, 5, 6] ins(%x, %w)
+                                           epilogue_ins(%b, %m, %s) ...
 
 Each `graph.region`, and each operation outside of one, becomes one nest where it can (see
 `lowering/tree.py`); softmax, arg-reductions and resizes become several.  Constants stay
-`graph.constant`, reshapes become `loop.reshape`, concatenations `loop.concat`.  The pass builds
+`graph.constant`, reshapes become `loop.reshape`, concatenations `loop.concat`.  Slices, broadcasts
+and transposes become access maps of the nests that read them where these allow it, and copies
+where not, made when first needed.  The pass builds
 the new operations beside the old ones and swaps them at the end, so its time is linear.
 """
 
@@ -14,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xdsl.dialects.builtin import ModuleOp, TensorType
+from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Operation, SSAValue
 
@@ -25,10 +28,10 @@ from ...dialects.locations import inherit, onnx_nodes
 from ...dialects.loop import LOOP
 from ...dialects.loop import ConcatOp as LoopConcatOp
 from ...dialects.loop import ReshapeOp as LoopReshapeOp
-from ...dialects.types import string
+from ...dialects.types import string, type_of
 from ..base import CompilerContext, Pass, main_function
 from .lowering.elementwise import ELEMENTWISE
-from .lowering.kernel import Kernel
+from .lowering.kernel import DEFERRED, Kernel
 from .lowering.tree import ANCHORS, VIEWS, Tree, trees
 
 _KEPT = (ConstantOp, ReturnOp, *LOOP.operations)
@@ -42,11 +45,24 @@ class _Lowering:
         self.new: list[Operation] = []
         self._values: dict[SSAValue, SSAValue] = {}
         self._constants: dict[str, SSAValue] = {}
+        self._aliases: dict[SSAValue, SSAValue] = {}
+        self._deferred: dict[SSAValue, Operation] = {}
 
     # --- what kernels use ---
     def value(self, graph_value: SSAValue) -> SSAValue:
-        """The loop-level tensor of a graph value."""
-        return self._values.get(graph_value, graph_value)
+        """The loop-level tensor of a graph value; a deferred copy is made now."""
+        source = self._source(graph_value)
+        if (op := self._deferred.pop(source, None)) is not None:
+            self._group([op], frozenset(op.results), device_of(op), op)
+        return self._values.get(source, source)
+
+    def view(self, graph_value: SSAValue) -> Operation | None:
+        """The shape-only operation that makes `graph_value`, while nothing needs it in memory."""
+        return self._deferred.get(self._source(graph_value))
+
+    def _source(self, value: SSAValue) -> SSAValue:
+        """What a region's argument stands for."""
+        return self._aliases.get(value, value)
 
     def emit(self, op: Operation, *sources: Operation) -> Operation:
         """Append `op`, with the locations of `sources`."""
@@ -66,8 +82,11 @@ class _Lowering:
     def lower(self, op: Operation) -> None:
         """Lower one operation of the function's body."""
         if isinstance(op, _KEPT):
-            clone = op.clone(self._values)
-            self.emit(clone)
+            for operand in op.operands:
+                self.value(operand)
+            self.emit(op.clone(self._values))
+        elif isinstance(op, DEFERRED):
+            self._deferred[op.results[0]] = op
         elif isinstance(op, RegionOp):
             self._region(op)
         else:
@@ -75,7 +94,7 @@ class _Lowering:
 
     def _region(self, region: RegionOp) -> None:
         for inner, outer in zip(region.block.args, region.args, strict=True):
-            self._values[inner] = self.value(outer)
+            self._aliases[inner] = self._source(outer)
         last = region.block.last_op
         assert isinstance(last, YieldOp)
         ops: list[Operation] = []
@@ -89,13 +108,27 @@ class _Lowering:
             made = self.value(inner)
             self._values[result] = made
             made.name_hint = made.name_hint or result.name_hint
-            if len(region.res) == 1 and (tensor := region.attributes.get("tensor")) and isinstance(made.owner, Operation):
+            if (
+                len(region.res) == 1
+                and (tensor := region.attributes.get("tensor"))
+                and isinstance(made.owner, Operation)
+            ):
                 made.owner.attributes.setdefault("tensor", tensor)
 
-    def _group(self, ops: Sequence[Operation], needed: frozenset[SSAValue], device: str | None, whole: Operation) -> None:
+    def _group(
+        self,
+        ops: Sequence[Operation],
+        needed: frozenset[SSAValue],
+        device: str | None,
+        whole: Operation,
+    ) -> None:
         for tree in trees(ops, needed):
             root = tree.root
-            if type(root) not in ELEMENTWISE and type(root) not in ANCHORS and not isinstance(root, (*VIEWS, ConcatOp)):
+            if (
+                type(root) not in ELEMENTWISE
+                and type(root) not in ANCHORS
+                and not isinstance(root, (*VIEWS, ConcatOp))
+            ):
                 raise _unsupported(root)
             made = self._root(tree, device or device_of(root))
             for member in reversed(tree.members):
@@ -111,21 +144,23 @@ class _Lowering:
     def _root(self, tree: Tree, device: str | None) -> Operation:
         root = tree.root
         result = root.results[0]
-        assert isinstance(result.type, TensorType)
+        type = type_of(result)
         if isinstance(root, ReshapeOp):
-            made = LoopReshapeOp(self.value(root.x), result.type)
+            made = LoopReshapeOp(self.value(root.x), type)
             if device:
                 made.attributes["device"] = string(device)
             return made
         if isinstance(root, ConcatOp):
             args = [self.value(a) for a in root.args]
-            return LoopConcatOp(args, root.axis.value.data, result.type, device)
+            return LoopConcatOp(args, root.axis.value.data, type, device)
         return Kernel(self, tree.members, result, device).build(tree.anchor, ANCHORS)
 
 
 def _unsupported(op: Operation) -> UnsupportedError:
     nodes = onnx_nodes(op)
-    return UnsupportedError([Unsupported(nodes[0] if nodes else "<unnamed>", op.name, 0, "it has no lowering to loops")])
+    return UnsupportedError(
+        [Unsupported(nodes[0] if nodes else "<unnamed>", op.name, 0, "it has no lowering to loops")]
+    )
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ segments.  @main stays whole: it is the CPU end's program and the oracle.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 from xdsl.dialects.builtin import DenseArrayBase, MemRefType, ModuleOp
 from xdsl.dialects.func import FuncOp, ReturnOp
@@ -29,7 +30,7 @@ PREFIX = "npu_segment_"
 
 
 def _outline(segment: Segment, arguments: dict[SSAValue, int]) -> FuncOp:
-    """A function that holds clones of the segment's operations and of what declares their buffers."""
+    """A function of clones of the segment's operations and of what declares their buffers."""
     block = Block()
     mapping: dict[SSAValue, SSAValue] = {}
 
@@ -42,8 +43,9 @@ def _outline(segment: Segment, arguments: dict[SSAValue, int]) -> FuncOp:
             value = value.owner.operands[0]
         for missing in reversed(chain):
             if missing in arguments:
-                assert isinstance(missing.type, MemRefType)
-                made: Operation = AllocOp(missing.type, offset=arguments[missing])
+                made: Operation = AllocOp(
+                    cast(MemRefType[Any], missing.type), offset=arguments[missing]
+                )
                 made.results[0].name_hint = missing.name_hint
                 mapping[missing] = made.results[0]
             else:
@@ -70,8 +72,11 @@ class OutlineNpuPass(Pass):
         func = main_function(module)
         offsets = func.attributes.get("arg_offsets")
         if not isinstance(offsets, DenseArrayBase):
-            raise IRError("outline-npu needs an allocated function", hint="run allocate-arena first")
-        arguments = dict(zip(func.body.block.args, int_values(offsets), strict=True))
+            raise IRError(
+                "outline-npu needs an allocated function", hint="run allocate-arena first"
+            )
+        starts = int_values(cast(DenseArrayBase[Any], offsets))
+        arguments: dict[SSAValue, int] = dict(zip(func.body.block.args, starts, strict=True))
         made = [_outline(s, arguments) for s in segments(func) if s.kind == "npu"]
         func.parent_block().add_ops(made)  # pyright: ignore[reportOptionalMemberAccess]
 

@@ -50,7 +50,11 @@ def assign_offsets(func: FuncOp, store: ConstantStore) -> int:
     placed: dict[str, int] = {}
     end = 0
     for op in _globals(func):
-        key = op.value.key.data if isinstance(op.value, ConstantRefAttr) else content_key(global_array(op, store))
+        key = (
+            op.value.key.data
+            if isinstance(op.value, ConstantRefAttr)
+            else content_key(global_array(op, store))
+        )
         if key not in placed:
             placed[key] = end
             end += align(buffer_bytes(op.result))

@@ -26,7 +26,7 @@ class Segment:
 
 
 def device_of_nest(op: Operation) -> str:
-    """"npu" or "cpu" (also where nothing is said)."""
+    """The device of an operation: "cpu" where nothing is said."""
     return op.device.data if isinstance(op, NestOp) and op.device is not None else "cpu"
 
 

@@ -76,8 +76,10 @@ class TileNpuPass(Pass):
                 tiling = select(info.work, ctx.machine)
                 if tiling is None:
                     raise CapacityError(
-                        f"not even the smallest tiles fit the {ctx.machine.scratchpad.bytes} bytes of scratchpad"
-                        f" and {ctx.machine.accumulator.bytes} bytes of accumulators of {ctx.machine.name}",
+                        "not even the smallest tiles fit the"
+                        f" {ctx.machine.scratchpad.bytes} bytes of scratchpad and"
+                        f" {ctx.machine.accumulator.bytes} bytes of accumulators of"
+                        f" {ctx.machine.name}",
                         node=" + ".join(onnx_nodes(op)) or None,
                         op=op.name,
                         hint="choose a target with more memory, or run this operation on the CPU",
@@ -87,7 +89,11 @@ class TileNpuPass(Pass):
 
 def npu_segments(module: ModuleOp) -> list[FuncOp]:
     """The functions that outline-npu made, in order."""
-    return [op for op in module.ops if isinstance(op, FuncOp) and op.sym_name.data.startswith(SEGMENT_PREFIX)]
+    return [
+        op
+        for op in module.ops
+        if isinstance(op, FuncOp) and op.sym_name.data.startswith(SEGMENT_PREFIX)
+    ]
 
 
 class _Tiler:
@@ -151,7 +157,11 @@ class _Tiler:
                 buffer = self.alloc([1], i32, "spm", "scalar")
                 self.emit(FillOp(buffer, x))
                 self.constants[x] = buffer
-        if stage.kind == "vlut" and isinstance(table := stage.operands[1], SSAValue) and table not in self.constants:
+        if (
+            stage.kind == "vlut"
+            and isinstance(table := stage.operands[1], SSAValue)
+            and table not in self.constants
+        ):
             tile = self.alloc(shape_of(table), i8, "spm", "table")
             self.emit(CopyOp("load", table, tile, [], Linear.of([{}], 0)))
             self.constants[table] = tile
@@ -182,7 +192,9 @@ class _Tiler:
 
     def store(self, tile: SSAValue, perm: Sequence[int] | None = None) -> None:
         ivs, start = self.coordinates(self.maps[-1], self.out_box.low)
-        self.emit(CopyOp("store", self.nest.output, tile, ivs, start, perm=perm, steps=self.out_box.steps))
+        self.emit(
+            CopyOp("store", self.nest.output, tile, ivs, start, perm=perm, steps=self.out_box.steps)
+        )
 
     def move(self) -> None:
         """Pure movement: load and store the same tile, axes in the order of either side."""
@@ -190,7 +202,10 @@ class _Tiler:
         tile = self.load(index)
 
         def axes(map: Linear) -> list[int | None]:
-            return [next((d for d, a in enumerate(row) if a and self.tile[d] > 1), None) for row in map.coeffs]
+            return [
+                next((d for d, a in enumerate(row) if a and self.tile[d] > 1), None)
+                for row in map.coeffs
+            ]
 
         order = [d for d in axes(self.maps[index]) if d is not None]
         target = axes(self.maps[-1])
@@ -220,9 +235,16 @@ class _Tiler:
         tiles = [self.load(i, zero_points.get(i, 0)) for i in range(len(nest.ins))]
         maps = [tile_box(self.maps[i], self.tile).local for i in range(len(tiles))]
         leaf = NestOp(
-            self.tile, tiles, [], [*maps, self.out_box.local], nest.body.clone(), reduce=nest.reduce.data,
-            reduction_dims=nest.reduced, outs=[out], accumulate=bool(inner),
-        )  # fmt: skip
+            self.tile,
+            tiles,
+            [],
+            [*maps, self.out_box.local],
+            nest.body.clone(),
+            reduce=nest.reduce.data,
+            reduction_dims=nest.reduced,
+            outs=[out],
+            accumulate=bool(inner),
+        )
         self.leaf(leaf, reduction.kind)
         return out
 
@@ -243,12 +265,16 @@ class _Tiler:
         for stage, slot in zip(chain, slots, strict=True):
             operands = [self.access(x, known, i, stage) for i, x in enumerate(stage.operands)]
             if (out := buffers[slot]) is None:
-                out = buffers[slot] = self.alloc(self.out_box.box, i8, "spm", f"{nest.output.name_hint or 'out'}_tile")
+                out = buffers[slot] = self.alloc(
+                    self.out_box.box, i8, "spm", f"{nest.output.name_hint or 'out'}_tile"
+                )
             self.elementwise(stage, operands, out)
             known[stage.result] = (out, self.out_local)
         return known[value][0]
 
-    def access(self, x: SSAValue | int, known: dict[SSAValue, Access], position: int, stage: Stage) -> Access:
+    def access(
+        self, x: SSAValue | int, known: dict[SSAValue, Access], position: int, stage: Stage
+    ) -> Access:
         """Where a stage finds an operand; loads it if it is a tensor."""
         if isinstance(x, int) or x in self.constants:
             return self.constants[x], Linear.of([{}], len(self.parallel))
@@ -259,7 +285,9 @@ class _Tiler:
             index = next(i for i, arg in enumerate(body.args) if arg is x)
         else:
             assert epilogue is not None and x.owner is epilogue
-            index = len(self.nest.ins) + next(i for i, arg in enumerate(epilogue.args) if arg is x) - 1
+            index = (
+                len(self.nest.ins) + next(i for i, arg in enumerate(epilogue.args) if arg is x) - 1
+            )
         shift = stage.kind == "vrequant" and position == 3
         tile = self.load(index, 1 if shift else 0)  # a shift of 0 has no meaning, even in garbage
         local = tile_box(self.maps[index], self.tile).local
@@ -276,10 +304,14 @@ class _Tiler:
         block.add_ops([*ops, ScalarYieldOp([ops[-1].results[0]])])
         maps = [*(map for _, map in ins), self.out_local]
         domain = [self.tile[d] for d in self.parallel]
-        self.leaf(NestOp(domain, [v for v, _ in ins], [], maps, Region(block), outs=[out]), stage.kind)
+        self.leaf(
+            NestOp(domain, [v for v, _ in ins], [], maps, Region(block), outs=[out]), stage.kind
+        )
 
 
-def _scalar_ops(kind: str, block: Block, params: dict[str, int], table: SSAValue | None) -> list[Operation]:
+def _scalar_ops(
+    kind: str, block: Block, params: dict[str, int], table: SSAValue | None
+) -> list[Operation]:
     """The scalar body of a vector command."""
     args = list(block.args)
     if kind == "vrequant":

@@ -24,7 +24,7 @@ from ...backends.targets.machine import Machine
 from ...dialects.errors import CapacityError, TargetError
 from ...dialects.locations import onnx_nodes
 from ...dialects.loop.structure import space_of
-from ...dialects.npu.structure import AllocOp, LoopOp, ProgramOp
+from ...dialects.npu.structure import AllocOp, ProgramOp
 from ...dialects.types import integer
 from ..base import CompilerContext, Pass
 
@@ -95,8 +95,9 @@ def _lifetimes(program: ProgramOp) -> tuple[dict[AllocOp, tuple[int, int]], list
     for index, top in enumerate(program.body.block.ops):
         layers.append(layers[-1] if layers else 0)
         if not isinstance(top, AllocOp):
-            if onnx_nodes(top) != nodes and (onnx_nodes(top) or isinstance(top, LoopOp)):
-                nodes = onnx_nodes(top)
+            found = next((n for op in top.walk() if (n := onnx_nodes(op))), ())
+            if found and found != nodes:
+                nodes = found
                 layers[-1] += 1
             for op in top.walk():
                 for alloc in _mentioned(op):

@@ -1,6 +1,8 @@
 """Lower tiled NPU segments to programs of commands in hardware loops.
 
-    func.func @npu_segment_0() { loop.for ... { loop.copy ...; loop.nest ... {tensorize = "matmul"} } }
+    func.func @npu_segment_0() {
+      loop.for ... { loop.copy ...; loop.nest ... {tensorize = "matmul"} }
+    }
 
 becomes
 
@@ -18,7 +20,7 @@ from math import prod
 
 from xdsl.dialects.builtin import ModuleOp, StringAttr, i8
 from xdsl.dialects.func import FuncOp, ReturnOp
-from xdsl.ir import Block, Operation, Region, SSAValue
+from xdsl.ir import Block, Operation, Region
 
 from ...backends.targets.machine import Machine
 from ...dialects.errors import CapacityError
@@ -135,7 +137,6 @@ class _Lowering:
             op=op.name,
             hint="segments must be allocated and tiled (allocate-arena, tile-npu) first",
         )
-
 
 
 PASS = LowerToNpuPass

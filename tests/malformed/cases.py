@@ -14,7 +14,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, helper
+from onnx import (
+    AttributeProto,
+    FunctionProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    helper,
+)
 
 FLOAT = TensorProto.FLOAT
 Build = Callable[[Path], tuple[Path, list[str]]]
@@ -40,7 +48,9 @@ def bytes_case(id: str, data: bytes, *expected: str) -> None:
     CASES.append(Case(id, build, expected))
 
 
-def model_case(id: str, make: Callable[[], ModelProto], *expected: str, args: Sequence[str] = ()) -> None:
+def model_case(
+    id: str, make: Callable[[], ModelProto], *expected: str, args: Sequence[str] = ()
+) -> None:
     def build(folder: Path) -> tuple[Path, list[str]]:
         path = folder / "model.onnx"
         path.write_bytes(make().SerializeToString())
@@ -57,8 +67,16 @@ def array(name: str, values: Any, dtype: Any = np.float32) -> TensorProto:
     return onnx.numpy_helper.from_array(np.asarray(values, dtype), name)
 
 
-def node(op: str, inputs: Sequence[str], outputs: Sequence[str] = ("y",), name: str | None = None, **attributes: Any) -> NodeProto:
-    return helper.make_node(op, inputs, outputs, f"the_{op.lower()}" if name is None else name, **attributes)
+def node(
+    op: str,
+    inputs: Sequence[str],
+    outputs: Sequence[str] = ("y",),
+    name: str | None = None,
+    **attributes: Any,
+) -> NodeProto:
+    return helper.make_node(
+        op, inputs, outputs, f"the_{op.lower()}" if name is None else name, **attributes
+    )
 
 
 def model(
@@ -77,9 +95,22 @@ def model(
     return out
 
 
-def single(op: str, inputs: Sequence[str] = ("x",), *, weights: Sequence[TensorProto] = (), x: Any = None, opset: int = 17, **attributes: Any) -> Callable[[], ModelProto]:
+def single(
+    op: str,
+    inputs: Sequence[str] = ("x",),
+    *,
+    weights: Sequence[TensorProto] = (),
+    x: Any = None,
+    opset: int = 17,
+    **attributes: Any,
+) -> Callable[[], ModelProto]:
     def make() -> ModelProto:
-        return model([node(op, inputs, **attributes)], weights=weights, inputs=[info("x") if x is None else x], opset=opset)
+        return model(
+            [node(op, inputs, **attributes)],
+            weights=weights,
+            inputs=[info("x") if x is None else x],
+            opset=opset,
+        )
 
     return make
 
@@ -95,7 +126,9 @@ def _folder(folder: Path) -> tuple[Path, list[str]]:
     return folder, []
 
 
-_WHOLE = model([node("Gemm", ["x", "w"])], weights=[array("w", np.ones((4, 64)))]).SerializeToString()
+_WHOLE = model(
+    [node("Gemm", ["x", "w"])], weights=[array("w", np.ones((4, 64)))]
+).SerializeToString()
 
 CASES.append(Case("missing-file", _missing, ("no file", "nowhere.onnx")))
 CASES.append(Case("folder", _folder, ("folder",)))
@@ -115,73 +148,280 @@ model_case(
     "cyclic", lambda: model([node("Add", ["x", "b"], ["a"], "first"), node("Relu", ["a"], ["b"], "second"), node("Relu", ["b"])]),
     "cyclic", "first", "Add",
 )  # fmt: skip
-model_case("duplicate-output", lambda: model([node("Relu", ["x"]), node("Abs", ["x"])]), "defined twice", "the_abs", "Abs")
-model_case("redefines-input", lambda: model([node("Relu", ["x"], ["x"]), node("Relu", ["x"])]), "'x'", "twice", "Relu")
+model_case(
+    "duplicate-output",
+    lambda: model([node("Relu", ["x"]), node("Abs", ["x"])]),
+    "defined twice",
+    "the_abs",
+    "Abs",
+)
+model_case(
+    "redefines-input",
+    lambda: model([node("Relu", ["x"], ["x"]), node("Relu", ["x"])]),
+    "'x'",
+    "twice",
+    "Relu",
+)
 model_case("undefined-tensor", single("Add", ["x", "ghost"]), "'ghost'", "the_add", "Add")
 model_case("undefined-output", lambda: model([], outputs=[info("ghost")]), "'ghost'")
-model_case("repeated-inputs", lambda: model([node("Relu", ["x"])], inputs=[info("x"), info("x")]), "repeated")
-model_case("repeated-outputs", lambda: model([node("Relu", ["x"])], outputs=[info("y"), info("y")]), "repeated")
+model_case(
+    "repeated-inputs",
+    lambda: model([node("Relu", ["x"])], inputs=[info("x"), info("x")]),
+    "repeated",
+)
+model_case(
+    "repeated-outputs",
+    lambda: model([node("Relu", ["x"])], outputs=[info("y"), info("y")]),
+    "repeated",
+)
 
 # --- nodes ---
 
-model_case("unknown-operator", single("Frobnicate"), "the_frobnicate", "Frobnicate", "no ONNX operator")
+model_case(
+    "unknown-operator", single("Frobnicate"), "the_frobnicate", "Frobnicate", "no ONNX operator"
+)
 model_case("operator-of-other-opset", single("Gelu", opset=10), "Gelu", "opset 10")
 model_case(
     "unknown-domain", lambda: model([helper.make_node("Relu", ["x"], ["y"], "n", domain="com.acme")], imports=[helper.make_opsetid("com.acme", 1)]),
     "com.acme", "'n'", "Relu",
 )  # fmt: skip
-model_case("wrong-attribute-type", single("LeakyRelu", alpha="steep"), "'alpha'", "float", "the_leakyrelu", "LeakyRelu")
+model_case(
+    "wrong-attribute-type",
+    single("LeakyRelu", alpha="steep"),
+    "'alpha'",
+    "float",
+    "the_leakyrelu",
+    "LeakyRelu",
+)
 model_case("missing-attribute", single("Concat", ["x", "x"]), "'axis'", "missing", "Concat")
 model_case("too-few-inputs", single("Add", ["x"]), "1 inputs", "the_add", "Add")
 model_case("too-many-inputs", single("Relu", ["x", "x"]), "2 inputs", "Relu")
-model_case("too-many-outputs", lambda: model([node("Relu", ["x"], ["y", "z"])]), "2 outputs", "Relu")
+model_case(
+    "too-many-outputs", lambda: model([node("Relu", ["x"], ["y", "z"])]), "2 outputs", "Relu"
+)
 model_case("omitted-input", single("Add", ["x", ""]), "input 1 is missing", "Add")
-model_case("unnamed-node", lambda: model([node("Relu", ["x"], ["a"], ""), node("Add", ["a", "ghost"], ["y"], "")]), "'Add_1'", "Add")
+model_case(
+    "unnamed-node",
+    lambda: model([node("Relu", ["x"], ["a"], ""), node("Add", ["a", "ghost"], ["y"], "")]),
+    "'Add_1'",
+    "Add",
+)
 
 IMAGE = info("x", (1, 3, 8, 8))
-model_case("conv-channels", single("Conv", ["x", "w"], x=IMAGE, weights=[array("w", np.ones((4, 5, 3, 3)))]), "3 input channels", "the_conv", "Conv")
-model_case("conv-groups", single("Conv", ["x", "w"], x=IMAGE, weights=[array("w", np.ones((4, 1, 3, 3)))], group=0), "0 groups", "Conv")
-model_case("conv-window", single("Conv", ["x", "w"], x=IMAGE, weights=[array("w", np.ones((4, 3, 9, 9)))]), "does not fit", "Conv")
-model_case("conv-stride-0", single("Conv", ["x", "w"], x=IMAGE, weights=[array("w", np.ones((4, 3, 3, 3)))], strides=[0, 1]), "strides", "Conv")
-model_case("conv-bias", single("Conv", ["x", "w", "b"], x=IMAGE, weights=[array("w", np.ones((4, 3, 3, 3))), array("b", np.ones(5))]), "bias", "Conv")
-model_case("conv-pads", single("Conv", ["x", "w"], x=IMAGE, weights=[array("w", np.ones((4, 3, 3, 3)))], pads=[1, 1]), "pads", "Conv")
-model_case("conv-huge-pads", single("Conv", ["x", "w"], x=IMAGE, weights=[array("w", np.ones((4, 3, 3, 3)))], pads=[2**40] * 4), "elements", "Conv")
+model_case(
+    "conv-channels",
+    single("Conv", ["x", "w"], x=IMAGE, weights=[array("w", np.ones((4, 5, 3, 3)))]),
+    "3 input channels",
+    "the_conv",
+    "Conv",
+)
+model_case(
+    "conv-groups",
+    single("Conv", ["x", "w"], x=IMAGE, weights=[array("w", np.ones((4, 1, 3, 3)))], group=0),
+    "0 groups",
+    "Conv",
+)
+model_case(
+    "conv-window",
+    single("Conv", ["x", "w"], x=IMAGE, weights=[array("w", np.ones((4, 3, 9, 9)))]),
+    "does not fit",
+    "Conv",
+)
+model_case(
+    "conv-stride-0",
+    single(
+        "Conv", ["x", "w"], x=IMAGE, weights=[array("w", np.ones((4, 3, 3, 3)))], strides=[0, 1]
+    ),
+    "strides",
+    "Conv",
+)
+model_case(
+    "conv-bias",
+    single(
+        "Conv",
+        ["x", "w", "b"],
+        x=IMAGE,
+        weights=[array("w", np.ones((4, 3, 3, 3))), array("b", np.ones(5))],
+    ),
+    "bias",
+    "Conv",
+)
+model_case(
+    "conv-pads",
+    single("Conv", ["x", "w"], x=IMAGE, weights=[array("w", np.ones((4, 3, 3, 3)))], pads=[1, 1]),
+    "pads",
+    "Conv",
+)
+model_case(
+    "conv-huge-pads",
+    single(
+        "Conv", ["x", "w"], x=IMAGE, weights=[array("w", np.ones((4, 3, 3, 3)))], pads=[2**40] * 4
+    ),
+    "elements",
+    "Conv",
+)
 model_case("pool-kernel-0", single("MaxPool", x=IMAGE, kernel_shape=[0, 2]), "kernel", "MaxPool")
-model_case("matmul-inner", single("MatMul", ["x", "w"], weights=[array("w", np.ones((5, 2)))]), "inner", "the_matmul", "MatMul")
-model_case("gemm-inner", single("Gemm", ["x", "w"], weights=[array("w", np.ones((5, 2)))]), "inner", "Gemm")
-model_case("broadcast", single("Add", ["x", "w"], weights=[array("w", np.ones(3))]), "do not broadcast", "the_add", "Add")
-model_case("types-differ", single("Add", ["x", "w"], weights=[array("w", np.ones(4), np.float64)]), "f32", "f64", "the_add", "Add")
+model_case(
+    "matmul-inner",
+    single("MatMul", ["x", "w"], weights=[array("w", np.ones((5, 2)))]),
+    "inner",
+    "the_matmul",
+    "MatMul",
+)
+model_case(
+    "gemm-inner", single("Gemm", ["x", "w"], weights=[array("w", np.ones((5, 2)))]), "inner", "Gemm"
+)
+model_case(
+    "broadcast",
+    single("Add", ["x", "w"], weights=[array("w", np.ones(3))]),
+    "do not broadcast",
+    "the_add",
+    "Add",
+)
+model_case(
+    "types-differ",
+    single("Add", ["x", "w"], weights=[array("w", np.ones(4), np.float64)]),
+    "f32",
+    "f64",
+    "the_add",
+    "Add",
+)
 model_case("function-of-integers", single("Erf", x=info("x", (1, 4), TensorProto.BOOL)), "Erf")
-model_case("reshape-impossible", single("Reshape", ["x", "s"], weights=[array("s", [3, 5], np.int64)]), "[1, 4]", "[3, 5]", "Reshape")
-model_case("reshape-negative", single("Reshape", ["x", "s"], weights=[array("s", [-2, 2], np.int64)]), "-2", "Reshape")
-model_case("reshape-huge", single("Reshape", ["x", "s"], weights=[array("s", [2**62, 2**62], np.int64)]), "Reshape")
-model_case("reshape-by-reals", single("Reshape", ["x", "s"], weights=[array("s", [2, 2])]), "integers", "Reshape")
-model_case("reshape-by-data", lambda: model([node("Reshape", ["x", "s"])], inputs=[info("x"), info("s", (2,), TensorProto.INT64)]), "must be constant", "Reshape", "hint")
+model_case(
+    "reshape-impossible",
+    single("Reshape", ["x", "s"], weights=[array("s", [3, 5], np.int64)]),
+    "[1, 4]",
+    "[3, 5]",
+    "Reshape",
+)
+model_case(
+    "reshape-negative",
+    single("Reshape", ["x", "s"], weights=[array("s", [-2, 2], np.int64)]),
+    "-2",
+    "Reshape",
+)
+model_case(
+    "reshape-huge",
+    single("Reshape", ["x", "s"], weights=[array("s", [2**62, 2**62], np.int64)]),
+    "Reshape",
+)
+model_case(
+    "reshape-by-reals",
+    single("Reshape", ["x", "s"], weights=[array("s", [2, 2])]),
+    "integers",
+    "Reshape",
+)
+model_case(
+    "reshape-by-data",
+    lambda: model(
+        [node("Reshape", ["x", "s"])], inputs=[info("x"), info("s", (2,), TensorProto.INT64)]
+    ),
+    "must be constant",
+    "Reshape",
+    "hint",
+)
 model_case("transpose-perm", single("Transpose", perm=[0, 0]), "permutation", "Transpose")
-model_case("squeeze-axis", single("Squeeze", ["x", "a"], weights=[array("a", [1], np.int64)]), "extent 1", "Squeeze")
+model_case(
+    "squeeze-axis",
+    single("Squeeze", ["x", "a"], weights=[array("a", [1], np.int64)]),
+    "extent 1",
+    "Squeeze",
+)
 model_case("axis-out-of-range", single("Softmax", axis=7), "axis 7", "Softmax")
-model_case("gather-out-of-range", single("Gather", ["x", "i"], weights=[array("i", [9], np.int64)], axis=1), "9", "Gather")
-model_case("slice-step-0", single("Slice", ["x", "s", "e", "a", "z"], weights=[array(n, [v], np.int64) for n, v in zip("seaz", (0, 2, 0, 0), strict=True)]), "steps [0]", "Slice")
-model_case("split-sizes", lambda: model([node("Split", ["x", "s"], ["y", "z"], axis=1)], weights=[array("s", [3, 3], np.int64)]), "split", "Split")
-model_case("expand-negative", single("Expand", ["x", "s"], weights=[array("s", [-4, 4], np.int64)]), "negative", "Expand")
-model_case("expand-huge", single("Expand", ["x", "s"], weights=[array("s", [2**40, 4], np.int64)]), "elements", "Expand")
-model_case("tile-huge", single("Tile", ["x", "s"], weights=[array("s", [2**30, 2**30], np.int64)]), "elements", "Tile")
-model_case("resize-nan", single("Resize", ["x", "", "s"], weights=[array("s", [1, np.nan])]), "scales", "Resize")
-model_case("resize-inf", single("Resize", ["x", "", "s"], weights=[array("s", [1, np.inf])]), "scales", "Resize")
-model_case("resize-zero", single("Resize", ["x", "", "s"], weights=[array("s", [1, 0.1])]), "no elements", "Resize")
-model_case("nan-attribute", single("LeakyRelu", alpha=float("nan")), "'alpha'", "finite", "LeakyRelu")
+model_case(
+    "gather-out-of-range",
+    single("Gather", ["x", "i"], weights=[array("i", [9], np.int64)], axis=1),
+    "9",
+    "Gather",
+)
+model_case(
+    "slice-step-0",
+    single(
+        "Slice",
+        ["x", "s", "e", "a", "z"],
+        weights=[array(n, [v], np.int64) for n, v in zip("seaz", (0, 2, 0, 0), strict=True)],
+    ),
+    "steps [0]",
+    "Slice",
+)
+model_case(
+    "split-sizes",
+    lambda: model(
+        [node("Split", ["x", "s"], ["y", "z"], axis=1)], weights=[array("s", [3, 3], np.int64)]
+    ),
+    "split",
+    "Split",
+)
+model_case(
+    "expand-negative",
+    single("Expand", ["x", "s"], weights=[array("s", [-4, 4], np.int64)]),
+    "negative",
+    "Expand",
+)
+model_case(
+    "expand-huge",
+    single("Expand", ["x", "s"], weights=[array("s", [2**40, 4], np.int64)]),
+    "elements",
+    "Expand",
+)
+model_case(
+    "tile-huge",
+    single("Tile", ["x", "s"], weights=[array("s", [2**30, 2**30], np.int64)]),
+    "elements",
+    "Tile",
+)
+model_case(
+    "resize-nan",
+    single("Resize", ["x", "", "s"], weights=[array("s", [1, np.nan])]),
+    "scales",
+    "Resize",
+)
+model_case(
+    "resize-inf",
+    single("Resize", ["x", "", "s"], weights=[array("s", [1, np.inf])]),
+    "scales",
+    "Resize",
+)
+model_case(
+    "resize-zero",
+    single("Resize", ["x", "", "s"], weights=[array("s", [1, 0.1])]),
+    "no elements",
+    "Resize",
+)
+model_case(
+    "nan-attribute", single("LeakyRelu", alpha=float("nan")), "'alpha'", "finite", "LeakyRelu"
+)
 model_case("inf-attribute", single("Elu", alpha=float("inf")), "'alpha'", "finite", "Elu")
-model_case("clip-nan", single("Clip", ["x", "m"], weights=[array("m", np.nan)]), "not a number", "Clip")
-model_case("quantize-scale-0", single("QuantizeLinear", ["x", "s"], weights=[array("s", 0.0)]), "positive", "QuantizeLinear")
-model_case("batch-norm-shapes", single("BatchNormalization", ["x", "w", "w", "w", "w"], x=IMAGE, weights=[array("w", np.ones(4))]), "channel", "BatchNormalization")
-model_case("depth-to-space", single("DepthToSpace", x=IMAGE, blocksize=2), "3 channels", "DepthToSpace")
+model_case(
+    "clip-nan", single("Clip", ["x", "m"], weights=[array("m", np.nan)]), "not a number", "Clip"
+)
+model_case(
+    "quantize-scale-0",
+    single("QuantizeLinear", ["x", "s"], weights=[array("s", 0.0)]),
+    "positive",
+    "QuantizeLinear",
+)
+model_case(
+    "batch-norm-shapes",
+    single(
+        "BatchNormalization", ["x", "w", "w", "w", "w"], x=IMAGE, weights=[array("w", np.ones(4))]
+    ),
+    "channel",
+    "BatchNormalization",
+)
+model_case(
+    "depth-to-space", single("DepthToSpace", x=IMAGE, blocksize=2), "3 channels", "DepthToSpace"
+)
 model_case("einsum", single("Einsum", ["x", "x"], equation="ij,jk->ik"), "Einsum")
 
 # --- tensors ---
 
 
 def _short() -> ModelProto:
-    return model([node("Add", ["x", "w"])], weights=[TensorProto(name="w", data_type=FLOAT, dims=[4], raw_data=b"\0" * 8)])
+    return model(
+        [node("Add", ["x", "w"])],
+        weights=[TensorProto(name="w", data_type=FLOAT, dims=[4], raw_data=b"\0" * 8)],
+    )
 
 
 def _proto(**fields: Any) -> Callable[[], ModelProto]:
@@ -189,32 +429,57 @@ def _proto(**fields: Any) -> Callable[[], ModelProto]:
 
 
 model_case("raw-data-short", _short, "8 bytes", "16", "'w'")
-model_case("raw-data-long", _proto(data_type=FLOAT, dims=[1], raw_data=b"\0" * 64), "64 bytes", "'w'")
-model_case("typed-data-short", _proto(data_type=FLOAT, dims=[4], float_data=[1.0]), "1 elements", "'w'")
+model_case(
+    "raw-data-long", _proto(data_type=FLOAT, dims=[1], raw_data=b"\0" * 64), "64 bytes", "'w'"
+)
+model_case(
+    "typed-data-short", _proto(data_type=FLOAT, dims=[4], float_data=[1.0]), "1 elements", "'w'"
+)
 model_case("negative-dims", _proto(data_type=FLOAT, dims=[-4], raw_data=b""), "negative", "'w'")
 model_case("giant-dims", _proto(data_type=FLOAT, dims=[2**40]), "'w'", "1099511627776")
 model_case("overflowing-dims", _proto(data_type=FLOAT, dims=[2**62, 2**62, 4]), "'w'")
 model_case("no-type", _proto(dims=[1], raw_data=b"\0" * 4), "element type", "'w'")
 model_case("unknown-type", _proto(data_type=77, dims=[1], raw_data=b"\0" * 4), "77", "'w'")
-model_case("string-weights", _proto(data_type=TensorProto.STRING, dims=[1], string_data=[b"a"]), "string", "'w'")
-model_case("duplicate-weights", lambda: model([node("Add", ["x", "w"])], weights=[array("w", 1.0), array("w", 2.0)]), "'w'", "twice")
+model_case(
+    "string-weights",
+    _proto(data_type=TensorProto.STRING, dims=[1], string_data=[b"a"]),
+    "string",
+    "'w'",
+)
+model_case(
+    "duplicate-weights",
+    lambda: model([node("Add", ["x", "w"])], weights=[array("w", 1.0), array("w", 2.0)]),
+    "'w'",
+    "twice",
+)
 model_case("sparse-weights", lambda: _sparse(), "sparse")
 
 
 def _sparse() -> ModelProto:
     out = model([node("Add", ["x", "w"])])
-    out.graph.sparse_initializer.append(helper.make_sparse_tensor(array("w", [1.0]), array("i", [2], np.int64), [4]))
+    out.graph.sparse_initializer.append(
+        helper.make_sparse_tensor(array("w", [1.0]), array("i", [2], np.int64), [4])
+    )
     return out
 
 
-def external_case(id: str, location: str, *expected: str, offset: str | None = None, length: str | None = None, link: str | None = None) -> None:
+def external_case(
+    id: str,
+    location: str,
+    *expected: str,
+    offset: str | None = None,
+    length: str | None = None,
+    link: str | None = None,
+) -> None:
     def build(folder: Path) -> tuple[Path, list[str]]:
         (folder / "data.bin").write_bytes(bytes(16))
         (folder / "inside").mkdir()
         (folder / "inside" / "data.bin").write_bytes(bytes(16))
         if link is not None:
             os.symlink(link, folder / "inside" / "link.bin")
-        tensor = TensorProto(name="w", data_type=FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
+        tensor = TensorProto(
+            name="w", data_type=FLOAT, dims=[4], data_location=TensorProto.EXTERNAL
+        )
         for key, value in (("location", location), ("offset", offset), ("length", length)):
             if value is not None:
                 tensor.external_data.add(key=key, value=value)
@@ -237,18 +502,43 @@ external_case("external-not-a-number", "data.bin", "not a number", length="all")
 
 # --- inputs ---
 
-model_case("shape-rank", single("Relu"), "3 dimensions, the model's input has 2", args=["--shape", "x:1x4x4"])
+model_case(
+    "shape-rank",
+    single("Relu"),
+    "3 dimensions, the model's input has 2",
+    args=["--shape", "x:1x4x4"],
+)
 model_case("shape-name", single("Relu"), "'z'", "hint", args=["--shape", "z:1x4"])
-model_case("shape-zero", single("Relu", x=info("x", ("n", 4))), "positive", args=["--shape", "x:0x4"])
+model_case(
+    "shape-zero", single("Relu", x=info("x", ("n", 4))), "positive", args=["--shape", "x:0x4"]
+)
 model_case("shape-fixed", single("Relu"), "fixed to 4", args=["--shape", "x:1x5"])
-model_case("shape-conflict", lambda: model([node("Add", ["x", "z"])], inputs=[info("x", ("n",)), info("z", ("n",))]), "'n'", args=["--shape", "x:3", "--shape", "z:4"])
+model_case(
+    "shape-conflict",
+    lambda: model([node("Add", ["x", "z"])], inputs=[info("x", ("n",)), info("z", ("n",))]),
+    "'n'",
+    args=["--shape", "x:3", "--shape", "z:4"],
+)
 model_case("input-without-shape", single("Relu", x=info("x", None)), "'x'", "no shape", "--shape")
 model_case("input-without-elements", single("Relu", x=info("x", (0, 4))), "'x'", "no elements")
 model_case("input-giant", single("Relu", x=info("x", (2**40,))), "'x'", "elements")
 model_case("input-negative", single("Relu", x=info("x", (-1, 4))), "'x'", "-1")
-model_case("input-of-strings", single("Identity", x=info("x", (1,), TensorProto.STRING)), "'x'", "string")
-model_case("input-sequence", single("SequenceLength", x=helper.make_tensor_sequence_value_info("x", FLOAT, None)), "'x'", "sequence")
-model_case("open-dimension", single("MaxPool", x=info("x", (1, 3, "h", "w")), kernel_shape=[2, 2]), "MaxPool", "taken to be 1", "--shape")
+model_case(
+    "input-of-strings", single("Identity", x=info("x", (1,), TensorProto.STRING)), "'x'", "string"
+)
+model_case(
+    "input-sequence",
+    single("SequenceLength", x=helper.make_tensor_sequence_value_info("x", FLOAT, None)),
+    "'x'",
+    "sequence",
+)
+model_case(
+    "open-dimension",
+    single("MaxPool", x=info("x", (1, 3, "h", "w")), kernel_shape=[2, 2]),
+    "MaxPool",
+    "taken to be 1",
+    "--shape",
+)
 
 # --- control flow, functions, size ---
 
@@ -262,11 +552,21 @@ def _loop() -> ModelProto:
         name="body", node=[node("Relu", ["v"], ["w"])],
         input=[info("i", (), TensorProto.INT64), info("c", (), TensorProto.BOOL), info("v")], output=[info("c", (), TensorProto.BOOL), info("w")],
     )  # fmt: skip
-    return model([node("Loop", ["n", "", "x"], body=body)], inputs=[info("n", (), TensorProto.INT64), info("x")])
+    return model(
+        [node("Loop", ["n", "", "x"], body=body)],
+        inputs=[info("n", (), TensorProto.INT64), info("x")],
+    )
 
 
 def function(name: str, nodes: Sequence[NodeProto]) -> FunctionProto:
-    return helper.make_function("local", name, ["a"], ["b"], nodes, [helper.make_opsetid("", 17), helper.make_opsetid("local", 1)])
+    return helper.make_function(
+        "local",
+        name,
+        ["a"],
+        ["b"],
+        nodes,
+        [helper.make_opsetid("", 17), helper.make_opsetid("local", 1)],
+    )
 
 
 def call(name: str, inputs: Sequence[str], outputs: Sequence[str]) -> NodeProto:
@@ -277,16 +577,30 @@ LOCAL = [helper.make_opsetid("local", 1)]
 
 
 def _recursive() -> ModelProto:
-    return model([call("f", ["x"], ["y"])], functions=[function("f", [call("g", ["a"], ["b"])]), function("g", [call("f", ["a"], ["b"])])], imports=LOCAL)
+    return model(
+        [call("f", ["x"], ["y"])],
+        functions=[
+            function("f", [call("g", ["a"], ["b"])]),
+            function("g", [call("f", ["a"], ["b"])]),
+        ],
+        imports=LOCAL,
+    )
 
 
 def _itself() -> ModelProto:
-    return model([call("f", ["x"], ["y"])], functions=[function("f", [call("f", ["a"], ["b"])])], imports=LOCAL)
+    return model(
+        [call("f", ["x"], ["y"])],
+        functions=[function("f", [call("f", ["a"], ["b"])])],
+        imports=LOCAL,
+    )
 
 
 def _doubling() -> ModelProto:
     functions = [function("f0", [node("Relu", ["a"], ["b"])])]
-    functions += [function(f"f{i}", [call(f"f{i - 1}", ["a"], ["m"]), call(f"f{i - 1}", ["m"], ["b"])]) for i in range(1, 31)]
+    functions += [
+        function(f"f{i}", [call(f"f{i - 1}", ["a"], ["m"]), call(f"f{i - 1}", ["m"], ["b"])])
+        for i in range(1, 31)
+    ]
     return model([call("f30", ["x"], ["y"])], functions=functions, imports=LOCAL)
 
 
@@ -297,7 +611,11 @@ def _nested() -> ModelProto:
 
 
 def _wrong_call() -> ModelProto:
-    return model([call("f", ["x", "x"], ["y"])], functions=[function("f", [node("Relu", ["a"], ["b"])])], imports=LOCAL)
+    return model(
+        [call("f", ["x", "x"], ["y"])],
+        functions=[function("f", [node("Relu", ["a"], ["b"])])],
+        imports=LOCAL,
+    )
 
 
 def _chain_to_nowhere() -> ModelProto:
@@ -312,10 +630,14 @@ def _backwards() -> ModelProto:
 
 def _references() -> ModelProto:
     bad = node("LeakyRelu", ["a"], ["b"])
-    bad.attribute.append(AttributeProto(name="alpha", ref_attr_name="slope", type=AttributeProto.FLOAT))
+    bad.attribute.append(
+        AttributeProto(name="alpha", ref_attr_name="slope", type=AttributeProto.FLOAT)
+    )
     outer = call("f", ["x"], ["y"])
     outer.attribute.append(helper.make_attribute("slope", "steep"))
-    made = helper.make_function("local", "f", ["a"], ["b"], [bad], [helper.make_opsetid("", 17)], ["slope"])
+    made = helper.make_function(
+        "local", "f", ["a"], ["b"], [bad], [helper.make_opsetid("", 17)], ["slope"]
+    )
     return model([outer], functions=[made], imports=LOCAL)
 
 
@@ -325,12 +647,25 @@ def _range() -> ModelProto:
 
 
 def _listed() -> ModelProto:
-    nodes = [node("NonMaxSuppression", ["x", "x"], ["a"]), node("Det", ["x"], ["b"]), node("Relu", ["b"], ["c"]), node("Unique", ["c"], ["d"], name="")]
+    nodes = [
+        node("NonMaxSuppression", ["x", "x"], ["a"]),
+        node("Det", ["x"], ["b"]),
+        node("Relu", ["b"], ["c"]),
+        node("Unique", ["c"], ["d"], name=""),
+    ]
     return model([*nodes, node("Concat", ["a", "d"], axis=0)])
 
 
 model_case("strings", single("StringNormalizer"), "StringNormalizer", "strings")
-model_case("if-of-data", lambda: model([node("If", ["c"], then_branch=_branch("Relu"), else_branch=_reduced())], inputs=[info("c", (), TensorProto.BOOL), info("x")]), "If", "the_if")
+model_case(
+    "if-of-data",
+    lambda: model(
+        [node("If", ["c"], then_branch=_branch("Relu"), else_branch=_reduced())],
+        inputs=[info("c", (), TensorProto.BOOL), info("x")],
+    ),
+    "If",
+    "the_if",
+)
 model_case("loop", _loop, "Loop", "the_loop", "hint")
 model_case("recursive-functions", _recursive, "calls itself")
 model_case("self-calling-function", _itself, "calls itself", "f")
@@ -339,10 +674,17 @@ model_case("deeply-nested-functions", _nested, "deep")
 model_case("function-arity", _wrong_call, "1 inputs", "call_f")
 model_case("function-attribute", _references, "'alpha'", "LeakyRelu")
 model_case("range-2e10", _range, "20000000000 elements", "the_range", "Range")
-model_case("constant-of-shape-huge", lambda: model([node("ConstantOfShape", ["s"])], weights=[array("s", [2**40, 2**10], np.int64)]), "elements", "ConstantOfShape")
+model_case(
+    "constant-of-shape-huge",
+    lambda: model([node("ConstantOfShape", ["s"])], weights=[array("s", [2**40, 2**10], np.int64)]),
+    "elements",
+    "ConstantOfShape",
+)
 model_case("long-chain", _chain_to_nowhere, "'ghost'", "Add")
 model_case("long-chain-backwards", _backwards, "'ghost'", "Add")
-model_case("all-at-once", _listed, "3 unsupported nodes", "NonMaxSuppression", "Det", "Unique_3", "hint")
+model_case(
+    "all-at-once", _listed, "3 unsupported nodes", "NonMaxSuppression", "Det", "Unique_3", "hint"
+)
 
 
 def _reduced() -> GraphProto:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from malformed.cases import CASES, Case
 from tilewright.compiler.importer import import_model
 from tilewright.dialects.errors import TilewrightError
@@ -13,7 +14,11 @@ from tilewright.passes.base import CompilerContext
 
 
 def shapes(args: list[str]) -> dict[str, list[int]]:
-    pairs = (text.rsplit(":", 1) for flag, text in zip(args[::2], args[1::2], strict=True) if flag == "--shape")
+    pairs = (
+        text.rsplit(":", 1)
+        for flag, text in zip(args[::2], args[1::2], strict=True)
+        if flag == "--shape"
+    )
     return {name: [int(d) for d in extents.split("x")] for name, extents in pairs}
 
 

@@ -33,7 +33,9 @@ class Program:
     def input(self, array: Array, encoding: Attribute | None = None) -> SSAValue:
         """A new input with this value."""
         self.inputs.append(np.ascontiguousarray(array).reshape(array.shape))
-        return self.block.insert_arg(tensor(array.shape, element_type(array.dtype), encoding), len(self.block.args))
+        return self.block.insert_arg(
+            tensor(array.shape, element_type(array.dtype), encoding), len(self.block.args)
+        )
 
     def floats(self, *shape: int, dtype: type = np.float32) -> Array:
         """Random floats."""
@@ -58,10 +60,16 @@ class Program:
     def module(self, outputs: Sequence[SSAValue]) -> ModuleOp:
         """The verified module that returns `outputs`."""
         self.block.add_op(ReturnOp(*outputs))
-        func = FuncOp("main", ([a.type for a in self.block.args], [o.type for o in outputs]), Region(self.block))
+        func = FuncOp(
+            "main",
+            ([a.type for a in self.block.args], [o.type for o in outputs]),
+            Region(self.block),
+        )
         names = [string(f"in{i}") for i in range(len(self.inputs))]
         func.attributes["input_names"] = ArrayAttr(names)
-        func.attributes["output_names"] = ArrayAttr([string(f"out{i}") for i in range(len(outputs))])
+        func.attributes["output_names"] = ArrayAttr(
+            [string(f"out{i}") for i in range(len(outputs))]
+        )
         module = ModuleOp([func])
         module.verify()
         return module
@@ -75,12 +83,16 @@ def same(got: Sequence[Array], want: Sequence[Array], stage: str, tolerance: flo
         if b.dtype.kind in "fV":
             a, b = a.astype(np.float64), b.astype(np.float64)
             limit = tolerance * max(1.0, float(np.max(np.abs(b[np.isfinite(b)]), initial=0)))
-            np.testing.assert_allclose(a, b, rtol=tolerance, atol=limit, err_msg=f"{stage}: output {i}")
+            np.testing.assert_allclose(
+                a, b, rtol=tolerance, atol=limit, err_msg=f"{stage}: output {i}"
+            )
         else:
             np.testing.assert_array_equal(a, b, err_msg=f"{stage}: output {i}")
 
 
-def run_allocated(module: ModuleOp, ctx: CompilerContext, inputs: Sequence[Array], like: Sequence[Array]) -> list[Array]:
+def run_allocated(
+    module: ModuleOp, ctx: CompilerContext, inputs: Sequence[Array], like: Sequence[Array]
+) -> list[Array]:
     """Outputs of an allocated module, run on an arena; `like` gives their shapes and types."""
     func = main_function(module)
     size: Callable[[str], int] = lambda name: func.attributes[name].value.data  # type: ignore[attr-defined]  # noqa: E731
@@ -89,13 +101,17 @@ def run_allocated(module: ModuleOp, ctx: CompilerContext, inputs: Sequence[Array
     assert consts.size == size("const_bytes")
     offsets = int_values(func.attributes["arg_offsets"])  # pyright: ignore[reportArgumentType]
     for offset, value in zip(offsets, inputs, strict=False):
-        arena[offset : offset + value.nbytes] = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+        arena[offset : offset + value.nbytes] = (
+            np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+        )
     loop.run(func, arena, consts)
     outputs = zip(offsets[len(inputs) :], like, strict=True)
     return [arena[o : o + v.nbytes].view(v.dtype).reshape(v.shape).copy() for o, v in outputs]
 
 
-def check_stages(module: ModuleOp, ctx: CompilerContext, inputs: Sequence[Array], tolerance: float = 1e-5) -> ModuleOp:
+def check_stages(
+    module: ModuleOp, ctx: CompilerContext, inputs: Sequence[Array], tolerance: float = 1e-5
+) -> ModuleOp:
     """Lower `module` through the loop level; every stage must mean what the graph means."""
     want = graph.evaluate(module, inputs, ctx.constants)
     for made in (LowerToLoopPass(), BufferizePass()):

@@ -1,134 +1,104 @@
-"""Hand-written machine programs and a small machine for simulator tests."""
+"""Hypothesis strategies for well-formed machine programs, every field over its whole range."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from random import Random
 
-import numpy as np
-
-from tilewright.backends.npu.program import DecodedProgram, Instruction, Operand
-from tilewright.backends.npu.simulator import SimulationResult, simulate
-from tilewright.backends.targets.machine import (
-    Control,
-    Dram,
-    Machine,
-    MatrixUnit,
-    Memory,
-    VectorUnit,
-)
+from tilewright.backends.npu.encode import encode
+from tilewright.backends.npu.program import DecodedProgram, EncodedProgram, Instruction, Operand
+from tilewright.dialects.npu import BY_MNEMONIC, INSTRUCTIONS
 from tilewright.dialects.npu.descriptors import Strided, TensorBox
-from tilewright.dialects.npu.isa import BY_MNEMONIC
+from tilewright.dialects.npu.isa import PARAM_RANGES
+from tilewright.passes.npu.allocate_scratchpad import allocate
+from tilewright.passes.npu.insert_sync import synchronize
+
+from .npu_programs import ProgramMaker, machine
 
 
-def tiny_machine(**changes: Any) -> Machine:
-    """4 x 4 weight-stationary array, 4 lanes, everything small enough to count by hand."""
-    fields: dict[str, Any] = {
-        "name": "tiny",
-        "description": "for tests",
-        "source": "test",
-        "clock_hz": 1e9,
-        "matrix": MatrixUnit(4, 4),
-        "vector": VectorUnit(4, startup=2),
-        "scratchpad": Memory(1024, banks=4, ports=2, width=4, latency=1),
-        "accumulator": Memory(512, banks=2, ports=2, width=16),
-        "dram": Dram(4.0, 16, 10, 5, 8, 8),
-        "control": Control(8.0, 1, {"load": 8, "store": 8, "matrix": 8, "vector": 8}),
-        "dma_bytes_per_cycle": 8.0,
-        "alignment": 16,
-    }
-    return Machine(**{**fields, **changes})
+def encoded(seed: int) -> EncodedProgram:
+    """A random program through the whole npu level."""
+    program = ProgramMaker(Random(seed)).program()
+    allocate(program, machine())
+    synchronize(program)
+    return encode(program)
 
 
-def ins(
-    mnemonic: str,
-    *operands: Operand,
-    waits: Sequence[int] = (),
-    signals: Sequence[int] = (),
-    layer: int = 0,
-    **params: int,
-) -> Instruction:
-    """One instruction of one 8-byte word: a cycle of fetch on the tiny machine."""
-    given = {p: params.get(p, 0) for p in BY_MNEMONIC[mnemonic].params}
-    return Instruction(mnemonic, operands, given, tuple(waits), tuple(signals), layer, words=1)
+def _signed(random: Random, bits: int) -> int:
+    return random.choice((0, 1, -1, 5, random.randrange(-(1 << (bits - 1)), 1 << (bits - 1)), (1 << (bits - 1)) - 1, -(1 << (bits - 1))))
 
 
-def spm(base: int, *dims: tuple[int, int], **kw: Any) -> Operand:
-    """Scratchpad operand of (size, stride) dims."""
-    return Operand("spm", Strided(base, dims, **kw))
+def _loops(random: Random, depth: int) -> tuple[int, ...]:
+    row = [_signed(random, 48) for _ in range(random.randint(0, depth))]
+    while row and row[-1] == 0:
+        row.pop()
+    return tuple(row)
 
 
-def acc(base: int, *dims: tuple[int, int], **kw: Any) -> Operand:
-    """Accumulator operand of (size, stride) dims."""
-    return Operand("acc", Strided(base, dims, **kw))
+def _strided(random: Random, shape: tuple[int, ...], depth: int) -> Strided:
+    slots = random.choice((1, 2, 65535))
+    rotation = (slots, random.randrange(1 << 40), random.randint(0, depth)) if slots > 1 else (1, 0, 0)
+    return Strided(_signed(random, 48), tuple((n, _signed(random, 32)) for n in shape), _loops(random, depth), *rotation)
 
 
-def flat(base: int, n: int, space: str = "dram", loops: tuple[int, ...] = ()) -> Operand:
-    """`n` bytes of DRAM at `base`, advancing by `loops` bytes."""
-    extent = 1 << 20 if loops else n
-    return Operand(space, TensorBox(base, (extent,), (1,), (0,), (1,), (n,), (loops,)))
+def _box(random: Random, shape: tuple[int, ...], depth: int) -> TensorBox:
+    def each(bits: int) -> tuple[int, ...]:
+        return tuple(_signed(random, bits) for _ in shape)
+
+    extents = tuple(random.randrange(1 << 28) for _ in shape)
+    return TensorBox(_signed(random, 48), extents, each(32), each(32), each(32), shape, tuple(_loops(random, depth) for _ in shape))
 
 
-def load(n: int, source: int = 0, target: int = 0, **kw: Any) -> Instruction:
-    """Load `n` contiguous bytes."""
-    space = kw.pop("space", "dram")
-    return ins("load", flat(source, n, space), spm(target, (n, 1)), element=1, **kw)
+def _shapes(mnemonic: str, random: Random) -> tuple[list[tuple[int, ...]], dict[str, int]]:
+    def dims(low: int, high: int) -> tuple[int, ...]:
+        return tuple(random.choice((1, 3, 1 << 20)) for _ in range(random.randint(low, high)))
+
+    if mnemonic == "matmul":
+        m, k, n = dims(0, 3), dims(1, 4), (7,)
+        return [(*m, *k), (*k, *n), (*m, *n)], {"m_rank": len(m)}
+    if mnemonic in ("vmac", "vsum", "vmax"):
+        p, t, c = dims(0, 3), dims(0, 3), (5,)
+        middle = [(*t, *c)] if mnemonic == "vmac" else []
+        return [(*p, *t, *c), *middle, (*p, *c)], {"p_rank": len(p), "t_rank": len(t)}
+    shape = dims(1, 6)
+    if mnemonic == "vlut":
+        return [shape, (256,), shape], {}
+    return [shape] * len(BY_MNEMONIC[mnemonic].operands), {}
 
 
-def store(n: int, target: int = 0, source: int = 0, **kw: Any) -> Instruction:
-    """Store `n` contiguous bytes."""
-    return ins("store", flat(target, n), spm(source, (n, 1)), element=1, **kw)
+def _instruction(random: Random, mnemonic: str, depth: int, semaphores: int, layers: int) -> Instruction:
+    spec = BY_MNEMONIC[mnemonic]
+    shapes, fixed = _shapes(mnemonic, random) if spec.operands else ([], {})
+    params = {p: random.choice((PARAM_RANGES[p][0], PARAM_RANGES[p][1], random.randint(*PARAM_RANGES[p]))) for p in spec.params}
+    params |= fixed
+    if "element" in params:
+        params["element"] = random.choice((1, 2, 4, 8))
+    if "fill" in params:
+        params["fill"] = random.randint(-128, 127)
+    operands = []
+    for row, shape in zip(spec.operands, shapes, strict=True):
+        space = random.choice(row.spaces)
+        make = _box if space in ("dram", "const") else _strided
+        operands.append(Operand(space, make(random, shape, depth)))
+
+    def some() -> tuple[int, ...]:
+        return tuple(random.randrange(semaphores) for _ in range(random.randint(0, 4))) if semaphores else ()
+
+    waits, signals = (some(), some()) if spec.operands or mnemonic == "sync" else ((), ())
+    return Instruction(mnemonic, tuple(operands), params, waits, signals, random.randrange(layers))
 
 
-def matmul(m: int, k: int, n: int, a: int = 0, b: int = 256, c: int = 0, **kw: Any) -> Instruction:
-    """Contiguous m x k times k x n."""
-    operands = spm(a, (m, k), (k, 1)), spm(b, (k, n), (n, 1)), acc(c, (m, 4 * n), (n, 4))
-    return ins("matmul", *operands, m_rank=1, **kw)
-
-
-def clip(n: int, source: int = 0, target: int = 512, **kw: Any) -> Instruction:
-    """Copy `n` bytes within the scratchpad on the vector unit."""
-    return ins("vclip", spm(source, (n, 1)), spm(target, (n, 1)), lo=-128, hi=127, **kw)
-
-
-def fill(n: int, target: int = 0, value: int = 0, **kw: Any) -> Instruction:
-    """Fill `n` bytes of scratchpad."""
-    return ins("vfill", spm(target, (n, 1)), value=value, **kw)
-
-
-def loop(count: int, *body: Instruction) -> list[Instruction]:
-    """A hardware loop."""
-    return [ins("loop", count=count), *body, ins("end")]
-
-
-def program(*parts: Instruction | list[Instruction], semaphores: Sequence[int] = ()) -> DecodedProgram:
-    """A program ended by halt."""
-    body = [i for part in parts for i in (part if isinstance(part, list) else [part])]
-    return DecodedProgram(tuple(semaphores), (*body, ins("halt")))
-
-
-def simulate_code(
-    *parts: Instruction | list[Instruction],
-    semaphores: Sequence[int] = (),
-    machine: Machine | None = None,
-    arena: Any = None,
-    **kw: Any,
-) -> SimulationResult:
-    """Simulate a program on 4 KiB of arena and 4 KiB of constants; stalls must add up."""
-    arena = np.zeros(4096, np.uint8) if arena is None else arena
-    consts = np.arange(4096, dtype=np.int64).astype(np.uint8)
-    kw = {"layers": (("conv1",), ("relu1", "add1"), ("pool1",)), **kw}
-    code = program(*parts, semaphores=semaphores)
-    result = simulate(code, machine or tiny_machine(), arena, consts, **kw)
-    for unit, row in result.units.items():
-        assert sum(row.values()) == result.cycles, unit
-        assert min(row.values()) >= 0, unit
-    assert result.cycles >= result.lower_bound_cycles
-    assert all(layer.cycles >= layer.lower_bound_cycles for layer in result.layers)
-    assert sum(layer.exclusive_cycles for layer in result.layers) in (0, result.cycles)
-    return result
-
-
-def stalls(result: SimulationResult, unit: str) -> dict[str, int]:
-    """The nonzero counters of a unit."""
-    return {k: v for k, v in result.units[unit].items() if v}
+def random_program(random: Random) -> tuple[DecodedProgram, int]:
+    """A random machine program (it need not make sense) and its number of layers."""
+    semaphores, layers = random.choice((0, 1, 5, 255)), random.choice((1, 3, 1 << 24))
+    names = [i.mnemonic for i in INSTRUCTIONS if i.operands or i.mnemonic == "sync"]
+    code: list[Instruction] = []
+    depth = 0
+    for _ in range(random.randint(0, 12)):
+        kind = random.choice((*names, "loop", "loop", "end"))
+        if (kind == "end" and not depth) or (kind == "loop" and depth == 12):
+            continue
+        code.append(_instruction(random, kind, depth, semaphores, layers))
+        depth += (kind == "loop") - (kind == "end")
+    code += [_instruction(random, "end", 0, 0, layers)] * depth
+    code.append(Instruction("halt", layer=random.randrange(layers)))
+    return DecodedProgram(tuple(random.randrange(1 << 16) for _ in range(semaphores)), tuple(code)), layers

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.func import FuncOp
+
 from tilewright.backends.targets.machine import Machine
 from tilewright.dialects.constants import Array
 from tilewright.dialects.semantics import npu as npu_semantics
 from tilewright.dialects.semantics.loop import run
 from tilewright.passes.base import CompilerContext
 from tilewright.passes.registry import find_pass
-from xdsl.dialects.builtin import ModuleOp
-from xdsl.dialects.func import FuncOp
 
 TILING = ("tile-npu", "hoist-copies", "double-buffer")
 LOWERING = (*TILING, "lower-to-npu")

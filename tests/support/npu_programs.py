@@ -6,13 +6,24 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from xdsl.dialects.builtin import i8
 from xdsl.ir import Block, Region, SSAValue
+from xdsl.parser import Parser
 
 from tilewright.backends.targets.machine import Dram, Machine, MatrixUnit, Memory, VectorUnit
-from tilewright.dialects.locations import inherit, location
-from tilewright.dialects.npu import COMMANDS, AccessAttr, AllocOp, DramOp, LoopOp, ProgramOp, TensorMapAttr, YieldOp
+from tilewright.dialects.locations import location
+from tilewright.dialects.npu import (
+    COMMANDS,
+    AccessAttr,
+    AllocOp,
+    DramOp,
+    LoopOp,
+    ProgramOp,
+    TensorMapAttr,
+    YieldOp,
+)
 from tilewright.dialects.types import memref
-from xdsl.dialects.builtin import i8
+from tilewright.passes.base import CompilerContext
 
 ARENA, CONSTS = 4096, 1024
 
@@ -36,8 +47,8 @@ class _Scope:
 class ProgramMaker:
     """Draws a program from `random`."""
 
-    def __init__(self, random: Random, max_ops: int = 6):
-        self.random, self.max_ops = random, max_ops
+    def __init__(self, random: Random, max_ops: int = 6, initialise: bool = False):
+        self.random, self.max_ops, self.initialise = random, max_ops, initialise
         self.layer = 0
         self.top = Block()
         self.drams = [self._dram(random.choice(("dram", "dram", "dram", "const"))) for _ in range(random.randint(2, 4))]
@@ -61,6 +72,8 @@ class ProgramMaker:
             alloc = AllocOp(memref([self.random.choice((64, 128))], i8, space), self.random.randint(1, 3) if depth else 1)
             (scope.spm if space == "spm" else scope.acc).append(alloc)
             block.add_op(alloc)
+            if self.initialise:
+                block.add_ops(self._initialise(alloc, space))
         for _ in range(self.random.randint(1, self.max_ops)):
             if depth == 0:
                 self.layer += self.random.random() < 0.5
@@ -75,6 +88,17 @@ class ProgramMaker:
             if op is not None:
                 op.location = location([f"node{self.layer}"])
                 block.add_op(op)
+
+    def _initialise(self, alloc: AllocOp, space: str) -> list[Any]:
+        """Commands that write all of the buffer (an accumulator from another buffer, whatever it holds)."""
+        value, size = self.random.randint(-128, 127), alloc.bytes
+        if space == "spm":
+            return [COMMANDS["vfill"]([alloc.result], [AccessAttr.get(0, (size,), (1,))], value=value)]
+        source = AllocOp(memref([size // 4], i8, "spm"))
+        whole = AccessAttr.get(0, (1, 1, size // 4), (0, 0, 1))
+        fill = COMMANDS["vfill"]([source.result], [AccessAttr.get(0, (size // 4,), (1,))], value=value)
+        target = AccessAttr.get(0, (1, size // 4), (0, 4))
+        return [source, fill, COMMANDS["vsum"]([source.result, alloc.result], [whole, target], p_rank=1, t_rank=1, a_zp=5)]
 
     def _command(self, scope: _Scope) -> Any:
         kinds = ["load", "store", "vfill", "vclip", "vadd", "matmul", "vsum", "vrequant", "vmac", "vmax", "vmul", "vlut"]
@@ -194,9 +218,9 @@ class ProgramMaker:
         return COMMANDS[kind](values, accesses, **params)
 
 
-def with_locations(program: ProgramOp) -> ProgramOp:
-    """The program itself (its operations have locations)."""
+def parse_program(text: str) -> ProgramOp:
+    """The first program in IR text."""
+    module = Parser(CompilerContext(), text).parse_module()
+    program = next(op for op in module.walk() if isinstance(op, ProgramOp))
+    program.verify()
     return program
-
-
-__all__ = ["ARENA", "CONSTS", "ProgramMaker", "inherit", "machine", "with_locations"]

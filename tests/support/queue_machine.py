@@ -33,6 +33,9 @@ class Memories:
     def copy(self) -> Memories:
         return Memories(self.arena.copy(), self.const.copy(), self.spm.copy(), self.acc.copy())
 
+    def same(self, other: Memories) -> bool:
+        return all(np.array_equal(self.space(s), other.space(s)) for s in ("dram", "spm", "acc"))
+
     def space(self, name: str) -> np.ndarray:
         return {"dram": self.arena, "const": self.const, "spm": self.spm, "acc": self.acc}[name]
 

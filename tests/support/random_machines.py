@@ -1,8 +1,9 @@
-"""Hypothesis strategies for NPU descriptions: small and odd machines, so that every split happens."""
+"""Hypothesis strategies for NPU descriptions: small odd machines, so that every split happens."""
 
 from __future__ import annotations
 
 from hypothesis import strategies as st
+
 from tilewright.backends.targets.machine import Dram, Machine, MatrixUnit, Memory, VectorUnit
 
 _DATAFLOWS = ("weight-stationary", "output-stationary", "dot-product")
@@ -11,7 +12,10 @@ _DATAFLOWS = ("weight-stationary", "output-stationary", "dot-product")
 @st.composite
 def machines(draw: st.DrawFn, min_scratchpad: int = 1024, max_scratchpad: int = 16384) -> Machine:
     """A machine with an array of 1..16 rows and columns and kilobytes of memory."""
-    rows, columns = draw(st.sampled_from([1, 2, 3, 4, 8, 16])), draw(st.sampled_from([1, 2, 4, 5, 8, 16]))
+    rows, columns = (
+        draw(st.sampled_from([1, 2, 3, 4, 8, 16])),
+        draw(st.sampled_from([1, 2, 4, 5, 8, 16])),
+    )
     banks = draw(st.sampled_from([1, 2, 4]))
     scratchpad = draw(st.integers(min_scratchpad // 256, max_scratchpad // 256)) * 256
     return Machine(
@@ -19,9 +23,15 @@ def machines(draw: st.DrawFn, min_scratchpad: int = 1024, max_scratchpad: int = 
         description="a random machine",
         source="none",
         clock_hz=1e9,
-        matrix=MatrixUnit(rows, columns, draw(st.sampled_from([1, 2, 4])), draw(st.sampled_from(_DATAFLOWS)), draw(st.booleans())),
+        matrix=MatrixUnit(
+            rows,
+            columns,
+            draw(st.sampled_from([1, 2, 4])),
+            draw(st.sampled_from(_DATAFLOWS)),
+            draw(st.booleans()),
+        ),
         vector=VectorUnit(draw(st.sampled_from([1, 4, 16]))),
         scratchpad=Memory(scratchpad, banks, draw(st.sampled_from([1, 2]))),
-        accumulator=Memory(4 * columns * draw(st.integers(2, 64)) * banks, banks),
+        accumulator=Memory(max(256, 4 * columns * draw(st.integers(2, 64)) * banks), banks),
         dram=Dram(draw(st.sampled_from([1.0, 8.0, 25.6]))),
     )

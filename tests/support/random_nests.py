@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from hypothesis import strategies as st
+from xdsl.ir import SSAValue
 
-from support.segments import Row, Scalars, Segment
+from support.segments import Chain, Row, Scalars, Segment
 
 Draw = st.DrawFn
 _SMALL = st.integers(1, 9)
@@ -16,34 +15,63 @@ def _rows(*dims: int | None) -> list[Row]:
     return [{} if d is None else {d: 1} for d in dims]
 
 
-def _finish(draw: Draw, channels: list[Row], shape: list[int], out_shape: list[int]) -> Callable[[Scalars], object]:
+def _finish(draw: Draw, channels: list[Row], shape: list[int], out_shape: list[int]) -> Chain:
     """A random epilogue: requantisation, then perhaps residual, table, clip."""
     bias, per_tensor = draw(st.booleans()), draw(st.booleans())
     residual, table, clip, square = (draw(st.booleans()) for _ in range(4))
 
-    def chain(s: Scalars) -> object:
+    def chain(s: Scalars) -> SSAValue:
         value = s.requantize(s.block.args[0], channels, shape, bias, per_tensor)
         if residual:
             value = s.residual(value, out_shape)
         if table:
             looked = s.table(value)
-            value = looked if not square else s.apply("qmul", [value, looked], za=1, zb=2, multiplier=1 << 30, shift=36)
+            value = (
+                looked
+                if not square
+                else s.apply("qmul", [value, looked], za=1, zb=2, multiplier=1 << 30, shift=36)
+            )
         return s.apply("clip", [value], min=-90, max=101) if clip else value
 
     return chain
+
+
+def _look_up(s: Scalars) -> SSAValue:
+    return s.table(s.block.args[0])
 
 
 @st.composite
 def segments(draw: Draw) -> Segment:
     """A segment with one random nest."""
     segment = Segment(draw(st.integers(0, 1 << 16)))
-    draw(st.sampled_from([_conv, _grouped, _depthwise, _matmul, _batched, _pool, _average, _elementwise, _resize, _slice, _transpose, _pad]))(draw, segment)
+    draw(
+        st.sampled_from(
+            [
+                _conv,
+                _grouped,
+                _depthwise,
+                _matmul,
+                _batched,
+                _pool,
+                _average,
+                _elementwise,
+                _resize,
+                _slice,
+                _transpose,
+                _pad,
+            ]
+        )
+    )(draw, segment)
     return segment
 
 
 def _window(draw: Draw) -> tuple[int, int, int, int, int, int]:
     """(input extent, kernel, stride, dilation, pad, output extent) of one spatial axis."""
-    kernel, stride, dilation = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 2))
+    kernel, stride, dilation = (
+        draw(st.integers(1, 3)),
+        draw(st.integers(1, 3)),
+        draw(st.integers(1, 2)),
+    )
     extent, pad = draw(st.integers(4, 13)), draw(st.integers(0, 2))
     out = max(1, (extent + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1)
     return extent, kernel, stride, dilation, pad, out
@@ -53,30 +81,45 @@ def _conv(draw: Draw, s: Segment) -> None:
     n, ic, oc = draw(st.integers(1, 2)), draw(st.integers(1, 20)), draw(st.integers(1, 20))
     (h, kh, sh, dh, ph, oh), (w, kw, sw, dw, pw, ow) = _window(draw), _window(draw)
     zp = draw(st.integers(-128, 127))
-    offset, wide = draw(st.sampled_from([(0, oc), (3, oc + 5)]))  # perhaps into a slice of a concatenation
+    offset, wide = draw(
+        st.sampled_from([(0, oc), (3, oc + 5)])
+    )  # perhaps into a slice of a concatenation
     x, y, k = s.buffer([n, h, w, ic]), s.buffer([n, oh, ow, wide]), s.weights([kh, kw, ic, oc])
     out_rows, consts = _rows(0, 1, 2, 3), [0, 0, 0, offset]
     s.nest(
         [n, oh, ow, oc, kh, kw, ic],
-        [(x, [{0: 1}, {1: sh, 4: dh}, {2: sw, 5: dw}, {6: 1}], [0, -ph, -pw, 0], zp), (k, _rows(4, 5, 6, 3), None, None)],
-        (y, out_rows, consts), reduce="add", reduced=[4, 5, 6], zero_points=(zp, draw(st.sampled_from([0, 5]))),
+        [
+            (x, [{0: 1}, {1: sh, 4: dh}, {2: sw, 5: dw}, {6: 1}], [0, -ph, -pw, 0], zp),
+            (k, _rows(4, 5, 6, 3), None, None),
+        ],
+        (y, out_rows, consts),
+        reduce="add",
+        reduced=[4, 5, 6],
+        zero_points=(zp, draw(st.sampled_from([0, 5]))),
         chain=_finish(draw, [{3: 1}], [oc], [n, oh, ow, wide]),
-    )  # fmt: skip
+    )
 
 
 def _grouped(draw: Draw, s: Segment) -> None:
     g, ic, oc = draw(st.integers(2, 4)), draw(st.integers(1, 6)), draw(st.integers(1, 6))
     h, kh, sh, dh, ph, oh = _window(draw)
-    x, y, k = s.buffer([1, h, h, g * ic]), s.buffer([1, oh, oh, g * oc]), s.weights([kh, kh, ic, g * oc])
+    x, y, k = (
+        s.buffer([1, h, h, g * ic]),
+        s.buffer([1, oh, oh, g * oc]),
+        s.weights([kh, kh, ic, g * oc]),
+    )
     s.nest(
         [1, oh, oh, g, oc, kh, kh, ic],
         [
             (x, [{0: 1}, {1: sh, 5: dh}, {2: sh, 6: dh}, {3: ic, 7: 1}], [0, -ph, -ph, 0], 3),
             (k, [{5: 1}, {6: 1}, {7: 1}, {3: oc, 4: 1}], None, None),
         ],
-        (y, [{0: 1}, {1: 1}, {2: 1}, {3: oc, 4: 1}], None), reduce="add", reduced=[5, 6, 7], zero_points=(3, 0),
+        (y, [{0: 1}, {1: 1}, {2: 1}, {3: oc, 4: 1}], None),
+        reduce="add",
+        reduced=[5, 6, 7],
+        zero_points=(3, 0),
         chain=_finish(draw, [{3: oc, 4: 1}], [g * oc], [1, oh, oh, g * oc]),
-    )  # fmt: skip
+    )
 
 
 def _depthwise(draw: Draw, s: Segment) -> None:
@@ -85,29 +128,50 @@ def _depthwise(draw: Draw, s: Segment) -> None:
     x, y, k = s.buffer([n, h, w, c]), s.buffer([n, oh, ow, c]), s.weights([kh, kw, c])
     s.nest(
         [n, oh, ow, c, kh, kw],
-        [(x, [{0: 1}, {1: sh, 4: dh}, {2: sw, 5: dw}, {3: 1}], [0, -ph, -pw, 0], 3), (k, _rows(4, 5, 3), None, None)],
-        (y, _rows(0, 1, 2, 3), None), reduce="add", reduced=[4, 5], zero_points=(3, 0),
+        [
+            (x, [{0: 1}, {1: sh, 4: dh}, {2: sw, 5: dw}, {3: 1}], [0, -ph, -pw, 0], 3),
+            (k, _rows(4, 5, 3), None, None),
+        ],
+        (y, _rows(0, 1, 2, 3), None),
+        reduce="add",
+        reduced=[4, 5],
+        zero_points=(3, 0),
         chain=_finish(draw, [{3: 1}], [c], [n, oh, ow, c]),
-    )  # fmt: skip
+    )
 
 
 def _matmul(draw: Draw, s: Segment) -> None:
     m, n, k = draw(st.integers(1, 20)), draw(st.integers(1, 40)), draw(st.integers(1, 200))
     x, y, w = s.buffer([m, k]), s.buffer([m, n]), s.weights([k, n])
     s.nest(
-        [m, n, k], [(x, _rows(0, 2), None, None), (w, _rows(2, 1), None, None)], (y, _rows(0, 1), None),
-        reduce="add", reduced=[2], zero_points=(-7, 0), chain=_finish(draw, [{1: 1}], [n], [m, n]),
-    )  # fmt: skip
+        [m, n, k],
+        [(x, _rows(0, 2), None, None), (w, _rows(2, 1), None, None)],
+        (y, _rows(0, 1), None),
+        reduce="add",
+        reduced=[2],
+        zero_points=(-7, 0),
+        chain=_finish(draw, [{1: 1}], [n], [m, n]),
+    )
 
 
 def _batched(draw: Draw, s: Segment) -> None:
     """Activations on both sides, the second transposed, as in attention."""
-    b, m, n, k = draw(st.integers(1, 4)), draw(_SMALL), draw(st.integers(1, 20)), draw(st.integers(1, 40))
+    b, m, n, k = (
+        draw(st.integers(1, 4)),
+        draw(_SMALL),
+        draw(st.integers(1, 20)),
+        draw(st.integers(1, 40)),
+    )
     x, z, y = s.buffer([b, m, k]), s.buffer([b, n, k]), s.buffer([m, b, n])
     s.nest(
-        [b, m, n, k], [(x, _rows(0, 1, 3), None, None), (z, _rows(0, 2, 3), None, None)], (y, _rows(1, 0, 2), None),
-        reduce="add", reduced=[3], zero_points=(-7, 9), chain=_finish(draw, [{}], [1], [m, b, n]),
-    )  # fmt: skip
+        [b, m, n, k],
+        [(x, _rows(0, 1, 3), None, None), (z, _rows(0, 2, 3), None, None)],
+        (y, _rows(1, 0, 2), None),
+        reduce="add",
+        reduced=[3],
+        zero_points=(-7, 9),
+        chain=_finish(draw, [{}], [1], [m, b, n]),
+    )
 
 
 def _pool(draw: Draw, s: Segment) -> None:
@@ -118,18 +182,25 @@ def _pool(draw: Draw, s: Segment) -> None:
     s.nest(
         [n, oh, ow, c, kh, kw],
         [(x, [{0: 1}, {1: sh, 4: dh}, {2: sw, 5: dw}, {3: 1}], [0, -ph, -pw, 0], -128)],
-        (y, _rows(0, 1, 2, 3), None), reduce="max", reduced=[4, 5],
-        chain=(lambda c_: c_.table(c_.block.args[0])) if table else None,
-    )  # fmt: skip
+        (y, _rows(0, 1, 2, 3), None),
+        reduce="max",
+        reduced=[4, 5],
+        chain=_look_up if table else None,
+    )
 
 
 def _average(draw: Draw, s: Segment) -> None:
     n, c, h, w = draw(st.integers(1, 2)), draw(st.integers(1, 20)), draw(_SMALL), draw(_SMALL)
     x, y = s.buffer([n, h, w, c]), s.buffer([n, c])
     s.nest(
-        [n, c, h, w], [(x, _rows(0, 2, 3, 1), None, None)], (y, _rows(0, 1), None), reduce="add", reduced=[2, 3],
-        zero_points=(4,), chain=_finish(draw, [{}], [1], [n, c]),
-    )  # fmt: skip
+        [n, c, h, w],
+        [(x, _rows(0, 2, 3, 1), None, None)],
+        (y, _rows(0, 1), None),
+        reduce="add",
+        reduced=[2, 3],
+        zero_points=(4,),
+        chain=_finish(draw, [{}], [1], [n, c]),
+    )
 
 
 def _elementwise(draw: Draw, s: Segment) -> None:
@@ -137,32 +208,44 @@ def _elementwise(draw: Draw, s: Segment) -> None:
     x, y, z = s.buffer(shape), s.buffer(shape), s.buffer([shape[3]])
     kind = draw(st.sampled_from(["qadd", "qmul", "table", "channel"]))
 
-    def body(c: Scalars) -> object:
+    def body(c: Scalars) -> SSAValue:
         a = c.block.args[0]
         if kind == "table":
             return c.table(a)
         if kind == "qadd":
             return c.residual(a, shape)
         other = c.operand(z, _rows(3))
-        return c.apply("qmul", [a, other if kind == "channel" else a], za=1, zb=2, multiplier=1 << 30, shift=36)
+        return c.apply(
+            "qmul", [a, other if kind == "channel" else a], za=1, zb=2, multiplier=1 << 30, shift=36
+        )
 
-    s.nest(shape, [(x, _rows(0, 1, 2, 3), None, None)], (y, _rows(0, 1, 2, 3), None), accumulator=body)  # pyright: ignore
+    s.nest(
+        shape, [(x, _rows(0, 1, 2, 3), None, None)], (y, _rows(0, 1, 2, 3), None), accumulator=body
+    )
 
 
 def _resize(draw: Draw, s: Segment) -> None:
     """Nearest neighbour by whole factors, as split dimensions (h, r), perhaps with a look-up."""
     h, w, c, f = draw(_SMALL), draw(_SMALL), draw(st.integers(1, 20)), draw(st.integers(2, 3))
     x, y = s.buffer([1, h, w, c]), s.buffer([1, h * f, w * f, c])
-    body = (lambda k: k.table(k.block.args[0])) if draw(st.booleans()) else None
+    body = _look_up if draw(st.booleans()) else None
     s.nest(
-        [1, h, f, w, f, c], [(x, _rows(0, 1, 3, 5), None, None)], (y, [{0: 1}, {1: f, 2: 1}, {3: f, 4: 1}, {5: 1}], None),
+        [1, h, f, w, f, c],
+        [(x, _rows(0, 1, 3, 5), None, None)],
+        (y, [{0: 1}, {1: f, 2: 1}, {3: f, 4: 1}, {5: 1}], None),
         accumulator=body,
-    )  # fmt: skip
+    )
 
 
 def _slice(draw: Draw, s: Segment) -> None:
     """A strided slice written into a slice of a concatenation."""
-    n, step, begin, offset, c = draw(st.integers(1, 12)), draw(st.integers(1, 3)), draw(st.integers(0, 4)), draw(st.integers(0, 3)), draw(st.integers(1, 20))
+    n, step, begin, offset, c = (
+        draw(st.integers(1, 12)),
+        draw(st.integers(1, 3)),
+        draw(st.integers(0, 4)),
+        draw(st.integers(0, 3)),
+        draw(st.integers(1, 20)),
+    )
     x, y = s.buffer([n * step + begin, c + 2]), s.buffer([n, offset + c + 3])
     s.nest([n, c], [(x, [{0: step}, {1: 1}], [begin, 2], None)], (y, _rows(0, 1), [0, offset]))
 
@@ -174,7 +257,11 @@ def _transpose(draw: Draw, s: Segment) -> None:
 
 
 def _pad(draw: Draw, s: Segment) -> None:
-    shape, before, after = [draw(_SMALL) for _ in range(3)], draw(st.integers(0, 3)), draw(st.integers(0, 3))
+    shape, before, after = (
+        [draw(_SMALL) for _ in range(3)],
+        draw(st.integers(0, 3)),
+        draw(st.integers(0, 3)),
+    )
     out = [n + before + after for n in shape]
     x, y = s.buffer(shape), s.buffer(out)
     s.nest(out, [(x, _rows(0, 1, 2), [-before] * 3, -5)], (y, _rows(0, 1, 2), None))

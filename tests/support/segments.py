@@ -1,4 +1,4 @@
-"""Building NPU segments by hand: a function over an arena and constants, filled with random bytes."""
+"""Building NPU segments by hand: a function over an arena and constants of random bytes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from tilewright.dialects.locations import location
-from tilewright.dialects.loop import AllocOp, ApplyOp, ExtractOp, GlobalOp, Linear, NestOp, ScalarConstantOp, ScalarYieldOp
-from tilewright.dialects.types import element_type, i8, i32, memref, string
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import ModuleOp, i8, i32
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Region, SSAValue
+
+from tilewright.dialects.locations import location
+from tilewright.dialects.loop import (
+    AllocOp,
+    ApplyOp,
+    ExtractOp,
+    GlobalOp,
+    Linear,
+    NestOp,
+    ScalarConstantOp,
+    ScalarYieldOp,
+)
+from tilewright.dialects.types import element_of, element_type, memref, string
 
 Row = dict[int, int]
 Chain = Callable[["Scalars"], SSAValue]
@@ -36,18 +46,32 @@ class Scalars:
         self.block.add_op(op)
         return op.result
 
-    def operand(self, value: SSAValue, rows: Sequence[Row], consts: Sequence[int] | None = None) -> SSAValue:
+    def operand(
+        self, value: SSAValue, rows: Sequence[Row], consts: Sequence[int] | None = None
+    ) -> SSAValue:
         self.values.append(value)
         self.maps.append(Linear.of(rows, self.rank, consts))
-        return self.block.insert_arg(value.type.element_type, len(self.block.args))  # pyright: ignore
+        return self.block.insert_arg(element_of(value), len(self.block.args))
 
     def channels(self, array: Any, dims: Sequence[Row]) -> SSAValue:
         return self.operand(self.segment.constant(array), dims)
 
-    def requantize(self, acc: SSAValue, rows: Sequence[Row], shape: Sequence[int], bias: bool = True, per_tensor: bool = False, steps: int = 64) -> SSAValue:
+    def requantize(
+        self,
+        acc: SSAValue,
+        rows: Sequence[Row],
+        shape: Sequence[int],
+        bias: bool = True,
+        per_tensor: bool = False,
+        steps: int = 64,
+    ) -> SSAValue:
         """Bias and requantisation per channel (`rows`, `shape`) or per tensor."""
         if bias:
-            acc = self.apply("add", [acc, self.channels(self.rng.integers(-500, 500, shape, np.int32), rows)], i32)
+            acc = self.apply(
+                "add",
+                [acc, self.channels(self.rng.integers(-500, 500, shape, np.int32), rows)],
+                i32,
+            )
         if per_tensor:
             m = ScalarConstantOp(int(self.rng.integers(1 << 30, 1 << 31)), i32)
             s = ScalarConstantOp(int(self.rng.integers(31, 40)), i32)
@@ -59,7 +83,17 @@ class Scalars:
 
     def residual(self, value: SSAValue, shape: Sequence[int]) -> SSAValue:
         other = self.operand(self.segment.buffer(shape), self.output_rows, self.output_consts)
-        return self.apply("qadd", [value, other], za=3, zb=-4, zp=7, ma=1 << 20, mb=700_000, multiplier=1 << 30, shift=50)
+        return self.apply(
+            "qadd",
+            [value, other],
+            za=3,
+            zb=-4,
+            zp=7,
+            ma=1 << 20,
+            mb=700_000,
+            multiplier=1 << 30,
+            shift=50,
+        )
 
     def table(self, value: SSAValue) -> SSAValue:
         table = self.segment.constant(self.rng.integers(-128, 128, 256).astype(np.int8))
@@ -86,7 +120,11 @@ class Segment:
         return op.result
 
     def constant(self, array: Any) -> SSAValue:
-        op = GlobalOp(string(f"c{len(self.consts)}"), memref(array.shape, element_type(array.dtype), "const"), len(self.consts))
+        op = GlobalOp(
+            string(f"c{len(self.consts)}"),
+            memref(array.shape, element_type(array.dtype), "const"),
+            len(self.consts),
+        )
         self.consts += array.tobytes() + b"\x77" * (-array.nbytes % 64)
         self.block.add_op(op)
         return op.result
@@ -95,43 +133,62 @@ class Segment:
         return self.constant(self.rng.integers(-128, 128, shape).astype(np.int8))
 
     def nest(
-        self, domain: Sequence[int], ins: Sequence[tuple[SSAValue, Sequence[Row], Sequence[int] | None, int | None]],
-        out: tuple[SSAValue, Sequence[Row], Sequence[int] | None], *, reduce: str = "none", reduced: Sequence[int] = (),
-        zero_points: Sequence[int] = (0, 0), chain: Chain | None = None, accumulator: Callable[[Scalars], SSAValue] | None = None,
-    ) -> NestOp:  # fmt: skip
+        self,
+        domain: Sequence[int],
+        ins: Sequence[tuple[SSAValue, Sequence[Row], Sequence[int] | None, int | None]],
+        out: tuple[SSAValue, Sequence[Row], Sequence[int] | None],
+        *,
+        reduce: str = "none",
+        reduced: Sequence[int] = (),
+        zero_points: Sequence[int] = (0, 0),
+        chain: Chain | None = None,
+        accumulator: Callable[[Scalars], SSAValue] | None = None,
+    ) -> NestOp:
         """A nest; the body is the usual one of `reduce` ("add": product or sum, "max": itself)."""
         rank = len(domain)
-        body = Block(arg_types=[v.type.element_type for v, *_ in ins])  # pyright: ignore
+        body = Block(arg_types=[element_of(v) for v, *_ in ins])
         inner = Scalars(self, self.rng, body, rank, out[1], out[2] or [0] * len(out[1]))
         if reduce == "add":
-            wide = [inner.apply("widen", [a], i32, zp=z) for a, z in zip(body.args, zero_points, strict=False)]
+            wide = [
+                inner.apply("widen", [a], i32, zp=z)
+                for a, z in zip(body.args, zero_points, strict=False)
+            ]
             value = wide[0] if len(wide) == 1 else inner.apply("mul", wide, i32)
         else:
             value = body.args[0] if accumulator is None else accumulator(inner)
         body.add_op(ScalarYieldOp([value]))
         extra = inner.values  # operands that the body asked for
         epilogue: Region | None = None
-        scalars = Scalars(self, self.rng, Block(arg_types=[value.type]), rank, out[1], out[2] or [0] * len(out[1]))
+        scalars = Scalars(
+            self, self.rng, Block(arg_types=[value.type]), rank, out[1], out[2] or [0] * len(out[1])
+        )
         if chain is not None:
-            scalars.block.add_op(ScalarYieldOp([chain_result]) if (chain_result := self._chain(chain, scalars)) else ScalarYieldOp())
+            scalars.block.add_op(ScalarYieldOp([chain(scalars)]))
             epilogue = Region(scalars.block)
         maps = [
-            *(Linear.of(rows, rank, consts) for _, rows, consts, _ in ins), *inner.maps, *scalars.maps,
+            *(Linear.of(rows, rank, consts) for _, rows, consts, _ in ins),
+            *inner.maps,
+            *scalars.maps,
             Linear.of(out[1], rank, out[2]),
-        ]  # fmt: skip
+        ]
         fills = [*(f for *_, f in ins), *([None] * (len(inner.maps) + len(scalars.maps)))]
         nest = NestOp(
-            domain, [*(v for v, *_ in ins), *extra], scalars.values, maps, Region(body), epilogue, reduce=reduce,
-            reduction_dims=reduced, fills=fills, outs=[out[0]], device="npu",
-        )  # fmt: skip
+            domain,
+            [*(v for v, *_ in ins), *extra],
+            scalars.values,
+            maps,
+            Region(body),
+            epilogue,
+            reduce=reduce,
+            reduction_dims=reduced,
+            fills=fills,
+            outs=[out[0]],
+            device="npu",
+        )
         nest.location = location([f"node{self.count}"])
         self.count += 1
         self.block.add_op(nest)
         return nest
-
-    @staticmethod
-    def _chain(chain: Chain, scalars: Scalars) -> SSAValue:
-        return chain(scalars)
 
     def module(self) -> ModuleOp:
         self.block.add_op(ReturnOp())

@@ -1,6 +1,6 @@
 """Lower bounds that no schedule of the same work can beat: what achieved cycles are judged against.
 
-    bound = max(matrix MACs / peak rate, vector work / vector rate, compulsory bytes / DRAM bandwidth)
+    bound = max(matrix MACs / peak, vector work / vector rate, compulsory bytes / DRAM bandwidth)
 
 over the whole machine (all cores).  Compulsory bytes are the distinct bytes of constants read, of
 the arena read before the program writes them (its inputs), and of its outputs: everything else
@@ -73,7 +73,10 @@ def compulsory_bytes(
             new = view.size - int(np.count_nonzero(view))
             view[...] = True
         else:
-            view, before = shadow_view(arena_read, address, span), shadow_view(written, address, span)
+            view, before = (
+                shadow_view(arena_read, address, span),
+                shadow_view(written, address, span),
+            )
             shadow_view(reread, address, span)[...] |= before
             fresh = ~view & ~before
             new = int(np.count_nonzero(fresh))
@@ -96,5 +99,9 @@ def _ranges(size: int, ranges: Sequence[tuple[int, int]]) -> Array:
 def lower_bound(machine: Machine, matrix_macs: int, vector_cycles: float, compulsory: int) -> int:
     """Fewest cycles in which `machine` (all cores) can do this work."""
     bandwidth = machine.dram.bytes_per_cycle * machine.cores
-    exact = max(matrix_macs / machine.peak_macs_per_cycle, vector_cycles / machine.cores, compulsory / bandwidth)
+    exact = max(
+        matrix_macs / machine.peak_macs_per_cycle,
+        vector_cycles / machine.cores,
+        compulsory / bandwidth,
+    )
     return math.ceil(exact - 1e-6)

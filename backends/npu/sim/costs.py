@@ -45,7 +45,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """Work of one execution of a site that does not depend on addresses (bytes are accesses' sum)."""
+    """Work of one execution of a site that does not depend on addresses."""
 
     macs: int = 0
     matrix_macs: int = 0
@@ -56,7 +56,7 @@ class Effort:
 
 
 def contiguous(dims: Dims, element: int) -> tuple[int, tuple[tuple[int, int], ...]]:
-    """Length in bytes of the innermost contiguous run, and the (size, stride) dims outside it.
+    """Length in bytes of the innermost contiguous run; the (size, stride) dims outside it.
 
     Dimensions are taken in order of stride; size 1 and stride 0 (broadcast) do not count.
     """
@@ -146,10 +146,16 @@ def site_costs(site: Site, expansion: Expansion, machine: Machine) -> list[Cost]
                 f"{describe(site, expansion.layers)}: a {k} x {n} tile of weights exceeds the array of"
                 f" {unit.rows} x {unit.columns}"
             )
-        work, before, after = matrix_cycles(machine, m, n, k, accesses(site.places[1].dims, 1, machine.scratchpad.width))
+        work, before, after = matrix_cycles(
+            machine, m, n, k, accesses(site.places[1].dims, 1, machine.scratchpad.width)
+        )
     else:
         work, before, after = vector_cycles(site, machine), 0, 0
-    keys = zip(*(_bank_keys(p, machine) for p in site.places), site.overwrite or [True] * site.executions, strict=True)
+    keys = zip(
+        *(_bank_keys(p, machine) for p in site.places),
+        site.overwrite or [True] * site.executions,
+        strict=True,
+    )
     cache: dict[tuple[object, ...], Cost] = {}
     out: list[Cost] = []
     for i, key in enumerate(keys):
@@ -160,7 +166,9 @@ def site_costs(site: Site, expansion: Expansion, machine: Machine) -> list[Cost]
     return out
 
 
-def matrix_cycles(machine: Machine, m: int, n: int, k: int, tile_accesses: int) -> tuple[int, int, int]:
+def matrix_cycles(
+    machine: Machine, m: int, n: int, k: int, tile_accesses: int
+) -> tuple[int, int, int]:
     """(work, before, after) of a matmul of m rows, n columns and reduction k.
 
     `tile_accesses`: scratchpad accesses that the tile of weights takes.
@@ -188,16 +196,23 @@ def vector_cycles(site: Site, machine: Machine) -> int:
         groups = math.prod(sizes[:-1]) * -(-sizes[-1] // v.lanes)
     else:
         groups = -(-math.prod(sizes) // v.lanes)
-    return v.startup + math.ceil(groups * _group_cost(name, site.instruction.params, machine) - 1e-9)
+    return v.startup + math.ceil(
+        groups * _group_cost(name, site.instruction.params, machine) - 1e-9
+    )
 
 
 def _dma_costs(site: Site, machine: Machine) -> list[Cost]:
     """Loads and stores: one cost per (clipped box, alignment to bursts, banks)."""
-    far, near = site.places if site.instruction.mnemonic == "load" else site.places
+    far, near = site.places
     burst = machine.dram.burst_bytes
     cache: dict[tuple[object, ...], Cost] = {}
     out: list[Cost] = []
-    keys = zip(far.clips, (np.asarray(far.addresses) % burst).tolist(), _bank_keys(near, machine), strict=True)
+    keys = zip(
+        far.clips,
+        (np.asarray(far.addresses) % burst).tolist(),
+        _bank_keys(near, machine),
+        strict=True,
+    )
     for i, key in enumerate(keys):
         cost = cache.get(key)
         if cost is None:
@@ -211,15 +226,24 @@ def _dma_cost(site: Site, i: int, far: Place, near: Place, machine: Machine) -> 
     latency = dram.read_latency if load else dram.write_latency
     window = dram.outstanding_reads if load else dram.outstanding_writes
     dims = far.clipped(i)
-    count = 0 if any(n == 0 for n, _ in dims) else bursts(dims, far.element, far.addresses[i], dram.burst_bytes)
+    count = (
+        0
+        if any(n == 0 for n, _ in dims)
+        else bursts(dims, far.element, far.addresses[i], dram.burst_bytes)
+    )
     moved = near.element * math.prod(n for n, _ in (near.dims if load else dims))
     rounds = max(-(-count // window) - 1, 0) * latency
     bus = count * dram.burst_bytes
     work = max(
-        math.ceil(moved / machine.dma_bytes_per_cycle - 1e-9), count, math.ceil(bus / dram.bytes_per_cycle - 1e-9), rounds
+        math.ceil(moved / machine.dma_bytes_per_cycle - 1e-9),
+        count,
+        math.ceil(bus / dram.bytes_per_cycle - 1e-9),
+        rounds,
     )
     before, after = (latency, 0) if load else (0, latency)
-    return _with_banks(site, i, machine, work, before if count else 0, after if count else 0, bus, count)
+    return _with_banks(
+        site, i, machine, work, before if count else 0, after if count else 0, bus, count
+    )
 
 
 def _bank_keys(place: Place, machine: Machine) -> list[int]:
@@ -238,7 +262,14 @@ def _memory(place: Place, machine: Machine) -> Memory | None:
 
 
 def _with_banks(
-    site: Site, i: int, machine: Machine, work: int, before: int, after: int, bus: int = 0, count: int = 0
+    site: Site,
+    i: int,
+    machine: Machine,
+    work: int,
+    before: int,
+    after: int,
+    bus: int = 0,
+    count: int = 0,
 ) -> Cost:
     """The cost of execution `i` with its bank demands; its own conflicts lengthen `work`."""
     load: dict[int, float] = {}
@@ -251,7 +282,10 @@ def _with_banks(
         amount = accesses(place.dims, place.element, memory.width)
         if site.instruction.mnemonic == "matmul" and place.space == "acc" and not site.overwrite[i]:
             amount *= 2
-        size, first = memory.bytes // memory.banks, 0 if place.space == "spm" else machine.scratchpad.banks
+        size, first = (
+            memory.bytes // memory.banks,
+            0 if place.space == "spm" else machine.scratchpad.banks,
+        )
         low, high = place.addresses[i] + place.low, place.addresses[i] + place.high
         for bank in range(low // size, (high - 1) // size + 1):
             share = (min(high, (bank + 1) * size) - max(low, bank * size)) / (high - low)
@@ -261,7 +295,14 @@ def _with_banks(
     own, work = max(needed - work, 0), max(needed, work)
     demand = tuple(sorted((b, n / work) for b, n in load.items()))
     return Cost(
-        work, before, after, own, bus / work if work else 0.0, count, demand, sum(1 << b for b in load)
+        work,
+        before,
+        after,
+        own,
+        bus / work if work else 0.0,
+        count,
+        demand,
+        sum(1 << b for b in load),
     )
 
 

@@ -153,7 +153,9 @@ def unit_cycles(
     return out
 
 
-def traffic(expansion: Expansion, efforts: Sequence[Effort], costs: Sequence[Cost], machine: Machine) -> list[Traffic]:
+def traffic(
+    expansion: Expansion, efforts: Sequence[Effort], costs: Sequence[Cost], machine: Machine
+) -> list[Traffic]:
     """Per layer index, the work done and the bytes moved."""
     layers = 1 + max((s.instruction.layer for s in expansion.sites), default=0)
     sums = [dict[str, float]() for _ in range(layers)]
@@ -172,11 +174,20 @@ def traffic(expansion: Expansion, efforts: Sequence[Effort], costs: Sequence[Cos
         for place in (p for p in site.places if p.in_dram):
             clips = np.asarray(place.clips, np.int64).reshape(n, -1, 2)
             moved = int((clips[..., 1] - clips[..., 0]).prod(axis=1).sum()) * place.element
-            add(site.instruction.layer, **{f"dram_{'write' if place.writes() else 'read'}_bytes": moved})
+            add(
+                site.instruction.layer,
+                **{f"dram_{'write' if place.writes() else 'read'}_bytes": moved},
+            )
     for c, x in enumerate(expansion.site):
         if costs[c].bursts:
-            add(expansion.sites[x].instruction.layer, dram_bus_bytes=costs[c].bursts * machine.dram.burst_bytes)
-    return [Traffic(**{k: v if k == "vector_cycles" else int(v) for k, v in row.items()}) for row in sums]  # pyright: ignore[reportArgumentType]
+            add(
+                expansion.sites[x].instruction.layer,
+                dram_bus_bytes=costs[c].bursts * machine.dram.burst_bytes,
+            )
+    return [
+        Traffic(**{k: v if k == "vector_cycles" else int(v) for k, v in row.items()})
+        for row in sums
+    ]  # pyright: ignore[reportArgumentType]
 
 
 def total(parts: Sequence[Traffic]) -> Traffic:

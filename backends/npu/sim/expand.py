@@ -53,7 +53,9 @@ class Place:
     low: int = 0
     high: int = 0
     top: int = 0
-    clips: list[tuple[tuple[int, int], ...]] = field(default_factory=list[tuple[tuple[int, int], ...]])
+    clips: list[tuple[tuple[int, int], ...]] = field(
+        default_factory=list[tuple[tuple[int, int], ...]]
+    )
     box_strides: tuple[int, ...] = ()
 
     @property
@@ -63,7 +65,7 @@ class Place:
 
     @property
     def space(self) -> str:
-        """"spm", "acc", "dram" or "const"."""
+        """ "spm", "acc", "dram" or "const"."""
         return self.operand.space
 
     def reads(self) -> bool:
@@ -76,7 +78,7 @@ class Place:
 
     def clipped(self, i: int) -> Dims:
         """(size, byte stride) per axis of execution `i`'s part inside the DRAM tensor."""
-        return tuple((h - l, s) for (l, h), s in zip(self.clips[i], self.box_strides, strict=True))
+        return tuple((high - low, s) for (low, high), s in zip(self.clips[i], self.box_strides, strict=True))
 
 
 @dataclass
@@ -256,10 +258,16 @@ def _on_chip(
     low, high = byte_span(access.dims, element)
     for step in (int(address.argmin()), int(address.argmax())):
         where = f"{describe(site, layers, step)}: {spec.name} in {operand.space}"
-        check_bounds(int(address[step]) + low, int(address[step]) + high, sizes[operand.space], where)
+        check_bounds(
+            int(address[step]) + low, int(address[step]) + high, sizes[operand.space], where
+        )
     if element == 4 and (bool((address % 4).any()) or any(s % 4 for s in access.strides)):
-        raise SimulationError(f"{describe(site, layers)}: 32-bit elements of {spec.name} are not aligned to 4 bytes")
-    return Place(spec, operand, element, address.tolist(), access.dims, low, high, int(address.max()) + high)
+        raise SimulationError(
+            f"{describe(site, layers)}: 32-bit elements of {spec.name} are not aligned to 4 bytes"
+        )
+    return Place(
+        spec, operand, element, address.tolist(), access.dims, low, high, int(address.max()) + high
+    )
 
 
 def _in_dram(
@@ -286,7 +294,9 @@ def _in_dram(
     if outside.any():
         i = int(outside.argmax())
         where = f"{describe(site, layers, i)}: {spec.name} in {operand.space}"
-        check_bounds(int(address[i] + low[i]), int(address[i] + high[i]), sizes[operand.space], where)
+        check_bounds(
+            int(address[i] + low[i]), int(address[i] + high[i]), sizes[operand.space], where
+        )
     strides = tuple(step * stride for step, stride in zip(box.steps, box.strides, strict=True))
     rows = list(zip(*clips, strict=True)) if clips else [()] * count
     top = int(np.where(empty, 0, address + high).max())

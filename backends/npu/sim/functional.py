@@ -22,7 +22,7 @@ POISON = 0xA5
 """What never-written bytes hold; visible in results only when checks are off."""
 
 
-class Machine:
+class Memories:
     """The four memories, and which of their bytes are valid (None: all)."""
 
     def __init__(self, memories: dict[str, Array], valid: dict[str, Array | None]):
@@ -31,27 +31,29 @@ class Machine:
 
 def memories(
     spm: int, acc: int, arena: Array, consts: Array, arena_valid: Array | None, check: bool
-) -> Machine:  # fmt: skip
+) -> Memories:  # fmt: skip
     """Fresh poisoned on-chip memories of `spm` and `acc` bytes beside the caller's DRAM."""
     data = {"spm": np.full(spm, POISON, np.uint8), "acc": np.full(acc, POISON, np.uint8)}
     valid: dict[str, Array | None] = {"spm": None, "acc": None, "dram": arena_valid, "const": None}
     if check:
         valid |= {"spm": np.zeros(spm, bool), "acc": np.zeros(acc, bool)}
-    return Machine({**data, "dram": arena, "const": consts}, valid)
+    return Memories({**data, "dram": arena, "const": consts}, valid)
 
 
 class _Runner:
     """Builds the views of one site's operands."""
 
-    def __init__(self, expansion: Expansion, index: int, machine: Machine):
+    def __init__(self, expansion: Expansion, index: int, state: Memories):
         self.site = expansion.sites[index]
-        self.expansion, self.index, self.machine = expansion, index, machine
+        self.expansion, self.index, self.state = expansion, index, state
         self.accesses = [Access(p) for p in self.site.places]
         self.known: list[set[object]] = [set() for _ in self.site.places]
         self.flags = [(p.reads(), p.writes()) for p in self.site.places]
         self.dtypes = [ELEMENT_DTYPES.get(p.element) for p in self.site.places]
         if any(d is None for d in self.dtypes):
-            raise SimulationError(f"{expansion.where(index)}: no element of {[p.element for p in self.site.places]} bytes")
+            raise SimulationError(
+                f"{expansion.where(index)}: no element of {[p.element for p in self.site.places]} bytes"
+            )
         self.shapes = [tuple(n for n, _ in p.dims) for p in self.site.places]
         self.strides = [tuple(s for _, s in p.dims) for p in self.site.places]
 
@@ -62,17 +64,29 @@ class _Runner:
         views: list[Array | DramView] = []
         for k, place in enumerate(site.places):
             self._check(k, place, i, overwrite)
-            memory = self.machine.memories[place.space]
+            memory = self.state.memories[place.space]
             if place.in_dram:
                 views.append(self._dram(k, place, i, memory))
             else:
-                views.append(np.ndarray(self.shapes[k], self.dtypes[k], memory.data, place.addresses[i], self.strides[k]))
+                views.append(
+                    np.ndarray(
+                        self.shapes[k],
+                        self.dtypes[k],
+                        memory.data,
+                        place.addresses[i],
+                        self.strides[k],
+                    )
+                )
         try:
             execute(site.instruction.mnemonic, views, site.instruction.params, overwrite=overwrite)
         except SimulationError as error:
-            raise SimulationError(f"{self.expansion.where(self.index, i)}: {error.message}") from error
+            raise SimulationError(
+                f"{self.expansion.where(self.index, i)}: {error.message}"
+            ) from error
         except (ValueError, IndexError) as error:
-            raise SimulationError(f"{self.expansion.where(self.index, i)}: operands do not fit: {error}") from error
+            raise SimulationError(
+                f"{self.expansion.where(self.index, i)}: operands do not fit: {error}"
+            ) from error
 
     def _dram(self, k: int, place: Place, i: int, memory: Array) -> DramView:
         clips = place.clips[i]
@@ -88,7 +102,7 @@ class _Runner:
 
         Marked before execution: a command that reads what it writes (accumulation) is checked first.
         """
-        valid = self.machine.valid[place.space]
+        valid = self.state.valid[place.space]
         if valid is None:
             return
         reads, writes = self.flags[k]
@@ -110,9 +124,9 @@ class _Runner:
             view[...] = True
 
 
-def run(expansion: Expansion, order: Sequence[int], steps: Sequence[int], machine: Machine) -> None:
+def run(expansion: Expansion, order: Sequence[int], steps: Sequence[int], state: Memories) -> None:
     """Execute all commands in `order`; `steps[c]` is command c's execution number within its site."""
-    runners = [_Runner(expansion, s, machine) for s in range(len(expansion.sites))]
+    runners = [_Runner(expansion, s, state) for s in range(len(expansion.sites))]
     site = expansion.site
     for c in order:
         runner = runners[site[c]]

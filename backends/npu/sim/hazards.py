@@ -25,7 +25,9 @@ from .footprint import Access, Span, shadow_view, used_bytes
 Clock = tuple[int, ...]
 
 
-def clocks(expansion: Expansion, order: Sequence[int], semaphores: Sequence[int]) -> tuple[list[Clock], list[int]]:
+def clocks(
+    expansion: Expansion, order: Sequence[int], semaphores: Sequence[int]
+) -> tuple[list[Clock], list[int]]:
     """Per command its vector clock at its start, and its own number (from 1) in its queue."""
     sites, site = expansion.sites, expansion.site
     totals: dict[int, list[int]] = {}
@@ -112,11 +114,15 @@ def check_races(
                 seen = int(shadow_view(shadow.last[kind, p], address, span).max())
                 if seen > now[p]:
                     other = _find(expansion, number, p, seen)
-                    where = f"bytes of {access.place.space} from {address + span[0]} on"
-                    raise SimulationError(
-                        f"race on {where}: {_act(reads, writes)} by {expansion.where(s, i)} is not ordered after"
-                        f" the {kind} by {expansion.where(expansion.site[other], steps[other])}",
-                        hint="a semaphore must order them",
+                    raise _race(
+                        expansion,
+                        steps,
+                        c,
+                        other,
+                        _act(reads, writes),
+                        kind,
+                        access.place.space,
+                        address + span[0],
                     )
             if reads:
                 shadow.mark("read", q, n, address, span)
@@ -124,8 +130,29 @@ def check_races(
                 shadow.mark("write", q, n, address, span)
 
 
+def _race(
+    expansion: Expansion,
+    steps: Sequence[int],
+    c: int,
+    other: int,
+    act: str,
+    kind: str,
+    space: str,
+    address: int,
+) -> SimulationError:
+    """The error for commands `c` and `other`, named in program order."""
+    acts = {c: act, other: kind}
+    (first, by), (second, and_by) = sorted(acts.items())
+    return SimulationError(
+        f"race on bytes of {space} from {address} on: nothing orders the {by} by"
+        f" {expansion.where(expansion.site[first], steps[first])} and the {and_by} by"
+        f" {expansion.where(expansion.site[second], steps[second])}",
+        hint="a semaphore must order them",
+    )
+
+
 def _act(reads: bool, writes: bool) -> str:
-    return "the update" if reads and writes else "the write" if writes else "the read"
+    return "update" if reads and writes else "write" if writes else "read"
 
 
 def _find(expansion: Expansion, number: Sequence[int], queue: int, wanted: int) -> int:

@@ -119,7 +119,18 @@ class Engine:
         self.preload = 0
         n = len(commands)
         self.s = Schedule(
-            [0] * n, [0] * n, [-1] * n, [0] * n, [0] * n, [-1] * n, [-1] * n, [0] * n, [0] * n, [], 0, 0
+            [0] * n,
+            [0] * n,
+            [-1] * n,
+            [0] * n,
+            [0] * n,
+            [-1] * n,
+            [-1] * n,
+            [0] * n,
+            [0] * n,
+            [],
+            0,
+            0,
         )
 
     def run(self) -> Schedule:
@@ -256,7 +267,11 @@ class Engine:
         unit.version += 1
         if u in (LOAD, VECTOR) and self.resident is not None:
             touched = self.c.touched[i]
-            if touched and touched[0] < self.resident_range[1] and self.resident_range[0] < touched[1]:
+            if (
+                touched
+                and touched[0] < self.resident_range[1]
+                and self.resident_range[0] < touched[1]
+            ):
                 self.resident = None
         heapq.heappush(self.heap, (now + cost.work, _END, u, unit.version))
         if self.slowed or self._contends(u, cost):
@@ -283,7 +298,11 @@ class Engine:
                 theirs = self.c.cost[other.active]
                 if cost.mask & theirs.mask:
                     return True
-                if cost.dram and theirs.dram and cost.dram + theirs.dram > self.machine.dram.bytes_per_cycle:
+                if (
+                    cost.dram
+                    and theirs.dram
+                    and cost.dram + theirs.dram > self.machine.dram.bytes_per_cycle
+                ):
                     return True
         return False
 
@@ -373,7 +392,12 @@ class Engine:
         self._try(u, unit, now)
 
 
-def schedule(commands: Commands, machine: Machine, semaphores: tuple[int, ...], name: Callable[[int], str] = str) -> Schedule:
+def schedule(
+    commands: Commands,
+    machine: Machine,
+    semaphores: tuple[int, ...],
+    name: Callable[[int], str] = str,
+) -> Schedule:
     """Time `commands`; SimulationError names the waiting commands if they deadlock.
 
     `name(c)` describes command c for that message.
@@ -395,5 +419,7 @@ def _deadlock(engine: Engine, name: Callable[[int], str]) -> str:
     if engine.next < len(engine.c):
         i = engine.next
         what = name(i)
-        lines.append(f"  control: {what} waits for room in the {QUEUES[engine.c.queue[i]].value} queue")
+        lines.append(
+            f"  control: {what} waits for room in the {QUEUES[engine.c.queue[i]].value} queue"
+        )
     return "\n".join(lines)

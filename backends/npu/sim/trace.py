@@ -25,7 +25,11 @@ Event = dict[str, Any]
 
 
 def trace_events(
-    expansion: Expansion, costs: Sequence[Cost], s: Schedule, idle: Sequence[Sequence[Gap]], machine: Machine
+    expansion: Expansion,
+    costs: Sequence[Cost],
+    s: Schedule,
+    idle: Sequence[Sequence[Gap]],
+    machine: Machine,
 ) -> dict[str, Any]:
     """The trace as a JSON-serialisable object."""
     us = 1e6 / machine.clock_hz
@@ -33,7 +37,10 @@ def trace_events(
     events.append(_meta("thread_name", 1, "control"))
     for u, queue in enumerate(QUEUES):
         for tid, name in ((2 * u + 2, queue.value), (2 * u + 3, f"{queue.value} stalls")):
-            events += [_meta("thread_name", tid, name), {**_meta("thread_sort_index", tid, ""), "args": {"sort_index": tid}}]
+            events += [
+                _meta("thread_name", tid, name),
+                {**_meta("thread_sort_index", tid, ""), "args": {"sort_index": tid}},
+            ]
     names = [" + ".join(layer) or f"#{i}" for i, layer in enumerate(expansion.layers)]
     step = [0] * len(expansion.sites)
     for c, x in enumerate(expansion.site):
@@ -52,18 +59,37 @@ def trace_events(
             what = f"queue full: {QUEUES[site.queue].value}"
             events.append(_slice(1, what, "stall", s.ready[c], s.issue[c], us, {"command": name}))
     for u, row in enumerate(idle):
-        events += [_slice(2 * u + 3, g.kind, "stall", g.start, g.end, us, {}) for g in row if g.kind != "idle"]
+        events += [
+            _slice(2 * u + 3, g.kind, "stall", g.start, g.end, us, {})
+            for g in row
+            if g.kind != "idle"
+        ]
     events += _bandwidth(costs, s, us, machine)
-    return {"traceEvents": events, "displayTimeUnit": "ns", "otherData": {"machine": machine.name, "cycles": s.cycles}}
+    return {
+        "traceEvents": events,
+        "displayTimeUnit": "ns",
+        "otherData": {"machine": machine.name, "cycles": s.cycles},
+    }
 
 
 def _meta(what: str, tid: int, name: str) -> Event:
     return {"ph": "M", "pid": 1, "tid": tid, "name": what, "args": {"name": name}}
 
 
-def _slice(tid: int, name: str, category: str, start: int, end: int, us: float, args: Event) -> Event:
+def _slice(
+    tid: int, name: str, category: str, start: int, end: int, us: float, args: Event
+) -> Event:
     ts, dur = round(start * us, 6), round((end - start) * us, 6)
-    return {"ph": "X", "pid": 1, "tid": tid, "ts": ts, "dur": dur, "name": name, "cat": category, "args": args}
+    return {
+        "ph": "X",
+        "pid": 1,
+        "tid": tid,
+        "ts": ts,
+        "dur": dur,
+        "name": name,
+        "cat": category,
+        "args": args,
+    }
 
 
 def _bandwidth(costs: Sequence[Cost], s: Schedule, us: float, machine: Machine) -> list[Event]:
@@ -80,6 +106,13 @@ def _bandwidth(costs: Sequence[Cost], s: Schedule, us: float, machine: Machine) 
         level += changes[t]
         used = max(round(level, 3), 0.0)
         events.append(
-            {"ph": "C", "pid": 1, "tid": 0, "ts": round(t * us, 6), "name": "DRAM bytes/cycle", "args": {"bytes": used}}
+            {
+                "ph": "C",
+                "pid": 1,
+                "tid": 0,
+                "ts": round(t * us, 6),
+                "name": "DRAM bytes/cycle",
+                "args": {"bytes": used},
+            }
         )
     return events

@@ -10,13 +10,30 @@ from . import (
     normalisation,
     pooling,
     quantisation,
+    recurrent,
     reduction,
     resize,
+    sampling,
+    scatter,
     slicing,
     static,
 )
 
 __all__ = [
-    "control", "convolution", "elementwise", "indexing", "matmul", "movement", "normalisation", "pooling", "quantisation",
-    "reduction", "resize", "slicing", "static",
-]  # fmt: skip
+    "control",
+    "convolution",
+    "elementwise",
+    "indexing",
+    "matmul",
+    "movement",
+    "normalisation",
+    "pooling",
+    "quantisation",
+    "recurrent",
+    "reduction",
+    "resize",
+    "sampling",
+    "scatter",
+    "slicing",
+    "static",
+]

@@ -7,6 +7,7 @@ from typing import Any
 
 from xdsl.ir import SSAValue
 
+from ....dialects.errors import ModelError
 from ..node import Constant, Node, rule
 from ..scope import UNKNOWN, Scope, Unknown
 
@@ -16,14 +17,29 @@ def if_(node: Node) -> list[Any]:
     """The branch that is taken, if that is known; else both, and a selection.
 
     Operations have no side effects, so computing both branches is sound; their results must have
-    the same types.
+    the same types.  A branch that contradicts the shapes of this import cannot be taken (exporters
+    write one branch for each rate or rank); a note says so.
     """
     condition = node.array(0)
     if math.prod(node.shape(0)) != 1:
         raise node.error(f"the condition must be one boolean, not of shape {list(node.shape(0))}")
     if condition is not None:
         return _branch(node, "then_branch" if condition.reshape(-1)[0] else "else_branch")
-    taken, other = _branch(node, "then_branch"), _branch(node, "else_branch")
+    found = [_possible(node, which) for which in ("then_branch", "else_branch")]
+    possible = [results for results in found if not isinstance(results, ModelError)]
+    if len(possible) < 2:
+        which, error = next(
+            (w, e)
+            for w, e in zip(("then", "else"), found, strict=True)
+            if isinstance(e, ModelError)
+        )
+        if not possible:
+            raise error
+        node.importer.ctx.notes.append(
+            f"node {node.name!r} (If): its {which} branch is left out, it cannot run: {error.render()}"
+        )
+        return possible[0]
+    taken, other = possible
     if any(isinstance(v, Unknown) for v in (*taken, *other)):
         return [UNKNOWN] * len(taken)
     condition = node.reshape(node.x(0), ())
@@ -37,6 +53,19 @@ def if_(node: Node) -> list[Any]:
             )
         out.append(node.map("select", condition, a, b))
     return out
+
+
+def _possible(node: Node, which: str) -> list[Any] | ModelError:
+    """The results of a branch, or why it cannot run."""
+    importer = node.importer
+    ops, rows, notes = len(importer.ops), len(importer.rows), len(importer.ctx.notes)
+    try:
+        return _branch(node, which)
+    except ModelError as error:
+        for op in reversed(importer.ops[ops:]):
+            op.erase()
+        del importer.ops[ops:], importer.rows[rows:], importer.ctx.notes[notes:]
+        return error
 
 
 def _branch(node: Node, which: str) -> list[Any]:

@@ -1,8 +1,7 @@
-"""Gather and scatter.
+"""Gather and its relatives.
 
 Only `graph.gather` is in the core.  Gathering elements or slices by computed positions is a gather
-from the flattened tensor, at positions computed by integer arithmetic.  Scattering to constant
-positions is a gather, at constant positions, from the tensor and the updates laid end to end.
+from the flattened tensor, at positions computed by integer arithmetic.
 """
 
 from __future__ import annotations
@@ -16,10 +15,9 @@ from xdsl.ir import SSAValue
 from ....dialects.constants import Array
 from ....dialects.graph import GatherOp
 from ..node import Node, Value, rule
-from .elementwise import same_type
 
 
-def _indices(node: Node, i: int = 1) -> Array | None:
+def indices_of(node: Node, i: int = 1) -> Array | None:
     """Constant indices as i64; ModelError if the indices are not integers."""
     if node.dtype(i).kind not in "iu":
         raise node.error(f"indices must be integers, not {node.dtype(i).name}")
@@ -27,7 +25,7 @@ def _indices(node: Node, i: int = 1) -> Array | None:
     return None if array is None else array.astype(np.int64)
 
 
-def _wrapped(node: Node, indices: Array, extent: int) -> Array:
+def wrapped(node: Node, indices: Array, extent: int) -> Array:
     """Constant `indices` counted from the front; ModelError if one is out of range."""
     if indices.size and not (-extent <= int(indices.min()) and int(indices.max()) < extent):
         raise node.error(
@@ -41,9 +39,9 @@ def gather(node: Node) -> Value:
     """numpy.take; evenly spaced constant indices are a slice."""
     shape = node.shape()
     axis = node.axis(node.integer("axis", 0), len(shape))
-    indices = _indices(node)
+    indices = indices_of(node)
     if indices is not None:
-        indices = _wrapped(node, indices, shape[axis])
+        indices = wrapped(node, indices, shape[axis])
         flat = indices.reshape(-1)
         step = int(flat[1] - flat[0]) if flat.size > 1 else 1
         if flat.size and step and np.all(np.diff(flat) == step):
@@ -57,20 +55,21 @@ def gather(node: Node) -> Value:
     return node.emit(GatherOp(node.x(), node.x(1), axis))
 
 
-def _positive(node: Node, indices: SSAValue, extent: int) -> SSAValue:
+def counted(node: Node, indices: SSAValue, extent: int) -> SSAValue:
     """Computed indices counted from the front."""
     wrapped = node.map("add", indices, node.scalar(extent, indices))
     return node.map("select", node.map("less", indices, node.scalar(0, indices)), wrapped, indices)
 
 
-def _strides(shape: Sequence[int]) -> list[int]:
+def strides_of(shape: Sequence[int]) -> list[int]:
+    """Row-major strides, in elements."""
     return [math.prod(shape[i + 1 :]) for i in range(len(shape))]
 
 
-def _element_positions(shape: Sequence[int], extents: Sequence[int], axis: int) -> Array:
+def element_positions(shape: Sequence[int], extents: Sequence[int], axis: int) -> Array:
     """Flat position in `shape` of each index of `extents`, without the part of `axis`."""
     position = np.zeros(tuple(extents), np.int64)
-    for i, stride in enumerate(_strides(shape)):
+    for i, stride in enumerate(strides_of(shape)):
         if i != axis:
             position += (np.arange(extents[i]) * stride).reshape(-1, *[1] * (len(extents) - i - 1))
     return position
@@ -85,14 +84,14 @@ def gather_elements(node: Node) -> Value:
         e > d for i, (e, d) in enumerate(zip(extents, shape, strict=True)) if i != axis
     ):
         raise node.error(f"indices of shape {list(extents)} do not fit {list(shape)}")
-    base, stride = _element_positions(shape, extents, axis), _strides(shape)[axis]
+    base, stride = element_positions(shape, extents, axis), strides_of(shape)[axis]
     flat = node.reshape(node.x(), (math.prod(shape),))
-    constant = _indices(node)
+    constant = indices_of(node)
     if constant is not None:
         return node.emit(
-            GatherOp(flat, node.constant(base + _wrapped(node, constant, shape[axis]) * stride), 0)
+            GatherOp(flat, node.constant(base + wrapped(node, constant, shape[axis]) * stride), 0)
         )
-    indices = _positive(node, node.x(1), shape[axis])
+    indices = counted(node, node.x(1), shape[axis])
     scaled = node.map("mul", indices, node.scalar(stride, indices))
     return node.emit(
         GatherOp(flat, node.map("add", scaled, node.constant(base.astype(node.dtype(1)))), 0)
@@ -117,78 +116,16 @@ def gather_nd(node: Node) -> Value:
     rest = shape[batch + depth :]
     flat = node.reshape(node.x(), (math.prod(shape[: batch + depth]), *rest))
     base = np.zeros(extents[:-1], np.int64)
-    for i, stride in enumerate(_strides(shape[: batch + depth])[:batch]):
+    for i, stride in enumerate(strides_of(shape[: batch + depth])[:batch]):
         base += (np.arange(extents[i]) * stride).reshape(-1, *[1] * (len(extents) - 2 - i))
-    constant = _indices(node)
+    constant = indices_of(node)
     if constant is not None:
-        for i, stride in enumerate(_strides(inner)):
-            base = base + _wrapped(node, constant[..., i], inner[i]) * stride
+        for i, stride in enumerate(strides_of(inner)):
+            base = base + wrapped(node, constant[..., i], inner[i]) * stride
         return node.emit(GatherOp(flat, node.constant(base), 0))
     position = node.constant(base.astype(node.dtype(1)))
-    for i, stride in enumerate(_strides(inner)):
+    for i, stride in enumerate(strides_of(inner)):
         part = node.reshape(node.slice_axis(node.x(1), len(extents) - 1, i, 1), extents[:-1])
-        part = _positive(node, part, inner[i])
+        part = counted(node, part, inner[i])
         position = node.map("add", position, node.map("mul", part, node.scalar(stride, part)))
     return node.emit(GatherOp(flat, position, 0))
-
-
-@rule("ScatterND")
-def scatter_nd(node: Node) -> Value:
-    """Slices of x replaced by updates, at constant positions."""
-    shape, extents = node.shape(), node.shape(1)
-    depth = extents[-1] if extents else 0
-    if not 1 <= depth <= len(shape) or node.shape(2) != (*extents[:-1], *shape[depth:]):
-        raise node.error(
-            f"indices of shape {list(extents)} and updates of shape {list(node.shape(2))} do not fit {list(shape)}"
-        )
-    indices = _scatter_indices(node)
-    position = np.zeros(extents[:-1], np.int64)
-    for i, stride in enumerate(_strides(shape[:depth])):
-        position = position + _wrapped(node, indices[..., i], shape[i]) * stride
-    return _scattered(node, position.reshape(-1), (math.prod(shape[:depth]), *shape[depth:]))
-
-
-@rule("ScatterElements", "Scatter")
-def scatter_elements(node: Node) -> Value:
-    """Elements of x replaced by updates, at constant positions."""
-    shape, extents = node.shape(), node.shape(1)
-    axis = node.axis(node.integer("axis", 0), len(shape))
-    if (
-        len(extents) != len(shape)
-        or node.shape(2) != extents
-        or any(e > d for i, (e, d) in enumerate(zip(extents, shape, strict=True)) if i != axis)
-    ):
-        raise node.error(
-            f"indices of shape {list(extents)} and updates of shape {list(node.shape(2))} do not fit {list(shape)}"
-        )
-    indices = _wrapped(node, _scatter_indices(node), shape[axis])
-    position = _element_positions(shape, extents, axis) + indices * _strides(shape)[axis]
-    return _scattered(node, position.reshape(-1), (math.prod(shape),))
-
-
-def _scatter_indices(node: Node) -> Array:
-    if (reduction := node.text("reduction", "none")) != "none":
-        raise node.unsupported(
-            f"scattering with reduction {reduction}",
-            "express it as a matrix product with a one-hot matrix",
-        )
-    indices = _indices(node)
-    if indices is None:
-        raise node.unsupported(
-            "the graph core has no scatter by computed indices",
-            "use constant indices, or Where with a mask",
-        )
-    return indices
-
-
-def _scattered(node: Node, position: Array, shape: Sequence[int]) -> Value:
-    """X as `shape`, with row position[i] replaced by the i-th row of the updates."""
-    same_type(node, node.x(0), node.x(2))
-    if not position.size:
-        return node.value()
-    rows = shape[0]
-    source = np.arange(rows)
-    source[position] = rows + np.arange(position.size)
-    x = node.reshape(node.x(0), shape)
-    both = node.concat([x, node.reshape(node.x(2), (position.size, *shape[1:]))], 0)
-    return node.reshape(node.emit(GatherOp(both, node.constant(source), 0)), node.shape())

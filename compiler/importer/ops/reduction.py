@@ -1,14 +1,15 @@
-"""Reductions, ArgMax and ArgMin, and what is made of them: TopK of one, Hardmax, CumSum."""
+"""Reductions, ArgMax and ArgMin, and what is made of them: TopK, Hardmax, CumSum."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
-from xdsl.dialects.builtin import i1, i32
+from xdsl.dialects.builtin import i1, i32, i64
 
-from ....dialects.graph import ArgReduceOp, ReduceOp
+from ....dialects.graph import ArgReduceOp, GatherOp, ReduceOp
 from ....dialects.types import element_of, shape_of
+from ..limits import PAIR_LIMIT
 from ..node import Node, Value, rule
 from .movement import axes_of
 
@@ -51,16 +52,47 @@ def arg_reduce(node: Node) -> Value:
 
 @rule("TopK")
 def top_k(node: Node) -> list[Value]:
-    """Only the first: its value and its index."""
+    """The k largest (or smallest), in order.
+
+    The first alone is a reduction.  Otherwise each element's rank is the number of elements before
+    it (larger, or equal and earlier), which compares all with all; only for small tensors.
+    """
     x, shape = node.x(), node.shape()
     axis = node.axis(node.integer("axis", -1), len(shape))
     k = node.integer("k") if node.opset < 10 else int(node.static_scalar(1, "k"))
-    if k != 1:
+    n, rest = shape[axis], math.prod(shape) // max(shape[axis], 1)
+    if not 1 <= k <= n:
+        raise node.error(f"k = {k} does not fit an axis of extent {n}")
+    largest = node.integer("largest", 1)
+    if k == 1:
+        kind = "max" if largest else "min"
+        return [node.emit(ReduceOp(x, kind, [axis])), node.emit(ArgReduceOp(x, kind, axis))]
+    if rest * n * n > PAIR_LIMIT:
         raise node.unsupported(
-            f"the graph core has no top-k (k = {k})", "cut the model before it, or use ArgMax"
+            f"the graph core has no top-k of large tensors (k = {k} of {n})",
+            "cut the model before it",
         )
-    kind = "max" if node.integer("largest", 1) else "min"
-    return [node.emit(ReduceOp(x, kind, [axis])), node.emit(ArgReduceOp(x, kind, axis))]
+    last = [i for i in range(len(shape)) if i != axis] + [axis]
+    rows = node.reshape(node.transpose(x, last), (rest, n))
+    one, other = node.reshape(rows, (rest, n, 1)), node.reshape(rows, (rest, 1, n))
+    ahead = node.map("greater" if largest else "less", other, one)
+    earlier = node.constant(np.tri(n, n, -1, dtype=bool))
+    tied = node.map("and", node.map("equal", other, one), earlier)
+    rank = node.emit(ReduceOp(node.cast(node.map("or", ahead, tied), i64), "sum", [2], 0))
+    hot = node.map(
+        "equal", node.reshape(rank, (rest, 1, n)), node.constant(np.arange(k).reshape(k, 1))
+    )
+    places = node.constant(np.arange(n))
+    indices = node.emit(
+        ReduceOp(node.map("select", hot, places, node.scalar(0, places)), "sum", [2], 0)
+    )
+    position = node.map("add", indices, node.constant((np.arange(rest) * n).reshape(rest, 1)))
+    values = node.emit(GatherOp(node.reshape(rows, (rest * n,)), position, 0))
+    back = [last.index(i) for i in range(len(shape))]
+    return [
+        node.transpose(node.reshape(y, [*(shape[i] for i in last[:-1]), k]), back)
+        for y in (values, indices)
+    ]
 
 
 @rule("Hardmax")

@@ -53,17 +53,25 @@ def contract(nest: NestOp, views: Sequence[Array]) -> Array | None:
         step, volume = (step + 1) // 2, volume // 2
     with np.errstate(all="ignore"):
         if lead is None or step >= domain[lead]:
-            left = _matrix(_apply(chains[0], a).astype(work, copy=False), batch, rows, reduced, domain)
+            left = _matrix(
+                _apply(chains[0], a).astype(work, copy=False), batch, rows, reduced, domain
+            )
             flat[...] = _wrap(np.matmul(left, right), result)
         else:
             axis = len(batch) + rows.index(lead)
             for first in range(0, domain[lead], step):
                 span = slice(first, min(first + step, domain[lead]))
-                part = a[tuple(span if d == lead and in_a[d] else slice(None) for d in range(a.ndim))]
+                part = a[
+                    tuple(span if d == lead and in_a[d] else slice(None) for d in range(a.ndim))
+                ]
                 sizes = [span.stop - span.start if d == lead else n for d, n in enumerate(domain)]
-                left = _matrix(_apply(chains[0], part).astype(work, copy=False), batch, rows, reduced, sizes)
+                left = _matrix(
+                    _apply(chains[0], part).astype(work, copy=False), batch, rows, reduced, sizes
+                )
                 value = _wrap(np.matmul(left, right), result)
-                acc[(slice(None),) * axis + (span,)] = value.reshape([sizes[d] for d in (*batch, *rows, *columns)])
+                acc[(slice(None),) * axis + (span,)] = value.reshape(
+                    [sizes[d] for d in (*batch, *rows, *columns)]
+                )
     order = [*batch, *rows, *columns]
     return acc.transpose([order.index(d) for d in parallel])
 
@@ -75,14 +83,26 @@ def _wrap(value: Array, result: np.dtype) -> Array:  # pyright: ignore[reportMis
     return value.astype(result, copy=False)
 
 
-def _matrix(view: Array, batch: Sequence[int], left: Sequence[int], right: Sequence[int], domain: Sequence[int]) -> Array:
+def _matrix(
+    view: Array,
+    batch: Sequence[int],
+    left: Sequence[int],
+    right: Sequence[int],
+    domain: Sequence[int],
+) -> Array:
     """[*batch, prod(left), prod(right)] from a broadcastable view of the domain."""
     order = [*batch, *left, *right]
     full = np.broadcast_to(view, [domain[d] if d in order else 1 for d in range(view.ndim)])
     rest = [d for d in range(view.ndim) if d not in order]
     moved = full.transpose([*order, *rest])
     extents = [[domain[d] for d in group] for group in (batch, left, right)]
-    return moved.reshape([*extents[0], int(np.prod(extents[1], dtype=np.int64)), int(np.prod(extents[2], dtype=np.int64))])
+    return moved.reshape(
+        [
+            *extents[0],
+            int(np.prod(extents[1], dtype=np.int64)),
+            int(np.prod(extents[2], dtype=np.int64)),
+        ]
+    )
 
 
 Chain = list[ApplyOp]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 from xdsl.dialects.builtin import ArrayAttr, DenseArrayBase, ModuleOp, StringAttr
@@ -59,10 +60,14 @@ def evaluate(
     for i, (arg, value) in enumerate(zip(args, given, strict=False)):
         expected = (shape_of(arg), numpy_dtype(element_of(arg)))
         if (value.shape, value.dtype) != expected:
-            raise InputError(f"input {i} is {value.dtype}{value.shape}, expected {expected[1]}{expected[0]}")
+            raise InputError(
+                f"input {i} is {value.dtype}{value.shape}, expected {expected[1]}{expected[0]}"
+            )
     machine = _Interpreter(store=store, observe=observe)
     values = [*given, *(_poisoned(arg) for arg in args[count:])]
-    machine.values |= {arg: np.ascontiguousarray(v).reshape(v.shape) for arg, v in zip(args, values, strict=True)}
+    machine.values |= {
+        arg: np.ascontiguousarray(v).reshape(v.shape) for arg, v in zip(args, values, strict=True)
+    }
     returned = machine.run_block(func.body.block.ops)
     return [machine.values[arg] for arg in args[count:]] if memref else returned
 
@@ -92,7 +97,8 @@ def _allocated(func: FuncOp, arena: Array, consts: Array) -> _Interpreter:
     if func.body.block.args:
         if not isinstance(offsets, DenseArrayBase):
             raise IRError("the function has no arg_offsets", hint="run allocate-arena first")
-        for arg, offset in zip(func.body.block.args, int_values(offsets), strict=True):
+        starts = int_values(cast(DenseArrayBase[Any], offsets))
+        for arg, offset in zip(func.body.block.args, starts, strict=True):
             machine.values[arg] = _at(arena, offset, arg)
     return machine
 
@@ -116,9 +122,13 @@ class _Interpreter:
     """The values of one execution."""
 
     def __init__(
-        self, *, store: ConstantStore | None = None, arena: Array | None = None, consts: Array | None = None,
+        self,
+        *,
+        store: ConstantStore | None = None,
+        arena: Array | None = None,
+        consts: Array | None = None,
         observe: Observe | None = None,
-    ):  # fmt: skip
+    ):
         self.store, self.arena, self.consts, self.observe = store, arena, consts, observe
         self.values: dict[SSAValue, Array] = {}
         self._ivs: dict[SSAValue, int] = {}
@@ -135,7 +145,11 @@ class _Interpreter:
                 return [self.values[v] for v in op.operands]
             self._step(op)
             for used in _uses(op):
-                if last[used] == i and isinstance(used.owner, Operation) and used.owner.parent is op.parent:
+                if (
+                    last[used] == i
+                    and isinstance(used.owner, Operation)
+                    and used.owner.parent is op.parent
+                ):
                     self.values.pop(used, None)
         return []
 
@@ -190,7 +204,9 @@ class _Interpreter:
             return self.store[op.value.key.data].reshape(shape_of(op.result))
         from ...types import tensor
 
-        return ConstantOp(op.value, tensor(shape_of(op.result), element_of(op.result))).array(self.store)
+        return ConstantOp(op.value, tensor(shape_of(op.result), element_of(op.result))).array(
+            self.store
+        )
 
     def _alloc(self, op: AllocOp) -> Array:
         if self.arena is None or space_of(op.result) in ("spm", "acc"):
@@ -202,9 +218,18 @@ class _Interpreter:
     def _copy(self, op: CopyOp) -> None:
         """Move a box; elements outside the large buffer read as the fill and are not written."""
         big, tile = self.values[op.big], self.values[op.tile]
-        start, perm, steps = op.start([self._ivs[v] for v in op.ivs]), int_values(op.perm), int_values(op.steps)
-        index = [start[axis] + np.arange(tile.shape[k]) * steps[axis] for k, axis in enumerate(perm)]
-        inside = [np.flatnonzero((i >= 0) & (i < big.shape[axis])) for i, axis in zip(index, perm, strict=True)]
+        start, perm, steps = (
+            op.start([self._ivs[v] for v in op.ivs]),
+            int_values(op.perm),
+            int_values(op.steps),
+        )
+        index: list[Array] = [
+            start[axis] + np.arange(tile.shape[k]) * steps[axis] for k, axis in enumerate(perm)
+        ]
+        inside = [
+            np.flatnonzero((i >= 0) & (i < big.shape[axis]))
+            for i, axis in zip(index, perm, strict=True)
+        ]
         there = np.ix_(*(i[kept] for i, kept in zip(index, inside, strict=True)))
         here = np.ix_(*inside)
         view = big.transpose(perm)
@@ -247,7 +272,9 @@ def _num_inputs(func: FuncOp, otherwise: int) -> int:
     return value if isinstance(value, int) else otherwise
 
 
-def _ordered(func: FuncOp, inputs: Mapping[str, Array] | Sequence[Array], count: int) -> list[Array]:
+def _ordered(
+    func: FuncOp, inputs: Mapping[str, Array] | Sequence[Array], count: int
+) -> list[Array]:
     if isinstance(inputs, Mapping):
         names = _names(func, "input_names") or [str(i) for i in range(count)]
         if missing := [n for n in names[:count] if n not in inputs]:

@@ -24,7 +24,7 @@ from ...loop import (
     ScalarYieldOp,
     reduce_identity,
 )
-from ...types import element_of, numpy_dtype
+from ...types import numpy_dtype
 from .contraction import contract
 from .views import read_view, write_view
 
@@ -51,7 +51,7 @@ def run_nest(nest: NestOp, lookup: Lookup, out: Array) -> None:
     ]
     split = len(nest.ins)
     epilogue = nest.epilogue_block
-    late = [_parallel_only(v, domain, nest.reduced) for v in views[split:]]
+    late = [v.squeeze(axis=nest.reduced) for v in views[split:]]
     acc = None if nest.accumulate is not None else contract(nest, views[:split])
     if acc is None:
         acc = _accumulate(nest, views[:split], lookup, target)
@@ -79,7 +79,9 @@ def _accumulate(nest: NestOp, views: list[Array], lookup: Lookup, target: Array)
         acc = target.astype(wide) if nest.accumulate is not None else np.full(sizes, identity, wide)
     every = {d: d for d in range(len(domain))}
     for block in _blocks(domain, [*parallel, *reduced]):
-        value = evaluate_block(nest.body.block, [_cut(v, block) for v in views], block, every, lookup)
+        value = evaluate_block(
+            nest.body.block, [_cut(v, block) for v in views], block, every, lookup
+        )
         at = tuple(block[d] for d in parallel)
         full = [s.stop - s.start for s in block]
         value = np.broadcast_to(value, full)
@@ -94,7 +96,11 @@ def _accumulate(nest: NestOp, views: list[Array], lookup: Lookup, target: Array)
 
 
 def evaluate_block(
-    block: Block, args: Sequence[Array], ranges: Sequence[slice], axis_of: dict[int, int], lookup: Lookup
+    block: Block,
+    args: Sequence[Array],
+    ranges: Sequence[slice],
+    axis_of: dict[int, int],
+    lookup: Lookup,
 ) -> Array:
     """Scalar code of a body or epilogue on arrays; `ranges` are the indices of each array axis.
 
@@ -105,17 +111,26 @@ def evaluate_block(
         match op:
             case ApplyOp():
                 operands = [values[a] for a in op.args]
-                values[op.result] = scalar.evaluate(op.fn.data, operands, op.param_values, op.result.type)
+                values[op.result] = scalar.evaluate(
+                    op.fn.data, operands, op.param_values, op.result.type
+                )
             case ScalarConstantOp():
-                values[op.result] = np.asarray(op.value.value.data).astype(numpy_dtype(op.result.type))
+                values[op.result] = np.asarray(op.value.value.data).astype(
+                    numpy_dtype(op.result.type)
+                )
             case IndexOp():
                 axis = axis_of[op.dim.value.data]
                 shape = [1] * len(ranges)
                 shape[axis] = -1
-                values[op.result] = np.arange(ranges[axis].start, ranges[axis].stop, dtype=np.int64).reshape(shape)
+                values[op.result] = np.arange(
+                    ranges[axis].start, ranges[axis].stop, dtype=np.int64
+                ).reshape(shape)
             case ExtractOp():
                 source = lookup(op.source)
-                index = [np.clip(values[i].astype(np.intp), 0, n - 1) for i, n in zip(op.indices, source.shape, strict=True)]
+                index = [
+                    np.clip(values[i].astype(np.intp), 0, n - 1)
+                    for i, n in zip(op.indices, source.shape, strict=True)
+                ]
                 values[op.result] = source[tuple(index)]
             case ScalarYieldOp():
                 return values[op.args[0]]
@@ -135,7 +150,9 @@ def _blocks(domain: Sequence[int], order: Sequence[int]) -> Iterator[tuple[slice
         chunk[d] = max(1, BLOCK // rest)
         volume = rest * chunk[d]
     pieces = [
-        [slice(a, min(a + step, extent)) for a in range(0, extent, step)] if extent else [slice(0, 0)]
+        [slice(a, min(a + step, extent)) for a in range(0, extent, step)]
+        if extent
+        else [slice(0, 0)]
         for extent, step in zip(domain, (max(c, 1) for c in chunk), strict=True)
     ]
     return itertools.product(*pieces)
@@ -144,11 +161,3 @@ def _blocks(domain: Sequence[int], order: Sequence[int]) -> Iterator[tuple[slice
 def _cut(view: Array, block: Sequence[slice]) -> Array:
     """The part of a broadcastable view in `block`."""
     return view[tuple(slice(None) if n == 1 else s for n, s in zip(view.shape, block, strict=True))]
-
-
-def _parallel_only(view: Array, domain: Sequence[int], reduced: Sequence[int]) -> Array:
-    del domain
-    return view.squeeze(axis=tuple(reduced)) if reduced else view
-
-
-__all__ = ["BLOCK", "Lookup", "element_of", "evaluate_block", "run_nest"]

@@ -33,7 +33,7 @@ def read_view(x: Array, map: Linear, domain: Sequence[int], fill: float | int | 
 
 
 def write_view(y: Array, map: Linear, domain: Sequence[int], parallel: Sequence[int]) -> Array:
-    """The (writable) elements of contiguous `y` at `map`, over the parallel dimensions of `domain`."""
+    """The (writable) elements of contiguous `y` at `map`, over the parallel dimensions."""
     return _strided(y, map, parallel, [domain[d] for d in parallel])
 
 

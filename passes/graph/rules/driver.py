@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from xdsl.ir import Attribute, Block, Operation, SSAValue
@@ -31,6 +31,9 @@ Replacement = SSAValue | Sequence[Operation] | None
 
 Rule = Callable[[Any, "Rewriter"], Replacement]
 Rules = Mapping[type[Operation], Sequence[Rule]]
+
+Names: TypeAlias = "str | tuple[Names, ...]"
+"""ONNX node names, nested as operations absorbed one another."""
 
 VISITS_PER_OP = 64
 """A bound on the work, should two rules ever undo each other."""
@@ -77,22 +80,61 @@ def merge(*tables: Rules) -> dict[type[Operation], tuple[Rule, ...]]:
 
 
 class _Worklist:
+    """Operations to look at, each waiting at most once, and the ONNX nodes that others absorb.
+
+    `absorbed` holds for an operation the nodes of what was erased in its favour, as nested tuples:
+    flattened once at the end, so that a chain of thousands fused into one stays linear.
+    """
+
     def __init__(self, ops: Iterable[Operation]):
         self._queue = deque(ops)
         self._waiting = set(self._queue)
+        self.absorbed: dict[Operation, Names] = {}
 
     def __bool__(self) -> bool:
         return bool(self._queue)
 
     def push(self, op: Operation) -> None:
+        """Add `op` unless it waits already."""
         if op not in self._waiting:
             self._waiting.add(op)
             self._queue.append(op)
 
     def pop(self) -> Operation:
+        """The operation that waits longest."""
         op = self._queue.popleft()
         self._waiting.discard(op)
         return op
+
+    def revisit(self, operands: Sequence[SSAValue]) -> None:
+        """Queue what defines `operands`, now perhaps dead, and who now has one to itself."""
+        for operand in operands:
+            if isinstance(operand.owner, Operation):
+                self.push(operand.owner)
+                if (use := operand.get_unique_use()) is not None:
+                    self.push(use.operation)
+
+    def name_survivors(self) -> None:
+        """Give operations the nodes they have absorbed."""
+        for op, names in self.absorbed.items():
+            if op.parent is not None:
+                op.location = location([*_flat(names), *onnx_nodes(op)])
+
+
+def _flat(names: Names) -> list[str]:
+    out: list[str] = []
+    todo: list[Names] = [names]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, str):
+            out.append(item)
+        else:
+            todo += item
+    return out[::-1]
+
+
+def _is_dead(op: Operation) -> bool:
+    return bool(op.results) and all(r.first_use is None for r in op.results) and op.has_trait(Pure)
 
 
 def apply_rules(block: Block, rules: Rules, constants: ConstantStore) -> int:
@@ -105,7 +147,7 @@ def apply_rules(block: Block, rules: Rules, constants: ConstantStore) -> int:
         if op.parent is not block:
             continue
         budget -= 1
-        if op.results and all(r.first_use is None for r in op.results) and op.has_trait(Pure):
+        if _is_dead(op):
             _erase(op, work)
             continue
         for rule in rules.get(type(op), ()):
@@ -114,57 +156,51 @@ def apply_rules(block: Block, rules: Rules, constants: ConstantStore) -> int:
                 _commit(op, found, work)
                 rewrites += 1
                 break
+    work.name_survivors()
     return rewrites
 
 
 def _commit(op: Operation, found: SSAValue | Sequence[Operation], work: _Worklist) -> None:
     operands = list(op.operands)
     users = [use.operation for result in op.results for use in result.uses]
+    own = work.absorbed.pop(op, ())
     if isinstance(found, SSAValue):
         replace(op, [], [found])
+        _erase_dead(operands, work)
     else:
         replace(op, found)
         for added in found:
             work.push(added)
+        if names := (*_erase_dead(operands, work), *own):
+            work.absorbed[found[-1]] = names
     for user in users:
         work.push(user)
-    dead = _erase_dead(operands, work)
-    if dead and not isinstance(found, SSAValue):
-        last = found[-1]
-        last.location = location([*dead, *onnx_nodes(last)])
 
 
-def _erase_dead(operands: Sequence[SSAValue], work: _Worklist) -> list[str]:
+def _erase_dead(operands: Sequence[SSAValue], work: _Worklist) -> tuple[Names, ...]:
     """Erase what only the replaced operation used; the ONNX nodes of that, in program order."""
-    names: list[str] = []
+    names: list[Names] = []
     todo = list(operands)
     while todo:
         value = todo.pop()
         owner = value.owner
         if not isinstance(owner, Operation) or owner.parent is None:
             continue
-        if owner.has_trait(Pure) and all(r.first_use is None for r in owner.results):
-            if not isinstance(owner, ConstantOp):
-                names = [*onnx_nodes(owner), *names]
-            todo += owner.operands
-            owner.detach()
-            owner.erase()
-        else:
-            _revisit([value], work)
-    return names
+        if not _is_dead(owner):
+            work.revisit([value])
+            continue
+        if not isinstance(owner, ConstantOp):
+            names += onnx_nodes(owner)[::-1]
+            if (absorbed := work.absorbed.pop(owner, None)) is not None:
+                names.append(absorbed)
+        todo += owner.operands
+        owner.detach()
+        owner.erase()
+    return tuple(names[::-1])
 
 
 def _erase(op: Operation, work: _Worklist) -> None:
     operands = list(op.operands)
     op.detach()
     op.erase()
-    _revisit(operands, work)
-
-
-def _revisit(operands: Sequence[SSAValue], work: _Worklist) -> None:
-    """Queue what defines `operands`, now perhaps dead, and who now has one of them to itself."""
-    for operand in operands:
-        if isinstance(operand.owner, Operation):
-            work.push(operand.owner)
-            if (use := operand.get_unique_use()) is not None:
-                work.push(use.operation)
+    work.revisit(operands)

@@ -17,7 +17,6 @@ from typing import Any
 
 from xdsl.dialects.builtin import (
     ArrayAttr,
-    Attribute,
     DenseArrayBase,
     DictionaryAttr,
     TensorType,
@@ -25,7 +24,7 @@ from xdsl.dialects.builtin import (
     i32,
     i64,
 )
-from xdsl.ir import Block, Operation, Region, SSAValue
+from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
 from ....dialects.loop import (
     ApplyOp,
@@ -89,7 +88,9 @@ class NestBuilder:
         """Number of domain dimensions."""
         return len(self.domain)
 
-    def rows(self, rows: Sequence[Mapping[int, int]], consts: Sequence[int] | None = None) -> Linear:
+    def rows(
+        self, rows: Sequence[Mapping[int, int]], consts: Sequence[int] | None = None
+    ) -> Linear:
         """A map over this domain from sparse rows {dimension: coefficient}."""
         return Linear.of([dict(r) for r in rows], self.rank, consts)
 
@@ -103,7 +104,7 @@ class NestBuilder:
         )
 
     def read(self, value: SSAValue, map: Linear, fill: float | int | None = None) -> SSAValue:
-        """The element of `value` at `map`; `fill` outside its extents (dropped when never outside)."""
+        """The element of `value` at `map`; `fill` outside (dropped when never outside)."""
         if fill is not None and self.inside(value, map):
             fill = None
         key = (self._block is self._body, value, map, fill)
@@ -113,13 +114,19 @@ class NestBuilder:
         return self._memo[key]
 
     def apply(
-        self, fn: str, args: Sequence[SSAValue], result: Attribute, params: Mapping[str, Param] | None = None
+        self,
+        fn: str,
+        args: Sequence[SSAValue],
+        result: Attribute,
+        params: Mapping[str, Param] | None = None,
     ) -> SSAValue:
         """Apply scalar function `fn`."""
         properties: dict[str, Attribute] = {"fn": string(fn)}
         if params:
             properties["params"] = _params(tuple(sorted(params.items())))
-        return self._add(ApplyOp.create(operands=list(args), result_types=[result], properties=properties))
+        return self._add(
+            ApplyOp.create(operands=list(args), result_types=[result], properties=properties)
+        )
 
     def cast(self, value: SSAValue, element: Attribute) -> SSAValue:
         """`value` as `element`, unchanged if it is one already."""
@@ -134,7 +141,9 @@ class NestBuilder:
         key = (self._block is self._body, "const", repr(value), element)
         if key not in self._memo:
             attr = real(float(value)) if is_float(element) else integer(int(value))
-            self._memo[key] = self._add(ScalarConstantOp.create(properties={"value": attr}, result_types=[element]))
+            self._memo[key] = self._add(
+                ScalarConstantOp.create(properties={"value": attr}, result_types=[element])
+            )
         return self._memo[key]
 
     def index(self, dim: int) -> SSAValue:
@@ -157,7 +166,9 @@ class NestBuilder:
 
     def extract(self, source: SSAValue, indices: Sequence[SSAValue]) -> SSAValue:
         """`source[indices]` at computed indices."""
-        return self._add(ExtractOp.create(operands=[source, *indices], result_types=[element_of(source)]))
+        return self._add(
+            ExtractOp.create(operands=[source, *indices], result_types=[element_of(source)])
+        )
 
     def reduce(self, value: SSAValue) -> SSAValue:
         """End the body with `value`; returns the reduced value for use in the epilogue.
@@ -181,7 +192,9 @@ class NestBuilder:
         self._memo[(self._block is self._body, key)] = value
         return value
 
-    def finish(self, value: SSAValue, out: Linear, result: TensorType[Any], device: str | None = None) -> NestOp:
+    def finish(
+        self, value: SSAValue, out: Linear, result: TensorType[Any], device: str | None = None
+    ) -> NestOp:
         """The nest that writes `value` at `out`."""
         epilogue = Region()
         if self._block is self._body:

@@ -26,7 +26,15 @@ from .kernel import Kernel
 Row = dict[int, int]
 
 
-def _product(k: Kernel, op: ConvOp | MatMulOp, a: SSAValue, b: SSAValue, a_zp: int, b_zp: int, bias: SSAValue | None) -> None:
+def _product(
+    k: Kernel,
+    op: ConvOp | MatMulOp,
+    a: SSAValue,
+    b: SSAValue,
+    a_zp: int,
+    b_zp: int,
+    bias: SSAValue | None,
+) -> None:
     """End the body with a * b (widened when integer), and add the bias in the epilogue."""
     result = element_of(op.result)
     if result == i32 and element_of(op.operands[0]) != i32:
@@ -66,8 +74,12 @@ def conv(k: Kernel, op: ConvOp) -> None:
 
     strides, dilations, pads = int_values(op.strides), int_values(op.dilations), int_values(op.pads)
     x_spatial: list[Row] = [{d[f"o{i}"]: strides[i], d[f"k{i}"]: dilations[i]} for i in range(n)]
-    x_channel: Row = {d["c"]: 1} if depthwise else {d["ic"]: 1, **({d["g"]: per_group} if group > 1 else {})}
-    y_channel: Row = {d["c"]: 1} if depthwise else {d["oc"]: 1, **({d["g"]: outs} if group > 1 else {})}
+    x_channel: Row = (
+        {d["c"]: 1} if depthwise else {d["ic"]: 1, **({d["g"]: per_group} if group > 1 else {})}
+    )
+    y_channel: Row = (
+        {d["c"]: 1} if depthwise else {d["oc"]: 1, **({d["g"]: outs} if group > 1 else {})}
+    )
     w_in: Row = {} if depthwise else {d["ic"]: 1}
     taps: list[Row] = [{d[w]: 1} for w in window]
     batch: Row = {d["n"]: 1}
@@ -98,7 +110,9 @@ def matmul(k: Kernel, op: MatMulOp) -> None:
 
     def batch(shape: tuple[int, ...]) -> list[Row]:
         skip = rank - len(shape)
-        return [{skip + i: 1} if e != 1 or y[skip + i] == 1 else {} for i, e in enumerate(shape[:-2])]
+        return [
+            {skip + i: 1} if e != 1 or y[skip + i] == 1 else {} for i, e in enumerate(shape[:-2])
+        ]
 
     left = k.scalar(op.a, k.nest.rows([*batch(a), {m: 1}, {inner: 1}]))
     right = k.scalar(op.b, k.nest.rows([*batch(b), {inner: 1}, {n: 1}]))

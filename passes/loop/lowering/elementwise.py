@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from xdsl.dialects.builtin import f32, i8, i32
+from xdsl.dialects.builtin import f32, i32
 from xdsl.ir import Operation, SSAValue
 
 from ....dialects.graph import (
@@ -28,7 +28,8 @@ from ....dialects.graph import (
 )
 from ....dialects.loop import Linear
 from ....dialects.types import Param, element_of, int_values, numpy_dtype, params_dict, shape_of
-from .builder import compute_type, is_half
+from . import maps
+from .builder import compute_type
 from .kernel import Kernel
 
 
@@ -37,7 +38,9 @@ def _map(k: Kernel, op: MapOp, at: Linear) -> SSAValue:
     args = [k.nest.wide(k.operand(a, op.result, at)) for a in op.args]
     if op.fn.data == "identity":
         return k.nest.cast(args[0], element)
-    return k.nest.cast(k.nest.apply(op.fn.data, args, compute_type(element), params_dict(op.params)), element)
+    return k.nest.cast(
+        k.nest.apply(op.fn.data, args, compute_type(element), params_dict(op.params)), element
+    )
 
 
 def _cast(k: Kernel, op: CastOp, at: Linear) -> SSAValue:
@@ -51,7 +54,9 @@ def _limits(element: Any) -> tuple[int, int]:
 
 def _along(k: Kernel, values: Any, at: Linear, axis: int) -> SSAValue:
     """An element of a constant vector along `axis` of a value read at `at`."""
-    return k.nest.read(k.constant(values), Linear((at.coeffs[axis],), (at.consts[axis],), at.num_dims))
+    return k.nest.read(
+        k.constant(values), Linear((at.coeffs[axis],), (at.consts[axis],), at.num_dims)
+    )
 
 
 def _quantize(k: Kernel, op: QuantizeOp, at: Linear) -> SSAValue:
@@ -60,14 +65,21 @@ def _quantize(k: Kernel, op: QuantizeOp, at: Linear) -> SSAValue:
     lo, hi = _limits(element)
     x = k.nest.wide(k.scalar(op.x, at))
     if encoding.axis_index is None:
-        params: dict[str, Param] = {"scale": encoding.scale, "zp": encoding.zero_point, "lo": lo, "hi": hi}
+        params: dict[str, Param] = {
+            "scale": encoding.scale,
+            "zp": encoding.zero_point,
+            "lo": lo,
+            "hi": hi,
+        }
         return k.nest.apply("quantize", [x], element, params)
     axis, dtype = encoding.axis_index, numpy_dtype(x.type)
     scale = _along(k, np.array(encoding.scales.get_values(), dtype), at, axis)
     zero = _along(k, np.array(int_values(encoding.zero_points), dtype), at, axis)
     y = k.nest.apply("round", [k.nest.apply("div", [x, scale], x.type)], x.type)
     y = k.nest.apply("add", [y, zero], x.type)
-    return k.nest.cast(k.nest.apply("clip", [y], x.type, {"min": float(lo), "max": float(hi)}), element)
+    return k.nest.cast(
+        k.nest.apply("clip", [y], x.type, {"min": float(lo), "max": float(hi)}), element
+    )
 
 
 def _dequantize(k: Kernel, op: DequantizeOp, at: Linear) -> SSAValue:
@@ -75,7 +87,9 @@ def _dequantize(k: Kernel, op: DequantizeOp, at: Linear) -> SSAValue:
     assert encoding is not None
     x = k.scalar(op.x, at)
     if encoding.axis_index is None:
-        return k.nest.apply("dequantize", [x], f32, {"scale": encoding.scale, "zp": encoding.zero_point})
+        return k.nest.apply(
+            "dequantize", [x], f32, {"scale": encoding.scale, "zp": encoding.zero_point}
+        )
     axis, zero_points = encoding.axis_index, int_values(encoding.zero_points)
     scale = _along(k, np.array(encoding.scales.get_values(), np.float32), at, axis)
     if len(set(zero_points)) == 1:
@@ -88,11 +102,13 @@ def _dequantize(k: Kernel, op: DequantizeOp, at: Linear) -> SSAValue:
 
 def _requantize(k: Kernel, op: RequantizeOp, at: Linear) -> SSAValue:
     def vector(value: SSAValue) -> SSAValue:
-        from . import maps
-
         return k.nest.read(k.whole(value), maps.broadcast(at, shape_of(value), shape_of(op.result)))
 
-    params: dict[str, Param] = {"zp": op.zp.value.data, "lo": op.lo.value.data, "hi": op.hi.value.data}
+    params: dict[str, Param] = {
+        "zp": op.zp.value.data,
+        "lo": op.lo.value.data,
+        "hi": op.hi.value.data,
+    }
     args = [k.scalar(op.x, at), vector(op.multiplier), vector(op.shift)]
     return k.nest.apply("requantize", args, element_of(op.result), params)
 
@@ -116,9 +132,13 @@ def _batch_norm(k: Kernel, op: BatchNormOp, at: Linear) -> SSAValue:
     axis = op.axis.value.data
     channel = Linear((at.coeffs[axis],), (at.consts[axis],), at.num_dims)
     x = k.nest.wide(k.scalar(op.x, at))
-    scale, bias, mean, var = (k.nest.wide(k.scalar(v, channel)) for v in (op.scale, op.bias, op.mean, op.var))
+    scale, bias, mean, var = (
+        k.nest.wide(k.scalar(v, channel)) for v in (op.scale, op.bias, op.mean, op.var)
+    )
     t = x.type
-    deviation = k.nest.apply("sqrt", [k.nest.apply("add", [var, k.nest.const(op.epsilon.value.data, t)], t)], t)
+    deviation = k.nest.apply(
+        "sqrt", [k.nest.apply("add", [var, k.nest.const(op.epsilon.value.data, t)], t)], t
+    )
     centred = k.nest.apply("sub", [x, mean], t)
     y = k.nest.apply("mul", [k.nest.apply("div", [centred, deviation], t), scale], t)
     return k.nest.cast(k.nest.apply("add", [y, bias], t), element_of(op.result))
@@ -138,5 +158,3 @@ ELEMENTWISE: dict[type[Operation], Emitter] = {
     BatchNormOp: _batch_norm,
 }
 """Scalar code of each elementwise operator: (kernel, operation, map of its result) -> scalar."""
-
-__all__ = ["ELEMENTWISE", "Emitter", "i8", "is_half"]

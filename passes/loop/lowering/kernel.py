@@ -14,16 +14,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
-from xdsl.dialects.builtin import TensorType
 from xdsl.ir import Attribute, Operation, SSAValue
 
 from ....dialects.constants import Array, ConstantStore
 from ....dialects.graph import BroadcastOp, ReshapeOp, SliceOp, TransposeOp, constant_array
-from ....dialects.loop import Linear, NestOp
-from ....dialects.types import element_of, int_values, shape_of
+from ....dialects.locations import inherit
+from ....dialects.loop import Linear
+from ....dialects.types import element_of, int_values, shape_of, tensor, type_of
 from . import maps
 from .builder import NestBuilder
+
+
+DEFERRED = (SliceOp, TransposeOp, BroadcastOp)
+"""Shape-only operations that become access maps of their readers where these allow it."""
 
 
 class Sink(Protocol):
@@ -33,6 +36,10 @@ class Sink(Protocol):
 
     def value(self, graph_value: SSAValue) -> SSAValue:
         """The loop-level tensor of a graph value."""
+        ...
+
+    def view(self, graph_value: SSAValue) -> Operation | None:
+        """The shape-only operation that makes a value which is not in memory yet."""
         ...
 
     def emit(self, op: Operation, *sources: Operation) -> Operation:
@@ -47,12 +54,16 @@ class Sink(Protocol):
 class Kernel:
     """The nest under construction for one tree; see the module docstring."""
 
-    def __init__(self, sink: Sink, members: Iterable[Operation], root: SSAValue, device: str | None):
+    def __init__(
+        self, sink: Sink, members: Iterable[Operation], root: SSAValue, device: str | None
+    ):
         self.sink, self.members, self.root, self.device = sink, frozenset(members), root, device
         self.shape = shape_of(root)
         self.out = maps.identity(len(self.shape))
         self._nest: NestBuilder | None = None
         self._anchor: Operation | None = None
+        self._anchored = False
+        self.folded: list[Operation] = []
 
     # --- for the operators' files ---
     @property
@@ -71,18 +82,28 @@ class Kernel:
         return self._nest
 
     def side_nest(
-        self, op: Operation, domain: Sequence[int], axes: Sequence[Mapping[int, int]], element: Attribute,
-        build: Callable[[NestBuilder], SSAValue], *, reduced: Sequence[int] = (), kind: str = "none",
+        self,
+        op: Operation,
+        domain: Sequence[int],
+        axes: Sequence[Mapping[int, int]],
+        element: Attribute,
+        build: Callable[[NestBuilder], SSAValue],
+        *,
+        reduced: Sequence[int] = (),
+        kind: str = "none",
         hint: str | None = None,
-    ) -> SSAValue:  # fmt: skip
+    ) -> SSAValue:
         """A separate nest before this one; its shape is what `axes` span.  Returns its result."""
         nest = NestBuilder(domain, reduced=reduced, kind=kind)
         out = nest.rows(axes)
         value = build(nest)
         shape = [sum(c * (domain[d] - 1) for d, c in row.items()) + 1 for row in axes]
         if 0 in domain:
-            shape = [0 if any(domain[d] == 0 for d in row) else s for row, s in zip(axes, shape, strict=True)]
-        made = nest.finish(value, out, TensorType(element, shape), self.device)
+            shape = [
+                0 if any(domain[d] == 0 for d in row) else s
+                for row, s in zip(axes, shape, strict=True)
+            ]
+        made = nest.finish(value, out, tensor(shape, element), self.device)
         self.sink.emit(made, op)
         made.results[0].name_hint = hint
         return made.results[0]
@@ -97,6 +118,8 @@ class Kernel:
 
     def known(self, value: SSAValue) -> Array | None:
         """The contents of a graph value that is a constant."""
+        if self.sink.view(value) is not None:
+            return None
         return constant_array(self.sink.value(value), self.sink.store)
 
     # --- scalar code ---
@@ -123,7 +146,30 @@ class Kernel:
             return self.nest.remember((value, map), code)
         if fill is None and (known := self._scalar_constant(value)) is not None:
             return self.nest.const(known, element_of(value))
+        while (view := self.sink.view(value)) is not None and self._foldable(view, map, fill):
+            inner = through_view(view, map)
+            assert inner is not None
+            value, map = view.operands[0], inner
+            self.folded.append(view)
         return self.nest.read(self.sink.value(value), map, fill)
+
+    def _foldable(self, view: Operation, map: Linear, fill: float | int | None) -> bool:
+        """Whether reading through `view` at `map` costs no more than reading a copy of it.
+
+        The NPU reads boxes of a buffer, so only slices without steps; the CPU reads transposed
+        operands well only elementwise.  Padding must not reach what a slice cuts away.
+        """
+        if isinstance(view, SliceOp):
+            shape, starts = shape_of(view.x), int_values(view.starts)
+            sizes, steps = int_values(view.sizes), int_values(view.steps)
+            if self.device == "npu" and any(step != 1 for step in steps):
+                return False
+            if fill is None or 0 in self.nest.domain:
+                return True
+            bounds = map.bounds(self.nest.domain)
+            cut = [i for i, n in enumerate(shape) if (starts[i], sizes[i], steps[i]) != (0, n, 1)]
+            return all(bounds[i][0] >= 0 and bounds[i][1] < sizes[i] for i in cut)
+        return self.device != "npu" and fill is None and not self._anchored
 
     def _scalar_constant(self, value: SSAValue) -> float | int | None:
         if any(d != 1 for d in shape_of(value)) or (array := self.known(value)) is None:
@@ -131,23 +177,24 @@ class Kernel:
         number = array.reshape(-1)[0]
         if array.dtype.kind in "iub":
             return int(number) if -(2**63) <= int(number) < 2**63 else None
-        return float(number) if array.dtype != np.float64 or np.isfinite(number) else None
+        return float(number)
 
     # --- the whole nest ---
-    def build(self, anchor: Operation | None, anchors: Mapping[type, Any]) -> NestOp:
+    def build(self, anchor: Operation | None, anchors: Mapping[type, Any]) -> Operation:
         """Build the nest of the tree."""
+        self._anchored = anchor is not None
         if anchor is not None:
             anchors[type(anchor)](self, anchor)
             self._anchor = anchor
         else:
             self.begin(self.shape, [{d: 1} for d in range(len(self.shape))])
         value = self.scalar(self.root, self.out)
-        assert isinstance(self.root.type, TensorType)
-        return self.nest.finish(value, self.out, self.root.type, self.device)
+        made = self.nest.finish(value, self.out, type_of(self.root), self.device)
+        return inherit(made, *self.folded) if self.folded else made
 
 
 def through_view(op: Operation, map: Linear) -> Linear | None:
-    """The map of `op`'s operand where its result is read at `map`, if `op` only changes the shape."""
+    """The map of the operand where the result is read at `map`, if `op` only changes the shape."""
     match op:
         case TransposeOp():
             return maps.transpose(map, int_values(op.perm))

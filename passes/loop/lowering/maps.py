@@ -30,7 +30,9 @@ def broadcast(map: Linear, operand: Sequence[int], result: Sequence[int]) -> Lin
 def transpose(map: Linear, perm: Sequence[int]) -> Linear:
     """The operand's map where result axis i is operand axis perm[i]."""
     inverse = sorted(range(len(perm)), key=lambda i: perm[i])
-    return Linear(tuple(map.coeffs[i] for i in inverse), tuple(map.consts[i] for i in inverse), map.num_dims)
+    return Linear(
+        tuple(map.coeffs[i] for i in inverse), tuple(map.consts[i] for i in inverse), map.num_dims
+    )
 
 
 def slice_(map: Linear, starts: Sequence[int], steps: Sequence[int]) -> Linear:

@@ -58,7 +58,12 @@ def gather(k: Kernel, op: GatherOp) -> None:
         known = known.astype(np.int64)
         known = np.where(known < 0, known + x[axis], known)
         if (line := _progression(known)) is not None:
-            rows = [{taken_dim: step for taken_dim, step in zip(taken, line[1], strict=True)} if d is None else {d: 1} for d in dims]
+            rows = [
+                {taken_dim: step for taken_dim, step in zip(taken, line[1], strict=True)}
+                if d is None
+                else {d: 1}
+                for d in dims
+            ]
             consts = [line[0] if d is None else 0 for d in dims]
             map = nest.rows(rows, consts)
             if nest.inside(op.x, map):
@@ -70,14 +75,17 @@ def gather(k: Kernel, op: GatherOp) -> None:
         negative = nest.apply("less", [index, nest.const(0, i64)], i1)
         wrapped = nest.apply("add", [index, nest.const(x[axis], i64)], i64)
         index = nest.apply("select", [negative, wrapped, index], i64)
-    nest.acc = nest.extract(k.whole(op.x), [index if d is None else nest.index_at({d: 1}) for d in dims])
+    nest.acc = nest.extract(
+        k.whole(op.x), [index if d is None else nest.index_at({d: 1}) for d in dims]
+    )
 
 
 def _progression(values: Array) -> tuple[int, list[int]] | None:
     """(first, step of each axis) if `values` is linear in its indices, else None."""
     first = int(values.reshape(-1)[0])
     steps = [
-        int(values.take(1, axis).reshape(-1)[0]) - first if extent > 1 else 0 for axis, extent in enumerate(values.shape)
+        int(values.take(1, axis).reshape(-1)[0]) - first if extent > 1 else 0
+        for axis, extent in enumerate(values.shape)
     ]
     grid = np.full(values.shape, first, np.int64)
     for axis, step in enumerate(steps):

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from xdsl.dialects.builtin import f64, i1, i32, i64
-from xdsl.ir import Attribute, SSAValue
+from xdsl.ir import SSAValue
 
 from ....dialects.graph import ArgReduceOp, ReduceOp, SoftmaxOp
 from ....dialects.types import element_of, int_values, is_float, shape_of
@@ -28,7 +28,7 @@ Row = Mapping[int, int]
 def _domain(
     x: Sequence[int], axes: Sequence[int], keep: bool
 ) -> tuple[list[int], list[Row], list[Row], list[int]]:
-    """(domain, rows of the operand, rows of the result, reduced dimensions) of a reduction of `axes`."""
+    """(domain, operand rows, result rows, reduced dimensions) when reducing `axes`."""
     kept = [i for i in range(len(x)) if keep or i not in axes]
     domain = [1 if i in axes else x[i] for i in kept]
     dim = {i: d for d, i in enumerate(kept) if i not in axes}
@@ -45,7 +45,12 @@ def reduce(k: Kernel, op: ReduceOp) -> None:
     element, result = element_of(op.x), element_of(op.result)
     domain, rows, out, reduced = _domain(x, axes, bool(op.keepdims.value.data))
     top = _maximum(k, op, domain, rows, out, reduced) if kind == "log_sum_exp" else None
-    nest = k.begin(domain, out, reduced=reduced, kind={"max": "max", "min": "min", "prod": "mul"}.get(kind, "add"))
+    nest = k.begin(
+        domain,
+        out,
+        reduced=reduced,
+        kind={"max": "max", "min": "min", "prod": "mul"}.get(kind, "add"),
+    )
     value = k.scalar(op.x, nest.rows(rows))
     if kind == "sum" and element != result:
         value = nest.apply("widen", [value], i32, {"zp": op.x_zp.value.data})
@@ -73,7 +78,9 @@ def _prepare(nest: NestBuilder, kind: str, value: SSAValue, shift: SSAValue | No
             return value
 
 
-def _finish(nest: NestBuilder, kind: str, acc: SSAValue, count: int, shift: SSAValue | None) -> SSAValue:
+def _finish(
+    nest: NestBuilder, kind: str, acc: SSAValue, count: int, shift: SSAValue | None
+) -> SSAValue:
     t = acc.type
     match kind:
         case "mean":
@@ -119,7 +126,9 @@ def softmax(k: Kernel, op: SoftmaxOp) -> None:
 
     def exponential(nest: NestBuilder) -> SSAValue:
         value = nest.wide(nest.read(source, nest.rows(same)))
-        return nest.apply("exp", [nest.apply("sub", [value, nest.read(top, nest.rows(line))], t)], t)
+        return nest.apply(
+            "exp", [nest.apply("sub", [value, nest.read(top, nest.rows(line))], t)], t
+        )
 
     powers = k.side_nest(op, x, same, t, exponential, hint="exp")
 
@@ -128,7 +137,9 @@ def softmax(k: Kernel, op: SoftmaxOp) -> None:
 
     sums = k.side_nest(op, domain, out, t, total, reduced=reduced, kind="add", hint="sum")
     nest = k.begin(x, same)
-    quotient = nest.apply("div", [nest.read(powers, nest.rows(same)), nest.read(sums, nest.rows(line))], t)
+    quotient = nest.apply(
+        "div", [nest.read(powers, nest.rows(same)), nest.read(sums, nest.rows(line))], t
+    )
     nest.acc = nest.cast(quotient, element_of(op.x))
 
 
@@ -150,6 +161,3 @@ def arg_reduce(k: Kernel, op: ArgReduceOp) -> None:
         hit = nest.apply("or", [hit, nest.apply("isnan", [value], i1)], i1)
     none = nest.const(-1 if last else int(np.iinfo(np.int64).max), i64)
     nest.reduce(nest.apply("select", [hit, nest.index(reduced[0]), none], i64))
-
-
-__all__ = ["Attribute", "arg_reduce", "reduce", "softmax"]

@@ -32,7 +32,13 @@ def resize(k: Kernel, op: ResizeOp) -> None:
         if x[axis] == y[axis] and scale == 1.0:
             continue
         tables[axis] = taps(
-            op.mode.data, x[axis], y[axis], scale, op.coordinates.data, op.nearest.data, op.cubic_coeff.value.data
+            op.mode.data,
+            x[axis],
+            y[axis],
+            scale,
+            op.coordinates.data,
+            op.nearest.data,
+            op.cubic_coeff.value.data,
         )
     if op.mode.data == "nearest":
         _nearest(k, op, {axis: table[0][:, 0] for axis, table in tables.items()})
@@ -86,8 +92,12 @@ def _interpolate(k: Kernel, op: ResizeOp, tables: dict[int, tuple[Array, Array]]
     def weighted(nest: NestBuilder, axis: int, source: SSAValue) -> SSAValue:
         index, weights = tables[axis]
         at = nest.read(k.constant(index), nest.rows([{axis: 1}, {rank: 1}]))
-        weight = nest.read(k.constant(weights.astype(numpy_dtype(element))), nest.rows([{axis: 1}, {rank: 1}]))
-        taken = nest.extract(source, [at if d == axis else nest.index_at({d: 1}) for d in range(rank)])
+        weight = nest.read(
+            k.constant(weights.astype(numpy_dtype(element))), nest.rows([{axis: 1}, {rank: 1}])
+        )
+        taken = nest.extract(
+            source, [at if d == axis else nest.index_at({d: 1}) for d in range(rank)]
+        )
         return nest.reduce(nest.apply("mul", [nest.cast(taken, element), weight], element))
 
     for axis in earlier:
@@ -97,7 +107,9 @@ def _interpolate(k: Kernel, op: ResizeOp, tables: dict[int, tuple[Array, Array]]
             return weighted(nest, axis, source)
 
         domain = [*shape, tables[axis][0].shape[1]]
-        current = k.side_nest(op, domain, out, element, build, reduced=[rank], kind="add", hint="resized")
+        current = k.side_nest(
+            op, domain, out, element, build, reduced=[rank], kind="add", hint="resized"
+        )
     shape[last] = shape_of(op.result)[last]
     nest = k.begin([*shape, tables[last][0].shape[1]], out, reduced=[rank], kind="add")
     nest.acc = nest.cast(weighted(nest, last, current), element_of(op.x))

@@ -80,7 +80,7 @@ class _Place:
 
 
 def trees(ops: Sequence[Operation], needed: frozenset[SSAValue]) -> list[Tree]:
-    """Divide `ops` into trees, in program order of their roots; `needed` values are always roots."""
+    """Divide `ops` into trees, in program order of their roots; `needed` values are roots."""
     places: dict[Operation, _Place] = {}
     out: list[Tree] = []
     for op in reversed(ops):
@@ -96,7 +96,9 @@ def trees(ops: Sequence[Operation], needed: frozenset[SSAValue]) -> list[Tree]:
     return out[::-1]
 
 
-def _join(op: Operation, places: dict[Operation, _Place], needed: frozenset[SSAValue]) -> _Place | None:
+def _join(
+    op: Operation, places: dict[Operation, _Place], needed: frozenset[SSAValue]
+) -> _Place | None:
     """The place of `op` in the tree of its users, or None if it must be a root."""
     if len(op.results) != 1 or op.results[0] in needed:
         return None

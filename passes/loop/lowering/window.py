@@ -27,21 +27,30 @@ def lowest(element: object) -> float | int:
 def pool(k: Kernel, op: PoolOp) -> None:
     """Maximum, average or sum over windows."""
     nchw, y = op.layout.data == "NCHW", shape_of(op.result)
-    kernel, strides, dilations, pads = map(int_values, (op.kernel, op.strides, op.dilations, op.pads))
+    kernel, strides, dilations, pads = map(
+        int_values, (op.kernel, op.strides, op.dilations, op.pads)
+    )
     n, kind, element = len(kernel), op.kind.data, element_of(op.x)
     batch, channel = 0, 1 if nchw else n + 1
     spatial = range(2, n + 2) if nchw else range(1, n + 1)
     window = range(n + 2, 2 * n + 2)
     rank = 2 * n + 2
-    positions: list[Mapping[int, int]] = [{s: strides[i], window[i]: dilations[i]} for i, s in enumerate(spatial)]
+    positions: list[Mapping[int, int]] = [
+        {s: strides[i], window[i]: dilations[i]} for i, s in enumerate(spatial)
+    ]
     rows: list[Mapping[int, int]] = (
         [{batch: 1}, {channel: 1}, *positions] if nchw else [{batch: 1}, *positions, {channel: 1}]
     )
     begins = [-p for p in pads[:n]]
     nest = k.begin(
-        [*y, *kernel], [{d: 1} for d in range(n + 2)], reduced=range(n + 2, rank), kind="max" if kind == "max" else "add"
+        [*y, *kernel],
+        [{d: 1} for d in range(n + 2)],
+        reduced=range(n + 2, rank),
+        kind="max" if kind == "max" else "add",
     )
-    fill: float | int = lowest(element) if kind == "max" else (0.0 if is_float(element) else op.x_zp.value.data)
+    fill: float | int = (
+        lowest(element) if kind == "max" else (0.0 if is_float(element) else op.x_zp.value.data)
+    )
     x = k.scalar(op.x, nest.rows(rows, [0, 0, *begins] if nchw else [0, *begins, 0]), fill)
     if kind == "sum" and element_of(op.result) == i32 and element != i32:
         x = nest.apply("widen", [x], i32, {"zp": op.x_zp.value.data})

@@ -78,8 +78,11 @@ def statistics(nest: NestOp) -> Statistics:
 
 @lru_cache(maxsize=4096)
 def distinct(map: Linear, domain: tuple[int, ...], shape: tuple[int, ...]) -> int:
-    """Number of distinct elements of a tensor that a nest reads (at least, where axes share dimensions)."""
-    counts = [_axis(row, const, domain, n) for row, const, n in zip(map.coeffs, map.consts, shape, strict=True)]
+    """Number of distinct elements of a tensor that a nest reads (a lower bound for diagonals)."""
+    counts = [
+        _axis(row, const, domain, n)
+        for row, const, n in zip(map.coeffs, map.consts, shape, strict=True)
+    ]
     used = [d for row in map.coeffs for d, a in enumerate(row) if a and domain[d] > 1]
     if len(used) != len(set(used)):  # a diagonal: all of its longest axis, if nothing is cut off
         bounds = zip(map.bounds(domain), shape, strict=True)
@@ -105,5 +108,7 @@ def lower_bound_cycles(stats: Statistics, machine: Machine) -> float:
     return max(
         stats.macs / rate,
         stats.bytes / machine.dram.bytes_per_cycle,
-        stats.vector_elements / machine.vector.lanes * min(machine.vector.mac, machine.vector.move, machine.vector.requantize, 1.0),
+        stats.vector_elements
+        / machine.vector.lanes
+        * min(machine.vector.mac, machine.vector.move, machine.vector.requantize, 1.0),
     )

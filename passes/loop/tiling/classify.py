@@ -4,7 +4,7 @@ A nest is a reduction (or none) followed by a chain of elementwise stages:
 
     matmul   sum of (a - za) * (b - zb), free dimensions on both sides   matrix unit
     vmac     the same with the innermost output dimension in both       vector unit (depthwise)
-    vsum     sum of (a - za)                                            vector unit (average pooling)
+    vsum     sum of (a - za)                                           vector unit (average pool)
     vmax     maximum of a                                               vector unit (max pooling)
     none     no reduction: the chain alone
 
@@ -56,7 +56,7 @@ class Stage:
     """One elementwise stage: a command's mnemonic, its operands, its parameters.
 
     Operands are scalar SSA values of the nest: block arguments (memory operands), results of
-    earlier stages, the accumulator, constants (of requantize), or the table of a look-up (a memref).
+    earlier stages, the accumulator, constants (of requantize), or a look-up's table (a memref).
     """
 
     kind: str
@@ -78,7 +78,12 @@ def unsupported(nest: NestOp, why: str) -> CapacityError:
 def _widened(value: SSAValue, block: Block) -> tuple[int, int] | None:
     """(position of the block argument, zero point) if `value` is a widened i8 argument."""
     op = value.owner
-    if isinstance(op, ApplyOp) and op.fn.data == "widen" and op.args[0].owner is block and op.args[0].type == i8:
+    if (
+        isinstance(op, ApplyOp)
+        and op.fn.data == "widen"
+        and op.args[0].owner is block
+        and op.args[0].type == i8
+    ):
         position = next(i for i, arg in enumerate(block.args) if arg is op.args[0])
         return position, int(op.param_values.get("zp", 0))
     return None
@@ -106,7 +111,7 @@ def reduction_of(nest: NestOp) -> Reduction:
 
 
 def _contraction(nest: NestOp, x: tuple[int, int], y: tuple[int, int]) -> Reduction:
-    """Name the operands: b (weights) is the one that varies along the innermost output dimension."""
+    """Name the operands: b (weights) varies along the innermost output dimension."""
     maps = nest.linear_maps
     domain = nest.sizes
     in_x, in_y = depends(maps[x[0]]), depends(maps[y[0]])
@@ -149,7 +154,8 @@ def choose_unit(nest: NestOp, reduction: Reduction, machine: Machine) -> Reducti
         return reduction
     k, n = prod(domain[d] for d in part.k), prod(domain[d] for d in part.n)
     rate = min(k, machine.matrix.rows) * min(n, machine.matrix.columns) * machine.matrix.pixels
-    if min(domain[inner], machine.vector.lanes) * 2 >= rate:
+    # a matmul has one channel only: its streams are short, so the array must be twice as fast
+    if min(domain[inner], machine.vector.lanes) / machine.vector.mac * 2 >= rate:
         return Reduction("vmac", reduction.a, reduction.b, reduction.a_zp, reduction.b_zp)
     return reduction
 
@@ -195,12 +201,21 @@ def stages(nest: NestOp, kind: str) -> tuple[tuple[Stage, ...], SSAValue]:
             same[op.result] = op.args[0]
         elif fn == "add" and start is not None and start in args and op.result.type == i32:
             sums[op.result] = (start, args[1 - args.index(start)])
-        elif fn == "requantize" and start is not None and start.type == i32 and op.result.type == i8:
+        elif (
+            fn == "requantize" and start is not None and start.type == i32 and op.result.type == i8
+        ):
             acc, bias = sums.get(resolve(op.args[0]), (args[0], 0))
             if acc is not start:
                 return False
-            out.append(Stage("vrequant", (acc, bias, args[1], args[2]), op.result, tuple(params.items())))
-        elif fn == "widen" and narrow and params.get("zp", 0) == -128 and isinstance(args[0], SSAValue):
+            out.append(
+                Stage("vrequant", (acc, bias, args[1], args[2]), op.result, tuple(params.items()))
+            )
+        elif (
+            fn == "widen"
+            and narrow
+            and params.get("zp", 0) == -128
+            and isinstance(args[0], SSAValue)
+        ):
             indices[op.result] = args[0]
         elif fn in ("qadd", "qmul") and narrow and op.result.type == i8:
             kind = "vadd" if fn == "qadd" else "vmul"
@@ -209,7 +224,9 @@ def stages(nest: NestOp, kind: str) -> tuple[tuple[Stage, ...], SSAValue]:
             bounds = _clip_bounds(fn, args, op)
             if bounds is None:
                 return False
-            out.append(Stage("vclip", (bounds[0],), op.result, (("lo", bounds[1]), ("hi", bounds[2]))))
+            out.append(
+                Stage("vclip", (bounds[0],), op.result, (("lo", bounds[1]), ("hi", bounds[2])))
+            )
         else:
             return False
         return True
@@ -234,10 +251,16 @@ def assign_buffers(chain: Sequence[Stage], start: SSAValue | None) -> tuple[tupl
     that already lies in buffer 0.
     """
     home: dict[SSAValue, int] = {} if start is None else {start: 0}
-    last = {x: i for i, stage in enumerate(chain) for x in stage.operands if isinstance(x, SSAValue)}
+    last = {
+        x: i for i, stage in enumerate(chain) for x in stage.operands if isinstance(x, SSAValue)
+    }
     count, out = len(home), list[int]()
     for i, stage in enumerate(chain):
-        free = [home[x] for x in stage.operands if isinstance(x, SSAValue) and x in home and last[x] == i]
+        free = [
+            home[x]
+            for x in stage.operands
+            if isinstance(x, SSAValue) and x in home and last[x] == i
+        ]
         slot = free[0] if free else count
         count = max(count, slot + 1)
         home[stage.result] = slot
@@ -257,17 +280,24 @@ def _integers(op: ApplyOp) -> dict[str, int]:
     """All parameters of an integer function, defaults included."""
     if op.fn.data not in ("widen", "requantize", "qadd", "qmul"):
         return {}
-    return {k: int(v) for k, v in {**SCALAR_FUNCTIONS[op.fn.data].params, **op.param_values}.items()}
+    return {
+        k: int(v) for k, v in {**SCALAR_FUNCTIONS[op.fn.data].params, **op.param_values}.items()
+    }
 
 
-def _clip_bounds(fn: str, args: list[SSAValue | int], op: ApplyOp) -> tuple[SSAValue, int, int] | None:
+def _clip_bounds(
+    fn: str, args: list[SSAValue | int], op: ApplyOp
+) -> tuple[SSAValue, int, int] | None:
     """(operand, lowest, highest) of a clamp by constants within i8; None if it is not one."""
     low, high = -128, 127
     if fn == "relu":
         low = 0
     elif fn == "clip":
         values = op.param_values
-        low, high = (int(min(max(float(values.get(k, d)), -128), 127)) for k, d in (("min", -128), ("max", 127)))
+        low, high = (
+            int(min(max(float(values.get(k, d)), -128), 127))
+            for k, d in (("min", -128), ("max", 127))
+        )
     else:
         numbers = [a for a in args if isinstance(a, int)]
         args = [a for a in args if not isinstance(a, int)]

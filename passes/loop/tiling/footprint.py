@@ -1,7 +1,7 @@
 """Tile boxes: what a tile of the iteration domain touches of a tensor, under a linear map.
 
-With tile sizes t_d and origins o_d of the domain dimensions, tensor axis r with coefficients a_d and
-constant c covers
+With tile sizes t_d and origins o_d of the domain dimensions, tensor axis r with coefficients a_d
+and constant c covers
 
     start_r = c + sum a_d * o_d + sum_{a_d < 0} a_d * (t_d - 1)
     step_r  = gcd of |a_d| over dimensions with t_d > 1 (1 if there are none)

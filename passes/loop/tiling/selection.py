@@ -6,9 +6,10 @@ fit, and how many cycles does it take,
     max(work + exposed loads, transfers, issue) + first tile's load + last tile's store
 
 where loads are exposed as far as they take longer than the commands queued before them (the
-control processor issues in order), a load is repeated by the loops it depends on and those around them (hoist-copies moves it
-that far out), for two loop orders of a contraction: weights stay while activations stream, or the
-other way round.  Buffers inside loops count twice (double buffering); if nothing fits, once.
+control processor issues in order), and a load is repeated by the loops it depends on and those
+around them (hoist-copies moves it that far out).  A contraction has two loop orders: weights stay
+while activations stream, or the other way round.  Buffers inside loops count twice (double
+buffering); if nothing fits, once.
 """
 
 from __future__ import annotations
@@ -41,9 +42,17 @@ class Tiling:
     cycles: float
 
 
+def _where(condition: Any, yes: Any, no: Any) -> Any:
+    out: Any = np.where(condition, yes, no)
+    return out
+
+
 def command_cycles(machine: Machine) -> int:
     """Cycles of the control processor per command."""
-    return max(machine.control.issue_cycles, math.ceil(COMMAND_BYTES / machine.control.fetch_bytes_per_cycle))
+    return max(
+        machine.control.issue_cycles,
+        math.ceil(COMMAND_BYTES / machine.control.fetch_bytes_per_cycle),
+    )
 
 
 def candidates(work: Work, dim: int, machine: Machine) -> list[int]:
@@ -87,7 +96,7 @@ def _boxes(operand: Operand, tiles: Sequence[Any]) -> list[Any]:
         step, extent = np.zeros_like(tiles[0]), np.ones_like(tiles[0])
         for d, a in enumerate(row):
             if a:
-                step = np.gcd(step, np.where(tiles[d] > 1, abs(a), 0))
+                step = np.gcd(step, _where(tiles[d] > 1, abs(a), 0))
         for d, a in enumerate(row):
             if a:
                 extent = extent + abs(a) // np.maximum(step, 1) * (tiles[d] - 1)
@@ -103,16 +112,22 @@ def _tile_bytes(operand: Operand, boxes: Sequence[Any], align: int) -> Any:
 
 
 def _moved_bytes(operand: Operand, boxes: Sequence[Any], burst: int) -> Any:
-    """Bytes of DRAM traffic for one tile: contiguous rows rounded up to bursts."""
+    """Bytes of DRAM traffic for one tile: contiguous rows, cut at burst boundaries.
+
+    A row that may start anywhere in a burst touches (bytes - 1) / burst + 1 of them on average.
+    """
     run: Any = operand.bytes
     rows: Any = 1
     contiguous: Any = True
     for extent, box in zip(reversed(operand.shape), reversed(boxes), strict=True):
-        inside = np.minimum(box, extent)
-        run = np.where(contiguous, run * inside, run)
-        rows = np.where(contiguous, rows, rows * inside)
+        inside: Any = np.minimum(box, extent)
+        run = _where(contiguous, run * inside, run)
+        rows = _where(contiguous, rows, rows * inside)
         contiguous = contiguous & (inside == extent)
-    return rows * (-(-run // burst) * burst)
+    aligned: Any = (operand.shape[-1] * operand.bytes % burst == 0 if operand.shape else True) & (
+        run % burst == 0
+    )
+    return rows * _where(aligned, run, run - 1 + burst)
 
 
 def _orders(work: Work) -> list[tuple[int, ...]]:
@@ -130,8 +145,8 @@ def _matrix_cycles(work: Work, tiles: Sequence[Any], machine: Machine) -> tuple[
     commands: Any = np.ones_like(tiles[0])
     for d in reversed(work.roles.k):  # innermost reduction dimensions share the rows of the array
         fits = tiles[d] <= left
-        commands = commands * np.where(fits, 1, -(-tiles[d] // np.maximum(left, 1)))
-        left = np.where(fits, left // tiles[d], 1)
+        commands = commands * _where(fits, 1, -(-tiles[d] // np.maximum(left, 1)))
+        left = _where(fits, left // tiles[d], 1)
     for i, d in enumerate(reversed(work.roles.n)):
         commands = commands * (-(-tiles[d] // unit.columns) if i == 0 else tiles[d])
     for d in work.roles.batch:
@@ -142,7 +157,10 @@ def _matrix_cycles(work: Work, tiles: Sequence[Any], machine: Machine) -> tuple[
     stream = -(-rows // unit.pixels)
     preload = unit.rows
     if unit.dataflow == "output-stationary":  # blocks of rows x columns outputs, swapped in and out
-        stream, preload = -(-rows // (unit.rows * unit.pixels)) * unit.rows, np.minimum(rows, unit.rows)
+        stream, preload = (
+            -(-rows // (unit.rows * unit.pixels)) * unit.rows,
+            np.minimum(rows, unit.rows),
+        )
     each = np.maximum(stream, preload) if unit.double_buffered_weights else stream + preload
     return commands * each, commands
 
@@ -154,8 +172,16 @@ def _vector_cycles(work: Work, tiles: Sequence[Any], machine: Machine) -> Any:
         points = points * tiles[d]
     inner = work.inner
     channels = tiles[inner] if inner is not None else np.ones_like(tiles[0])
-    cost = {"vrequant": unit.requantize, "vadd": unit.requantize, "vmul": unit.requantize, "vlut": unit.lookup}
-    total = sum((points / unit.lanes * cost.get(c, unit.move) + unit.startup for c in work.chain), np.zeros(1))
+    cost = {
+        "vrequant": unit.requantize,
+        "vadd": unit.requantize,
+        "vmul": unit.requantize,
+        "vlut": unit.lookup,
+    }
+    total = sum(
+        (points / unit.lanes * cost.get(c, unit.move) + unit.startup for c in work.chain),
+        np.zeros(1),
+    )
     if work.kind in ("vmac", "vsum", "vmax"):
         taps = int(np.prod([work.domain[d] for d in work.roles.k]))
         groups = points // channels * taps * -(-channels // unit.lanes)
@@ -165,24 +191,25 @@ def _vector_cycles(work: Work, tiles: Sequence[Any], machine: Machine) -> Any:
 
 def _evaluate(work: Work, machine: Machine, slots: int) -> Tiling | None:
     """The cheapest tiling with buffers in loops counted `slots` times; None if nothing fits."""
-    tiles = _grid(work, machine)
+    tiles, align = _grid(work, machine), machine.alignment
     counts = [-(-n // t) for n, t in zip(work.domain, tiles, strict=True)]
     ones = np.ones_like(tiles[0])
     tiled = ones
     for d in work.parallel:
         tiled = tiled * counts[d]
-    many = np.where(tiled > 1, slots, 1)  # output-shaped buffers live inside the parallel loops
+    many = _where(tiled > 1, slots, 1)  # output-shaped buffers live inside the parallel loops
     out_boxes = _boxes(work.output, tiles)
-    spm = work.constant_bytes + _tile_bytes(work.output, out_boxes, 64) * work.temporaries * many
+    spm = work.constant_bytes + _tile_bytes(work.output, out_boxes, align) * work.temporaries * many
     fits = ones > 0
     if work.kind in ("matmul", "vmac", "vsum"):
-        row = 4 * machine.matrix.columns
-        acc = _tile_bytes(Operand(work.output.map, work.output.shape, 4), out_boxes, row) * many
+        acc = _tile_bytes(Operand(work.output.map, work.output.shape, 4), out_boxes, align) * many
         fits = acc <= machine.accumulator.bytes
     every = tiled
     for d in work.roles.k:
         every = every * counts[d]
-    matrix, commands = _matrix_cycles(work, tiles, machine) if work.kind == "matmul" else (0 * ones, ones)
+    matrix, commands = (
+        _matrix_cycles(work, tiles, machine) if work.kind == "matmul" else (0 * ones, ones)
+    )
     vector = _vector_cycles(work, tiles, machine)
     burst = machine.dram.burst_bytes
     window = machine.dram.outstanding_reads * burst / max(machine.dram.read_latency, 1)
@@ -190,7 +217,7 @@ def _evaluate(work: Work, machine: Machine, slots: int) -> Tiling | None:
     store = _moved_bytes(work.output, out_boxes, burst)
     reads = [(operand, _boxes(operand, tiles)) for operand in work.reads]
     moved = [_moved_bytes(o, boxes, burst) for o, boxes in reads]
-    held = [_tile_bytes(o, boxes, 64) for o, boxes in reads]
+    held = [_tile_bytes(o, boxes, align) for o, boxes in reads]
     latency = machine.dram.read_latency
     slack = _slack(work, matrix, commands, vector, machine) if slots > 1 else 0 * ones
     best: Tiling | None = None
@@ -198,20 +225,33 @@ def _evaluate(work: Work, machine: Machine, slots: int) -> Tiling | None:
         used, traffic, first, exposed, inner = spm, store * tiled, store, 0 * ones, 0 * ones
         for (operand, _), bytes_, size in zip(reads, moved, held, strict=True):
             trips = _repeats(operand, order, counts)
-            used = used + size * np.where(trips > 1, slots, 1)
+            used = used + size * _where(trips > 1, slots, 1)
             traffic = traffic + bytes_ * trips
             first = first + bytes_
             innermost = trips == every
-            inner = inner + np.where(innermost, bytes_, 0)
+            inner = inner + _where(innermost, bytes_, 0)
             late = np.maximum(bytes_ / bandwidth + latency - slack, 0)
-            exposed = exposed + np.where(innermost | (trips <= 1), 0, trips * late)
-        exposed = exposed + every * np.where(inner > 0, np.maximum(inner / bandwidth + latency - slack, 0), 0)
+            exposed = exposed + _where(innermost | (trips <= 1), 0, trips * late)
+        exposed = exposed + every * _where(
+            inner > 0, np.maximum(inner / bandwidth + latency - slack, 0), 0
+        )
         transfers = traffic / bandwidth
-        issue = (every * (commands + len(reads) + 2) + tiled * (len(work.chain) + 1)) * command_cycles(machine)
-        steady = np.maximum(np.maximum(matrix * every, vector * tiled) + exposed, np.maximum(transfers, issue))
+        issue = (
+            every * (commands + len(reads) + 2) + tiled * (len(work.chain) + 1)
+        ) * command_cycles(machine)
+        steady = np.maximum(
+            np.maximum(matrix * every, vector * tiled) + exposed, np.maximum(transfers, issue)
+        )
         steady = steady + transfers * CONTENTION
-        cycles = steady + tiled * 8 + first / bandwidth + latency + vector + np.minimum(matrix, steady / every)
-        cycles = np.where(fits & (used <= machine.scratchpad.bytes), cycles, np.inf)
+        cycles = (
+            steady
+            + tiled * 8
+            + first / bandwidth
+            + latency
+            + vector
+            + np.minimum(matrix, steady / every)
+        )
+        cycles = _where(fits & (used <= machine.scratchpad.bytes), cycles, np.inf)
         index = int(np.argmin(cycles))
         if np.isfinite(cycles[index]) and (best is None or cycles[index] < best.cycles):
             best = Tiling(tuple(int(t[index]) for t in tiles), order, float(cycles[index]))
@@ -237,7 +277,7 @@ def _repeats(operand: Operand, order: Sequence[int], counts: Sequence[Any]) -> A
     inside: Any = np.zeros_like(counts[0], np.bool_)
     for d in reversed(order):
         inside = inside | (uses[d] & (counts[d] > 1))
-        trips = trips * np.where(inside, counts[d], 1)
+        trips = trips * _where(inside, counts[d], 1)
     return trips
 
 

@@ -41,7 +41,7 @@ class Work:
     `reads` are loaded tile by tile; `a`, `b` index them (contractions).  `fixed` dimensions stay
     whole, `unit` dimensions have tile size 1, `exact` dimensions need tile sizes that divide them.
     `chain` are the elementwise stages by mnemonic, `temporaries` the output-shaped scratchpad tiles
-    that hold their results, `constant_bytes` the scratchpad kept for tables and scalars, `inner` the
+    that hold their results, `constant_bytes` the scratchpad for tables and scalars, `inner` the
     dimension that is innermost in the output.
     """
 
@@ -98,25 +98,38 @@ def analyse(nest: NestOp, machine: Machine) -> Nest:
     whole, unit = whole_dims(output.map, domain)
     fixed = set(whole) if reduction.kind in ("matmul", "none") else whole | set(part.k)
     exact = {
-        d for d in nest.parallel
+        d
+        for d in nest.parallel
         if depends(output.map)[d] and not overhang_leaves(output.map, output.shape, domain, d)
-    }  # fmt: skip
+    }
     if reduction.kind == "matmul":
         # beyond the last of a reduction dimension one operand must read as its zero point
         pair = [(reduction.a, reduction.a_zp), (reduction.b or 0, reduction.b_zp)]
         zero = [reads[i] for i, zp in pair if nest.fill_values[i] in (None, zp)]
-        exact |= {d for d in part.k if not any(overhang_leaves(o.map, o.shape, domain, d) for o in zero)}
+        exact |= {
+            d for d in part.k if not any(overhang_leaves(o.map, o.shape, domain, d) for o in zero)
+        }
     scalars = sum(isinstance(x, int) for stage in chain for x in stage.operands)
     tables = {stage.operands[1] for stage in chain if stage.kind == "vlut"}
     moves = direct(nest, reduction, chain, value)
     start = reduced_value(nest) if reduction.kind == "vmax" else None
     temporaries = 0 if moves else max(1, assign_buffers(chain, start)[1])
     work = Work(
-        domain, reduction.kind, part, tuple(reads), output, reduction.a, reduction.b,
-        frozenset(fixed), frozenset(unit), frozenset(exact), tuple(stage.kind for stage in chain),
-        temporaries, 64 * scalars + 256 * len(tables),
+        domain,
+        reduction.kind,
+        part,
+        tuple(reads),
+        output,
+        reduction.a,
+        reduction.b,
+        frozenset(fixed),
+        frozenset(unit),
+        frozenset(exact),
+        tuple(stage.kind for stage in chain),
+        temporaries,
+        scalars * machine.alignment + len(tables) * max(256, machine.alignment),
         innermost_dim(output.map, domain),
-    )  # fmt: skip
+    )
     return Nest(reduction, chain, value, work, moves)
 
 

@@ -30,7 +30,9 @@ class _Axis:
 
     @property
     def whole(self) -> bool:
-        return self.box == self.extent and self.step == 1 and not self.const and not any(self.coeffs)
+        return (
+            self.box == self.extent and self.step == 1 and not self.const and not any(self.coeffs)
+        )
 
 
 def _axes(op: CopyOp) -> list[_Axis]:
@@ -40,7 +42,15 @@ def _axes(op: CopyOp) -> list[_Axis]:
     strides, local = [s * item for s in row_major_strides(extents)], byte_strides(op.tile)
     place = {axis: k for k, axis in enumerate(int_values(op.perm))}
     return [
-        _Axis(extent, strides[r], op.start.coeffs[r], op.start.consts[r], step, tile[place[r]], local[place[r]])
+        _Axis(
+            extent,
+            strides[r],
+            op.start.coeffs[r],
+            op.start.consts[r],
+            step,
+            tile[place[r]],
+            local[place[r]],
+        )
         for r, (extent, step) in enumerate(zip(extents, int_values(op.steps), strict=True))
     ]
 
@@ -55,10 +65,15 @@ def _simplify(axes: list[_Axis]) -> list[_Axis]:
             n = inner.extent
             axes[i - 1 : i + 1] = [
                 _Axis(
-                    outer.extent * n, inner.stride, tuple(c * n for c in outer.coeffs), outer.const * n, 1,
-                    outer.box * n, inner.tile_stride,
+                    outer.extent * n,
+                    inner.stride,
+                    tuple(c * n for c in outer.coeffs),
+                    outer.const * n,
+                    1,
+                    outer.box * n,
+                    inner.tile_stride,
                 )
-            ]  # fmt: skip
+            ]
         i -= 1
     return axes
 
@@ -70,13 +85,24 @@ def lower_copy(op: CopyOp, out: Emitter) -> None:
     if not axes:
         axes = [_Axis(1, element, (0,) * len(op.ivs), 0, 1, 1, element)]
     if len(axes) > MAX_TENSOR_DIMS:
-        raise capacity(op, f"needs a transfer of {len(axes)} axes; the machine has {MAX_TENSOR_DIMS}")
+        raise capacity(
+            op, f"needs a transfer of {len(axes)} axes; the machine has {MAX_TENSOR_DIMS}"
+        )
     start = Linear(tuple(a.coeffs for a in axes), tuple(a.const for a in axes), len(op.ivs))
     box = [a.box for a in axes]
-    big = out.tensor_map([a.extent for a in axes], [a.stride for a in axes], start, op.ivs, [a.step for a in axes], box)
+    big = out.tensor_map(
+        [a.extent for a in axes],
+        [a.stride for a in axes],
+        start,
+        op.ivs,
+        [a.step for a in axes],
+        box,
+    )
     tile = AccessAttr.get(0, box, [a.tile_stride for a in axes])
     if op.kind.data == "load":
-        out.command("load", [op.big, op.tile], [big, tile], element=element, fill=int(op.fill_number or 0))
+        out.command(
+            "load", [op.big, op.tile], [big, tile], element=element, fill=int(op.fill_number or 0)
+        )
     else:
         out.command("store", [op.big, op.tile], [big, tile], element=element)
 
@@ -97,4 +123,10 @@ def lower_fill(op: FillOp, out: Emitter) -> None:
     nothing = out.add(DramOp(0, memref([1], element_of(op.buffer), "const"))).results[0]
     out.values[nothing] = nothing
     beyond = TensorMapAttr.get([1], [item], [1], [1], [count])
-    out.command("load", [nothing, op.buffer], [beyond, AccessAttr.get(0, [count], [item])], element=item, fill=value)
+    out.command(
+        "load",
+        [nothing, op.buffer],
+        [beyond, AccessAttr.get(0, [count], [item])],
+        element=item,
+        fill=value,
+    )

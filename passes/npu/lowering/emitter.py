@@ -7,7 +7,7 @@ stride that each operand advances by at each level, and `Emitter.access` writes 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -36,8 +36,10 @@ def byte_strides(value: SSAValue) -> tuple[int, ...]:
     return tuple(s * item for s in row_major_strides(shape_of(value)))
 
 
-def dims_of(maps: Sequence[Linear], values: Sequence[SSAValue], domain: Sequence[int]) -> tuple[list[Dim], list[int]]:
-    """(dimensions of a domain with a stride per operand, byte offset of each operand's first element)."""
+def dims_of(
+    maps: Sequence[Linear], values: Sequence[SSAValue], domain: Sequence[int]
+) -> tuple[list[Dim], list[int]]:
+    """(dimensions with a stride per operand, byte offset of each operand's first element)."""
     flat = [map.flat(byte_strides(value)) for map, value in zip(maps, values, strict=True)]
     dims = [Dim(n, tuple(strides[d] for strides, _ in flat)) for d, n in enumerate(domain)]
     return dims, [offset for _, offset in flat]
@@ -49,7 +51,10 @@ def coalesce(dims: Sequence[Dim]) -> list[Dim]:
     for dim in dims:
         if dim.size == 1:
             continue
-        if out and all(outer == inner * dim.size for outer, inner in zip(out[-1].strides, dim.strides, strict=True)):
+        if out and all(
+            outer == inner * dim.size
+            for outer, inner in zip(out[-1].strides, dim.strides, strict=True)
+        ):
             out[-1] = Dim(out[-1].size * dim.size, dim.strides)
         else:
             out.append(dim)
@@ -88,7 +93,7 @@ class Emitter:
         return op
 
     @contextmanager
-    def loop(self, level: ForOp | Dim) -> Iterator[None]:
+    def loop(self, level: ForOp | Dim) -> Generator[None]:
         """Inside: a hardware loop for a tile loop, or over a dimension of the present leaf."""
         count = len(level.values) if isinstance(level, ForOp) else level.size
         if self.depth >= MAX_LOOP_DEPTH and self.source is not None:
@@ -103,7 +108,7 @@ class Emitter:
         self.block = outer
 
     @contextmanager
-    def loops(self, dims: Sequence[Dim]) -> Iterator[None]:
+    def loops(self, dims: Sequence[Dim]) -> Generator[None]:
         """Inside: nested hardware loops over `dims`; none for sizes of 1."""
         if not dims:
             yield
@@ -118,29 +123,47 @@ class Emitter:
         """Descriptor of operand number `operand` of the present leaf over `dims`."""
         advance = [level.strides[operand] if isinstance(level, Dim) else 0 for level in self.levels]
         return AccessAttr.get(
-            base, [d.size for d in dims] or [1], [d.strides[operand] for d in dims] or [0], _trim(advance)
+            base,
+            [d.size for d in dims] or [1],
+            [d.strides[operand] for d in dims] or [0],
+            _trim(advance),
         )
 
     def tensor_map(
-        self, extents: Sequence[int], strides: Sequence[int], start: Linear, ivs: Sequence[SSAValue],
-        steps: Sequence[int], box: Sequence[int],
-    ) -> TensorMapAttr:  # fmt: skip
+        self,
+        extents: Sequence[int],
+        strides: Sequence[int],
+        start: Linear,
+        ivs: Sequence[SSAValue],
+        steps: Sequence[int],
+        box: Sequence[int],
+    ) -> TensorMapAttr:
         """Descriptor of a box in DRAM whose start is `start` of tile loop variables `ivs`."""
-        loops = {level.iv: (i, level.values) for i, level in enumerate(self.levels) if isinstance(level, ForOp)}
+        loops = {
+            level.iv: (i, level.values)
+            for i, level in enumerate(self.levels)
+            if isinstance(level, ForOp)
+        }
         begin, advance = list(start.consts), [[0] * self.depth for _ in extents]
         for axis, row in enumerate(start.coeffs):
             for a, iv in zip(row, ivs, strict=True):
                 level, values = loops[iv]
                 begin[axis] += a * values.start
                 advance[axis][level] += a * values.step
-        return TensorMapAttr.get(extents, strides, begin, steps, box, [_trim(row) for row in advance])
+        return TensorMapAttr.get(
+            extents, strides, begin, steps, box, [_trim(row) for row in advance]
+        )
 
     def command(
-        self, mnemonic: str, buffers: Sequence[SSAValue], accesses: Sequence[AccessAttr | TensorMapAttr], **params: int
+        self,
+        mnemonic: str,
+        buffers: Sequence[SSAValue],
+        accesses: Sequence[AccessAttr | TensorMapAttr],
+        **params: int,
     ) -> None:
         """Append a command on loop-level `buffers`."""
         given = {k: v for k, v in params.items() if v}
-        self.add(COMMANDS[mnemonic]([self.values[b] for b in buffers], accesses, **given))
+        self.add(COMMANDS[mnemonic]([self.values[b] for b in buffers], accesses, waits=(), **given))
 
 
 def operands_of(nest: NestOp) -> tuple[list[SSAValue], tuple[Linear, ...]]:

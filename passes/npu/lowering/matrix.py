@@ -42,7 +42,7 @@ def blocks(extent: int, limit: int) -> list[tuple[int, int, int]]:
 
 
 def fit_rows(dims: Sequence[Dim], rows: int) -> tuple[list[Dim], Dim | None, int, list[Dim]]:
-    """Split reduction dimensions: (outer loops, blocked dimension, its block limit, whole in a command)."""
+    """Split reduction dimensions: (outer loops, blocked one, its block limit, whole ones)."""
     inside: list[Dim] = []
     left = rows
     rest = list(dims)
@@ -64,23 +64,36 @@ def lower_matmul(nest: NestOp, machine: Machine, out: Emitter) -> None:
     values, maps = [values[i] for i in order], [maps[i] for i in order]
     dims, base = dims_of(maps, values, nest.sizes)
     batch = coalesce([dims[d] for d in part.batch])
-    k_outer, k_split, k_limit, k_inside = fit_rows(coalesce([dims[d] for d in part.k]), machine.matrix.rows)
+    k_outer, k_split, k_limit, k_inside = fit_rows(
+        coalesce([dims[d] for d in part.k]), machine.matrix.rows
+    )
     n_dims = coalesce([dims[d] for d in part.n]) or [Dim(1, (0, 0, 0))]
     m = coalesce([dims[d] for d in part.m])
     room = min(4, MAX_DIMS - len(k_inside) - 1)
     m_outer, m = m[: max(0, len(m) - room)], m[max(0, len(m) - room) :]
     reducing = 0
     if nest.accumulate is not None:
-        reducing = _levels(out.filled[out.values[values[2]]], out.depth) if out.values[values[2]] in out.filled else -1
+        reducing = (
+            _levels(out.filled[out.values[values[2]]], out.depth)
+            if out.values[values[2]] in out.filled
+            else -1
+        )
 
     def command(start: Sequence[int], k: Sequence[Dim], n: Dim, overwrite: int) -> None:
         k, rows = k or [Dim(1, (0, 0, 0))], m or [Dim(1, (0, 0, 0))]
         out.command(
             "matmul",
             values,
-            [out.access(0, start[0], [*rows, *k]), out.access(1, start[1], [*k, n]), out.access(2, start[2], [*rows, n])],
-            m_rank=len(rows), a_zp=reduction.a_zp, b_zp=reduction.b_zp, overwrite=overwrite,
-        )  # fmt: skip
+            [
+                out.access(0, start[0], [*rows, *k]),
+                out.access(1, start[1], [*k, n]),
+                out.access(2, start[2], [*rows, n]),
+            ],
+            m_rank=len(rows),
+            a_zp=reduction.a_zp,
+            b_zp=reduction.b_zp,
+            overwrite=overwrite,
+        )
 
     def reduce(start: Sequence[int], n: Dim) -> None:
         """All commands that reduce into one block of accumulators."""
@@ -91,7 +104,9 @@ def lower_matmul(nest: NestOp, machine: Machine, out: Emitter) -> None:
                 return
             for i, (offset, size, count) in enumerate(blocks(k_split.size, k_limit)):
                 step = Dim(count, tuple(s * size for s in k_split.strides))
-                here = [s + offset * stride for s, stride in zip(start, k_split.strides, strict=True)]
+                here = [
+                    s + offset * stride for s, stride in zip(start, k_split.strides, strict=True)
+                ]
                 with out.loops([step]):
                     mask = _mask(reducing, first, out.depth) if i == 0 else -1
                     command(here, [Dim(size, k_split.strides), *k_inside], n, mask)

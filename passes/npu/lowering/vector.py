@@ -66,6 +66,15 @@ def lower_window(nest: NestOp, kind: str, out: Emitter) -> None:
         if reduction.b is not None:
             accesses.append(out.access(1, base[1], [*taps, channel]))
         accesses.append(out.access(len(values) - 1, base[-1], [*positions, channel]))
-        params = {"p_rank": len(positions), "t_rank": len(taps), "a_zp": reduction.a_zp, "b_zp": reduction.b_zp}
-        allowed = {"vmac": ("p_rank", "t_rank", "a_zp", "b_zp"), "vsum": ("p_rank", "t_rank", "a_zp"), "vmax": ("p_rank", "t_rank")}
+        params = {
+            "p_rank": len(positions),
+            "t_rank": len(taps),
+            "a_zp": reduction.a_zp,
+            "b_zp": reduction.b_zp,
+        }
+        allowed = {
+            "vmac": ("p_rank", "t_rank", "a_zp", "b_zp"),
+            "vsum": ("p_rank", "t_rank", "a_zp"),
+            "vmax": ("p_rank", "t_rank"),
+        }
         out.command(kind, values, accesses, **{k: params[k] for k in allowed[kind]})

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from support.machine_code import (
     acc,
     clip,
@@ -28,11 +29,10 @@ from support.machine_code import (
     store,
     tiny_machine,
 )
-
+from tilewright.backends.npu.program import Operand
 from tilewright.backends.targets.machine import Control, Dram, MatrixUnit, Memory, VectorUnit
 from tilewright.dialects.errors import SimulationError
 from tilewright.dialects.npu.descriptors import TensorBox
-from tilewright.backends.npu.program import Operand
 
 
 def test_one_load() -> None:
@@ -86,7 +86,9 @@ def test_back_to_back_loads_hide_latency() -> None:
 def test_outstanding_requests_limit_small_loads() -> None:
     """One request in flight: the second goes out when the first's data are in (15), + 10 + 4."""
     dram = Dram(4.0, 16, 10, 5, outstanding_reads=1, outstanding_writes=8)
-    result = simulate_code(load(16), load(16, source=16, target=16), machine=tiny_machine(dram=dram))
+    result = simulate_code(
+        load(16), load(16, source=16, target=16), machine=tiny_machine(dram=dram)
+    )
     assert result.cycles == 15 + 10 + 4
     assert stalls(result, "load") == {"fetch": 1, "latency": 20, "busy": 8}
 
@@ -160,7 +162,13 @@ def test_double_buffering_overlaps() -> None:
     """
     result = simulate_code(*pipeline(3), semaphores=[0, 2])  # pyright: ignore[reportArgumentType]
     assert result.cycles == 100
-    assert stalls(result, "load") == {"fetch": 2, "latency": 20, "busy": 48, "wait_matrix": 7, "idle": 23}
+    assert stalls(result, "load") == {
+        "fetch": 2,
+        "latency": 20,
+        "busy": 48,
+        "wait_matrix": 7,
+        "idle": 23,
+    }
     matrix = {"fetch": 3, "wait_load": 25 + 17, "preload": 12, "busy": 36, "drain": 7}
     assert stalls(result, "matrix") == matrix
 
@@ -187,7 +195,12 @@ def test_preload_of_other_weights_is_hidden_when_double_buffered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dataflow", "cycles"), [("weight-stationary", 4 + 8 + 7), ("dot-product", 2 + 8 + 1), ("output-stationary", 4 + 8 + 7)]
+    ("dataflow", "cycles"),
+    [
+        ("weight-stationary", 4 + 8 + 7),
+        ("dot-product", 2 + 8 + 1),
+        ("output-stationary", 4 + 8 + 7),
+    ],
 )
 def test_dataflows(dataflow: str, cycles: int) -> None:
     """An 8 x 4 x 4 matmul after the fills end.
@@ -237,7 +250,12 @@ def test_dram_contention_is_shared() -> None:
     The store waits for nothing but its data (written by the fill before).
     """
     sync = ins("sync", queue=0, waits=[1])
-    code = [fill(64, 512, signals=[0]), store(64, target=1024, source=512, waits=[0]), sync, load(64, 0)]
+    code = [
+        fill(64, 512, signals=[0]),
+        store(64, target=1024, source=512, waits=[0]),
+        sync,
+        load(64, 0),
+    ]
     apart = simulate_code(*code[:2], semaphores=[0])
     fills = 1 + 2 + 16
     assert apart.cycles == fills + 16 + 5
@@ -291,7 +309,9 @@ def test_sync_orders_two_signals() -> None:
 
 def test_multi_cycle_lanes_and_table_costs() -> None:
     """16 look-ups on 4 lanes at 2.5 cycles a group: 2 + 10 (a wide memory: the table is read in 2)."""
-    machine = tiny_machine(vector=VectorUnit(4, startup=2, lookup=2.5), scratchpad=Memory(1024, 4, 2, 64))
+    machine = tiny_machine(
+        vector=VectorUnit(4, startup=2, lookup=2.5), scratchpad=Memory(1024, 4, 2, 64)
+    )
     fills = [fill(256, 0), fill(16, 256)]
     look = ins("vlut", spm(256, (16, 1)), spm(0, (256, 1)), spm(512, (16, 1)))
     base = simulate_code(*fills, machine=machine).cycles
@@ -301,7 +321,10 @@ def test_multi_cycle_lanes_and_table_costs() -> None:
 def test_depthwise_rounds_channels_up_to_lanes() -> None:
     """2 positions x 3 taps x ceil(5 / 4) groups = 12 cycles, and the start-up."""
     a = spm(0, (2, 5), (3, 5), (5, 1))
-    code = [fill(64, 0), ins("vmac", a, spm(0, (3, 5), (5, 1)), acc(0, (2, 20), (5, 4)), p_rank=1, t_rank=1)]
+    code = [
+        fill(64, 0),
+        ins("vmac", a, spm(0, (3, 5), (5, 1)), acc(0, (2, 20), (5, 4)), p_rank=1, t_rank=1),
+    ]
     base = simulate_code(code[0]).cycles
     result = simulate_code(*code)
     assert result.cycles == base + 14
@@ -311,11 +334,15 @@ def test_depthwise_rounds_channels_up_to_lanes() -> None:
 def test_deadlock_names_what_waits() -> None:
     with pytest.raises(SimulationError) as caught:
         simulate_code(
-            load(16, waits=[0], signals=[1], layer=1), clip(4, waits=[1], signals=[0], layer=2), semaphores=[0, 0]
+            load(16, waits=[0], signals=[1], layer=1),
+            clip(4, waits=[1], signals=[0], layer=2),
+            semaphores=[0, 0],
         )
     message = str(caught.value)
     assert "deadlock" in message
-    assert re.search(r"load: load \(instruction 0, layer 'relu1' \+ 'add1'\) waits for semaphore 0", message)
+    assert re.search(
+        r"load: load \(instruction 0, layer 'relu1' \+ 'add1'\) waits for semaphore 0", message
+    )
     assert re.search(r"vector: vclip .*'pool1'.* waits for semaphore 1", message)
 
 
@@ -342,5 +369,7 @@ def test_issue_and_fetch() -> None:
 
 def test_cost_is_linear_in_commands() -> None:
     """Twice the iterations, twice the cycles in the steady state."""
-    once, twice, thrice = (simulate_code(*pipeline(n), semaphores=[0, 2]).cycles for n in (10, 20, 30))  # pyright: ignore[reportArgumentType]
+    once, twice, thrice = (
+        simulate_code(*pipeline(n), semaphores=[0, 2]).cycles for n in (10, 20, 30)
+    )  # pyright: ignore[reportArgumentType]
     assert twice - once == thrice - twice

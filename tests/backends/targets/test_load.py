@@ -47,13 +47,21 @@ def test_shipped_targets_load_and_name_themselves(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "tops"),
-    [("tpu-v1", 91.75), ("tesla-fsd", 36.86), ("auto-200", 200.5), ("j5-like", 131.0), ("ethos-u65-512", 1.02)],
+    [
+        ("tpu-v1", 91.75),
+        ("tesla-fsd", 36.86),
+        ("auto-200", 200.5),
+        ("j5-like", 131.0),
+        ("ethos-u65-512", 1.02),
+    ],
 )
 def test_peak_rates_are_the_published_ones(name: str, tops: float) -> None:
     """Twice the MACs a cycle times the clock, in tera-operations a second."""
     machine = load_target(name)
     assert machine is not None
-    assert 2 * machine.peak_macs_per_cycle * machine.clock_hz / 1e12 == pytest.approx(tops, rel=0.01)
+    assert 2 * machine.peak_macs_per_cycle * machine.clock_hz / 1e12 == pytest.approx(
+        tops, rel=0.01
+    )
 
 
 def test_every_shipped_value_says_where_it_comes_from() -> None:
@@ -94,7 +102,11 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         ("rows = 8", "rows = true", "'rows' must be an integer"),
         ("rows = 8", "rows = 0", "'rows' must be positive"),
         ("rows = 8", "rows = -8", "'rows' must be positive"),
-        ("rows = 8", 'rows = 8\ndataflow = "weight-stationery"', "did you mean 'weight-stationary'"),
+        (
+            "rows = 8",
+            'rows = 8\ndataflow = "weight-stationery"',
+            "did you mean 'weight-stationary'",
+        ),
         ("rows = 8", "rows = 8\ndouble_buffered_weights = 1", "must be true or false"),
         ("rows = 8", "rows = 100000\npixels = 100000", "exceed"),
         ("clock_hz = 1e9", "clock_hz = nan", "'clock_hz' must be positive"),
@@ -111,7 +123,11 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         ('name = "mine"', 'name = ""', "'name' must be a non-empty string"),
         ('name = "mine"', 'name = "cpu"', "cannot be named 'cpu'"),
         ("[vector]", "[vector", "not valid TOML"),
-        ("[dram]", "[control]\nqueue_depths = {loads = 2}\n[dram]", "unknown queue 'loads'; did you mean 'load'"),
+        (
+            "[dram]",
+            "[control]\nqueue_depths = {loads = 2}\n[dram]",
+            "unknown queue 'loads'; did you mean 'load'",
+        ),
         ("[dram]", "[control]\nqueue_depths = {load = 0}\n[dram]", "'load' must be positive"),
         ("[dram]", "[control]\nqueue_depths = 4\n[dram]", "must be a table"),
     ],

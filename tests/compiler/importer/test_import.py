@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from malformed.cases import array, call, function, info, model, node
 from onnx import TensorProto, helper
+
+from malformed.cases import array, call, function, info, model, node
 from support.op_models import In, op_model
 from tilewright.compiler.importer import check_model, import_model
 from tilewright.dialects.errors import ModelError, UnsupportedError
@@ -32,7 +33,9 @@ def imported(made: onnx.ModelProto, **kw: Any) -> tuple[Any, CompilerContext]:
 
 
 def operations(module: Any) -> list[Any]:
-    return [op for op in main_function(module).body.block.ops if not isinstance(op, ConstantOp)][:-1]
+    return [op for op in main_function(module).body.block.ops if not isinstance(op, ConstantOp)][
+        :-1
+    ]
 
 
 def names(attribute: Any) -> list[str]:
@@ -40,7 +43,12 @@ def names(attribute: Any) -> list[str]:
 
 
 def test_operations_carry_the_names_of_nodes_and_tensors() -> None:
-    made = model([node("Relu", ["x"], ["/layer1/out_0"], "/layer1/Relu"), node("Abs", ["/layer1/out_0"], ["y"], "")])
+    made = model(
+        [
+            node("Relu", ["x"], ["/layer1/out_0"], "/layer1/Relu"),
+            node("Abs", ["/layer1/out_0"], ["y"], ""),
+        ]
+    )
     module, _ = imported(made)
     relu, absolute = operations(module)
     assert [onnx_nodes(op) for op in (relu, absolute)] == [("/layer1/Relu",), ("Abs_1",)]
@@ -58,9 +66,18 @@ def test_dead_nodes_are_not_imported_even_if_unsupported() -> None:
 
 
 def test_unsupported_nodes_are_listed_at_once() -> None:
-    made = model([node("Det", ["x"], ["d"], "first"), node("Relu", ["d"], ["r"]), node("Unique", ["r"], name="second")])
+    made = model(
+        [
+            node("Det", ["x"], ["d"], "first"),
+            node("Relu", ["d"], ["r"]),
+            node("Unique", ["r"], name="second"),
+        ]
+    )
     rows = check_model(made, CompilerContext())
-    assert [(r.node, r.op, r.opset) for r in rows] == [("first", "Det", 17), ("second", "Unique", 17)]
+    assert [(r.node, r.op, r.opset) for r in rows] == [
+        ("first", "Det", 17),
+        ("second", "Unique", 17),
+    ]
     assert all(r.reason and r.hint for r in rows)
     with pytest.raises(UnsupportedError, match="2 unsupported nodes"):
         import_model(made, CompilerContext())
@@ -82,16 +99,22 @@ def test_shape_arithmetic_leaves_no_operations() -> None:
         node("Shape", ["x"], ["s"]), node("Gather", ["s", "one"], ["c"], axis=0), node("Unsqueeze", ["c", "zero"], ["c1"]),
         node("Mul", ["c1", "two"], ["c2"]), node("Concat", ["minus", "c2"], ["t"], axis=0), node("Reshape", ["x", "t"]),
     ]  # fmt: skip
-    weights = [array(n, v, np.int64) for n, v in {"one": 1, "zero": [0], "two": [2], "minus": [-1]}.items()]
+    weights = [
+        array(n, v, np.int64) for n, v in {"one": 1, "zero": [0], "two": [2], "minus": [-1]}.items()
+    ]
     module, ctx = imported(model(nodes, inputs=[info("x", (4, 3, 2))], weights=weights))
     (reshape,) = operations(module)
     assert shape_of(reshape.result) == (4, 6)
-    assert len(ctx.constants) == 0 and not [op for op in module.walk() if isinstance(op, ConstantOp)]
+    assert len(ctx.constants) == 0 and not [
+        op for op in module.walk() if isinstance(op, ConstantOp)
+    ]
 
 
 def test_weights_are_shared_and_not_copied() -> None:
     weights = np.random.default_rng(0).standard_normal((1024, 1024)).astype(np.float32)
-    data = model([node("MatMul", ["x", "w"])], inputs=[info("x", (1, 1024))], weights=[array("w", weights)]).SerializeToString()
+    data = model(
+        [node("MatMul", ["x", "w"])], inputs=[info("x", (1, 1024))], weights=[array("w", weights)]
+    ).SerializeToString()
     tracemalloc.start()
     ctx = CompilerContext()
     import_model(data, ctx)
@@ -106,7 +129,9 @@ def test_weights_are_shared_and_not_copied() -> None:
 def test_external_data(tmp_path: Path) -> None:
     weights = np.arange(8, dtype=np.float32)
     (tmp_path / "weights.bin").write_bytes(bytes(12) + weights.tobytes())
-    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[8], data_location=TensorProto.EXTERNAL)
+    tensor = TensorProto(
+        name="w", data_type=TensorProto.FLOAT, dims=[8], data_location=TensorProto.EXTERNAL
+    )
     for key, value in (("location", "weights.bin"), ("offset", "12"), ("length", "32")):
         tensor.external_data.add(key=key, value=value)
     made = model([node("Add", ["x", "w"])], inputs=[info("x", (8,))], weights=[tensor])
@@ -119,9 +144,13 @@ def test_external_data(tmp_path: Path) -> None:
 
 
 def test_functions_of_the_model_are_expanded() -> None:
-    inner = function("scaled", [node("Mul", ["a", "a"], ["m"], "square"), node("Relu", ["m"], ["b"], "")])
+    inner = function(
+        "scaled", [node("Mul", ["a", "a"], ["m"], "square"), node("Relu", ["m"], ["b"], "")]
+    )
     outer = function("twice", [call("scaled", ["a"], ["t"]), call("scaled", ["t"], ["b"])])
-    module, ctx = imported(model([call("twice", ["x"], ["y"])], functions=[inner, outer], imports=LOCAL))
+    module, ctx = imported(
+        model([call("twice", ["x"], ["y"])], functions=[inner, outer], imports=LOCAL)
+    )
     assert [onnx_nodes(op)[0] for op in operations(module)][:2] == [
         "call_twice/call_scaled/square", "call_twice/call_scaled/Relu_1",
     ]  # fmt: skip
@@ -135,19 +164,33 @@ def test_bodies_of_standard_operators_keep_the_name_of_the_node() -> None:
 
 
 def test_the_taken_branch_of_a_constant_condition_is_imported() -> None:
-    branches = [onnx.GraphProto(name=op, node=[node(op, ["x"], ["z"], "n")], output=[info("z")]) for op in ("Abs", "Relu")]
-    made = model([node("If", ["c"], then_branch=branches[0], else_branch=branches[1])], weights=[array("c", True, np.bool_)])
+    branches = [
+        onnx.GraphProto(name=op, node=[node(op, ["x"], ["z"], "n")], output=[info("z")])
+        for op in ("Abs", "Relu")
+    ]
+    made = model(
+        [node("If", ["c"], then_branch=branches[0], else_branch=branches[1])],
+        weights=[array("c", True, np.bool_)],
+    )
     module, _ = imported(made)
     assert [onnx_nodes(op) for op in operations(module)] == [("the_if/n",)]
 
 
 def test_both_branches_of_a_computed_condition_are_selected_from() -> None:
-    branches = [onnx.GraphProto(name=op, node=[node(op, ["x"], ["z"], "n")], output=[info("z")]) for op in ("Abs", "Relu")]
-    made = model([node("If", ["c"], then_branch=branches[0], else_branch=branches[1])], inputs=[info("c", (), TensorProto.BOOL), info("x")])
+    branches = [
+        onnx.GraphProto(name=op, node=[node(op, ["x"], ["z"], "n")], output=[info("z")])
+        for op in ("Abs", "Relu")
+    ]
+    made = model(
+        [node("If", ["c"], then_branch=branches[0], else_branch=branches[1])],
+        inputs=[info("c", (), TensorProto.BOOL), info("x")],
+    )
     module, ctx = imported(made)
     x = np.float32([[-1, 2, 0, 3]])
     for condition, expected in ((True, np.abs(x)), (False, np.maximum(x, 0))):
-        np.testing.assert_array_equal(evaluate(module, [np.array(condition), x], ctx.constants)[0], expected)
+        np.testing.assert_array_equal(
+            evaluate(module, [np.array(condition), x], ctx.constants)[0], expected
+        )
 
 
 def test_outputs_have_memory_of_their_own() -> None:
@@ -157,12 +200,30 @@ def test_outputs_have_memory_of_their_own() -> None:
     returned = main_function(module).body.block.last_op.operands
     assert len(set(returned)) == 5
     x = np.float32([[-1, 2, 0, 3]])
-    for found, expected in zip(evaluate(module, [x], ctx.constants), [x, x, np.maximum(x, 0), np.maximum(x, 0), 3.0], strict=True):
+    for found, expected in zip(
+        evaluate(module, [x], ctx.constants),
+        [x, x, np.maximum(x, 0), np.maximum(x, 0), 3.0],
+        strict=True,
+    ):
         np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("kind", ["raw", "typed"])
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16", "int8", "uint8", "int32", "int64", "uint64", "bool"])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        "float32",
+        "float64",
+        "float16",
+        "bfloat16",
+        "int8",
+        "uint8",
+        "int32",
+        "int64",
+        "uint64",
+        "bool",
+    ],
+)
 def test_every_element_type_and_storage(kind: str, dtype: str) -> None:
     import ml_dtypes
 
@@ -185,8 +246,16 @@ def test_operators_of_old_opsets() -> None:
         (op_model("PRelu", [In((2, 3, 4)), w], opset=6), np.where(x < 0, x * w[:, None], x)),
         (op_model("Reshape", [In((2, 3, 4))], opset=1, shape=[0, -1]), x.reshape(2, 12)),
         (op_model("Cast", [In((2, 3, 4))], opset=1, to="INT32"), x.astype(np.int32)),
-        (op_model("Concat", [In((2, 3, 4)), w.reshape(1, 3, 1).repeat(2, 0).repeat(4, 2)], opset=1), np.concatenate([x, w.reshape(1, 3, 1).repeat(2, 0).repeat(4, 2)], 1)),
-        (op_model("Pad", [In((2, 3, 4))], opset=1, paddings=[0, 0, 1, 0, 1, 0]), np.pad(x, ((0, 0), (0, 1), (1, 0)))),
+        (
+            op_model(
+                "Concat", [In((2, 3, 4)), w.reshape(1, 3, 1).repeat(2, 0).repeat(4, 2)], opset=1
+            ),
+            np.concatenate([x, w.reshape(1, 3, 1).repeat(2, 0).repeat(4, 2)], 1),
+        ),
+        (
+            op_model("Pad", [In((2, 3, 4))], opset=1, paddings=[0, 0, 1, 0, 1, 0]),
+            np.pad(x, ((0, 0), (0, 1), (1, 0))),
+        ),
     ):
         module, ctx = imported(made)
         np.testing.assert_array_equal(evaluate(module, [x], ctx.constants)[0], expected)
@@ -211,5 +280,7 @@ def test_unsorted_nodes_are_sorted() -> None:
 
 
 def test_the_text_is_the_same_each_time() -> None:
-    made = model([node("Add", ["x", "w"], ["a"]), node("Relu", ["a"])], weights=[array("w", np.ones(4))])
+    made = model(
+        [node("Add", ["x", "w"], ["a"]), node("Relu", ["a"])], weights=[array("w", np.ones(4))]
+    )
     assert str(imported(made)[0]) == str(imported(made)[0])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
+
 from tilewright.compiler.importer import check_model, import_model
 from tilewright.dialects.semantics.graph import evaluate
 from tilewright.passes.base import CompilerContext
@@ -34,7 +35,9 @@ SHAPES = {
 }  # fmt: skip
 
 
-def inputs_for(session: Any, shapes: dict[str, tuple[int, ...]], archive: Path) -> dict[str, np.ndarray]:
+def inputs_for(
+    session: Any, shapes: dict[str, tuple[int, ...]], archive: Path
+) -> dict[str, np.ndarray]:
     saved = dict(np.load(archive)) if archive.exists() and not shapes else {}
     rng = np.random.default_rng(0)
     out: dict[str, np.ndarray] = {}
@@ -67,7 +70,9 @@ def test_computes_what_onnxruntime_computes(name: str, models: Path) -> None:
     for a, b in zip(found, expected, strict=True):
         assert (a.shape, a.dtype) == (b.shape, b.dtype)
         if a.dtype.kind == "f":
-            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * max(1.0, float(np.abs(b).max())))
+            np.testing.assert_allclose(
+                a, b, rtol=1e-3, atol=1e-4 * max(1.0, float(np.abs(b).max()))
+            )
         else:
             np.testing.assert_array_equal(a, b)
 

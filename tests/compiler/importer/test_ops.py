@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
+
 from support.op_models import CASES, OpCase
 from tilewright.compiler.importer import import_model
 from tilewright.dialects.semantics.graph import evaluate
@@ -46,5 +47,9 @@ def test_means_what_onnxruntime_computes(case: OpCase) -> None:
         assert (a.shape, a.dtype) == (b.shape, b.dtype)
         if a.dtype.kind == "f":
             np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
+        elif case.id.startswith(
+            "QLinear"
+        ):  # onnxruntime multiplies by a rounded ratio of the scales
+            np.testing.assert_allclose(a.astype(int), b.astype(int), atol=1)
         else:
             np.testing.assert_array_equal(a, b)

@@ -29,7 +29,11 @@ def overlaps(module: ModuleOp) -> list[str]:
         if isinstance(op, AllocOp):
             assert op.offset is not None and op.offset.value.data % 64 == 0
             root[op.result] = op.result
-            place[op.result] = (op.offset.value.data, op.offset.value.data + buffer_bytes(op.result), set())
+            place[op.result] = (
+                op.offset.value.data,
+                op.offset.value.data + buffer_bytes(op.result),
+                set(),
+            )
         elif isinstance(op, ReshapeOp) and op.x in root:
             root[op.result] = root[op.x]
         elif isinstance(op, NestOp):
@@ -42,7 +46,14 @@ def overlaps(module: ModuleOp) -> list[str]:
     items = list(place.values())
     for i, (a, b, used) in enumerate(items):
         for c, d, other in items[i + 1 :]:
-            if a < d and c < b and used and other and min(used) <= max(other) and min(other) <= max(used):
+            if (
+                a < d
+                and c < b
+                and used
+                and other
+                and min(used) <= max(other)
+                and min(other) <= max(used)
+            ):
                 found.append(f"[{a}, {b}) and [{c}, {d})")
     return found
 
@@ -56,7 +67,13 @@ def test_living_buffers_never_overlap(made: tuple[Program, ModuleOp]) -> None:
 
 
 INTERVALS = st.lists(
-    st.builds(lambda a, n, s: Interval(a, a + n, 64 * s), st.integers(0, 30), st.integers(0, 12), st.integers(0, 9)), max_size=40
+    st.builds(
+        lambda a, n, s: Interval(a, a + n, 64 * s),
+        st.integers(0, 30),
+        st.integers(0, 12),
+        st.integers(0, 9),
+    ),
+    max_size=40,
 )
 
 

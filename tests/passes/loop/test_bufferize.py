@@ -32,7 +32,9 @@ def test_dense_blocks_live_in_one_buffer() -> None:
     for _ in range(3):
         channels = features.type.get_shape()[-1]  # pyright: ignore
         w = p.constant(p.floats(3, 3, channels, 2))
-        new = p.add(ConvOp(features, w, strides=[1, 1], pads=[1] * 4, dilations=[1, 1], layout="NHWC"))
+        new = p.add(
+            ConvOp(features, w, strides=[1, 1], pads=[1] * 4, dilations=[1, 1], layout="NHWC")
+        )
         features = p.add(ConcatOp([features, new], 3))
     module = check_stages(p.module([features]), p.ctx, p.inputs)
     assert _counts(module) == (4, 0)  # everything is written straight into the output

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 from hypothesis import given, settings
+
 from support.npu_passes import run_loops, tile
 from support.random_machines import machines
 from support.random_nests import segments
 from support.segments import Segment
-
 from tilewright.backends.targets.machine import Machine
 
 

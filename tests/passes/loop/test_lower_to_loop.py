@@ -12,5 +12,7 @@ from support.loop_programs import Program, check_stages
 def test_operator_keeps_its_meaning(name: str) -> None:
     program = Program(seed=len(name))
     outputs = CASES[name](program)
-    tolerance = 1e-3 if "16" in name or "half" in name or "softmax" in name or "resize" in name else 1e-5
+    tolerance = (
+        1e-3 if "16" in name or "half" in name or "softmax" in name or "resize" in name else 1e-5
+    )
     check_stages(program.module(outputs), program.ctx, program.inputs, tolerance)

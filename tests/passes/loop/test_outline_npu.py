@@ -23,7 +23,11 @@ def test_segments_make_the_program(made: tuple[Program, ModuleOp]) -> None:
     check_stages(module, program.ctx, program.inputs)
     func = main_function(module)
     consts = np.frombuffer(pack_constants(module, program.ctx.constants), np.uint8)
-    arena = np.random.default_rng(0).integers(0, 100, func.attributes["arena_bytes"].value.data).astype(np.uint8)  # pyright: ignore
+    arena = (
+        np.random.default_rng(0)
+        .integers(0, 100, func.attributes["arena_bytes"].value.data)
+        .astype(np.uint8)
+    )  # pyright: ignore
     whole = arena.copy()
     loop.run(func, whole, consts)
     OutlineNpuPass().apply(program.ctx, module)

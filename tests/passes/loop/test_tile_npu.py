@@ -1,16 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
+
 from support.npu_passes import run_loops, tile
 from support.random_machines import machines
 from support.random_nests import segments
 from support.segments import Segment
-
 from tilewright.backends.targets.load import load_target
 from tilewright.backends.targets.machine import Machine
 from tilewright.dialects.errors import CapacityError
-from tilewright.dialects.types import int_values
 
 
 @settings(max_examples=50, deadline=None)
@@ -22,6 +23,15 @@ def test_tiling_preserves_meaning(segment: Segment, machine: Machine) -> None:
     assert (run_loops(module, arena, consts) == expected).all()
 
 
+def _gemmini() -> Machine:
+    machine = load_target("gemmini-16x16")
+    assert machine is not None
+    return machine
+
+
+GEMMINI = _gemmini()
+
+
 def _fully_connected(inputs: int, outputs: int, *, requantize: bool = True) -> Segment:
     s = Segment()
     x, w = s.buffer([1, inputs]), s.weights([inputs, outputs])
@@ -29,16 +39,22 @@ def _fully_connected(inputs: int, outputs: int, *, requantize: bool = True) -> S
     s.nest(
         [1, outputs, inputs],
         [(x, [{0: 1}, {2: 1}], None, None), (w, [{2: 1}, {1: 1}], None, None)],
-        (y, [{0: 1}, {1: 1}], None), reduce="add", reduced=[2], zero_points=(3, 0),
-        chain=lambda c: c.requantize(c.block.args[0], [{1: 1}], [outputs]) if requantize else c.apply("clip", [c.requantize(c.block.args[0], [{1: 1}], [outputs])], min=0, max=9),
-    )  # fmt: skip
+        (y, [{0: 1}, {1: 1}], None),
+        reduce="add",
+        reduced=[2],
+        zero_points=(3, 0),
+        chain=lambda c: (
+            c.requantize(c.block.args[0], [{1: 1}], [outputs])
+            if requantize
+            else c.apply("clip", [c.requantize(c.block.args[0], [{1: 1}], [outputs])], min=0, max=9)
+        ),
+    )
     return s
 
 
 def test_large_fully_connected_layers_split_the_reduction() -> None:
-    machine = load_target("gemmini-16x16")
     module = _fully_connected(25088, 4096).module()
-    tile(module, machine, ("tile-npu", "hoist-copies", "double-buffer"))
+    tile(module, GEMMINI, ("tile-npu", "hoist-copies", "double-buffer"))
     text = str(module)
     assert "accumulate" in text and text.count("loop.for") == 2
 
@@ -47,11 +63,13 @@ def test_what_cannot_fit_names_the_node() -> None:
     s = Segment()  # a window larger than the scratchpad cannot be split on the vector unit
     x, y = s.buffer([1, 64, 64, 1]), s.buffer([1, 1])
     s.nest(
-        [1, 1, 64, 64], [(x, [{0: 1}, {2: 1}, {3: 1}, {1: 1}], None, None)], (y, [{0: 1}, {1: 1}], None),
-        reduce="max", reduced=[2, 3],
-    )  # fmt: skip
-    machine = load_target("gemmini-16x16")
-    small = Machine(**{**machine.__dict__, "scratchpad": type(machine.scratchpad)(1024)})
+        [1, 1, 64, 64],
+        [(x, [{0: 1}, {2: 1}, {3: 1}, {1: 1}], None, None)],
+        (y, [{0: 1}, {1: 1}], None),
+        reduce="max",
+        reduced=[2, 3],
+    )
+    small = replace(GEMMINI, scratchpad=replace(GEMMINI.scratchpad, bytes=1024))
     with pytest.raises(CapacityError, match="node0"):
         tile(s.module(), small, ("tile-npu",))
 
@@ -59,15 +77,19 @@ def test_what_cannot_fit_names_the_node() -> None:
 def test_unknown_bodies_name_the_node() -> None:
     s = Segment()
     x, y = s.buffer([8]), s.buffer([8])
-    s.nest([8], [(x, [{0: 1}], None, None)], (y, [{0: 1}], None), accumulator=lambda c: c.apply("abs", [c.block.args[0]]))
+    s.nest(
+        [8],
+        [(x, [{0: 1}], None, None)],
+        (y, [{0: 1}], None),
+        accumulator=lambda c: c.apply("abs", [c.block.args[0]]),
+    )
     with pytest.raises(CapacityError, match=r"node0.*'abs'"):
-        tile(s.module(), load_target("gemmini-16x16"), ("tile-npu",))
+        tile(s.module(), GEMMINI, ("tile-npu",))
 
 
 def test_locations_reach_every_operation() -> None:
     module = _fully_connected(100, 40).module()
-    tile(module, load_target("gemmini-16x16"), ("tile-npu",))
+    tile(module, GEMMINI, ("tile-npu",))
     for op in module.walk():
-        if op.name.startswith("loop.") and "offset" not in op.properties and op.name in ("loop.copy", "loop.nest", "loop.for"):
+        if op.name in ("loop.copy", "loop.nest", "loop.for"):
             assert "node0" in str(op.location), op.name
-            assert int_values(op.properties["perm"]) if op.name == "loop.copy" else True

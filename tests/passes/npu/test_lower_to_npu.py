@@ -2,11 +2,11 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from support.npu_passes import LOWERING, run_loops, run_programs, tile
 from support.random_machines import machines
 from support.random_nests import segments
 from support.segments import Segment
-
 from tilewright.backends.targets.machine import Machine
 from tilewright.dialects.npu import Command
 from tilewright.passes.npu.lowering.emitter import Dim, coalesce
@@ -28,7 +28,12 @@ def test_lowering_preserves_meaning(segment: Segment, machine: Machine) -> None:
 @given(st.integers(1, 300), st.integers(1, 40))
 def test_blocks_cover_the_extent_once(extent: int, limit: int) -> None:
     parts = blocks(extent, limit)
-    covered = [i for start, size, count in parts for b in range(count) for i in range(start + b * size, start + (b + 1) * size)]
+    covered = [
+        i
+        for start, size, count in parts
+        for b in range(count)
+        for i in range(start + b * size, start + (b + 1) * size)
+    ]
     assert covered == list(range(extent))
     assert len(parts) <= 2 and all(size <= limit for _, size, _ in parts)
 

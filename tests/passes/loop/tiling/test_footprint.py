@@ -13,16 +13,26 @@ from tilewright.passes.loop.tiling.footprint import tile_box, whole_dims
 @st.composite
 def _maps(draw: st.DrawFn) -> tuple[Linear, list[int], list[int]]:
     dims, rank = draw(st.integers(1, 3)), draw(st.integers(1, 3))
-    rows = [{d: draw(st.integers(-3, 3)) for d in range(dims) if draw(st.booleans())} for _ in range(rank)]
+    rows = [
+        {d: draw(st.integers(-3, 3)) for d in range(dims) if draw(st.booleans())}
+        for _ in range(rank)
+    ]
     tile = [draw(st.integers(1, 4)) for _ in range(dims)]
-    return Linear.of(rows, dims, [draw(st.integers(-3, 3)) for _ in rows]), tile, [draw(st.integers(0, 5)) for _ in range(dims)]
+    return (
+        Linear.of(rows, dims, [draw(st.integers(-3, 3)) for _ in rows]),
+        tile,
+        [draw(st.integers(0, 5)) for _ in range(dims)],
+    )
 
 
 @given(_maps())
 def test_a_box_holds_what_the_tile_touches(case: tuple[Linear, list[int], list[int]]) -> None:
     map, tile, origin = case
     box = tile_box(map, tile)
-    start = [low + sum(a * o for a, o in zip(row, origin, strict=True)) for low, row in zip(box.low, map.coeffs, strict=True)]
+    start = [
+        low + sum(a * o for a, o in zip(row, origin, strict=True))
+        for low, row in zip(box.low, map.coeffs, strict=True)
+    ]
     for point in itertools.product(*(range(t) for t in tile)):
         inside = box.local(point)
         assert all(0 <= i < n for i, n in zip(inside, box.box, strict=True))
@@ -35,7 +45,9 @@ def test_distinct_elements(case: tuple[Linear, list[int], list[int]]) -> None:
     map, domain, _ = case
     shape = tuple([6] * map.rank)
     points = itertools.product(*(range(n) for n in domain))
-    reached = {p for p in map_all(map, points) if all(0 <= i < n for i, n in zip(p, shape, strict=True))}
+    reached = {
+        p for p in map_all(map, points) if all(0 <= i < n for i, n in zip(p, shape, strict=True))
+    }
     assert distinct(map, tuple(domain), shape) <= len(reached)
     used = [d for row in map.coeffs for d, a in enumerate(row) if a and domain[d] > 1]
     if len(used) == len(set(used)):

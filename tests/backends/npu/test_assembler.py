@@ -1,0 +1,114 @@
+"""Text and bytes of machine code turn into each other without loss."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.machine_code import encoded, random_program
+from tilewright.backends.npu.assembler import assemble
+from tilewright.backends.npu.binary import pack
+from tilewright.backends.npu.disassembler import disassemble
+from tilewright.dialects.errors import IRError
+
+TEXT = """\
+.layers 2
+.semaphore 0 = 2
+.semaphore 1 = 0
+.layer 0 ; conv1, relu1
+loop count=14
+  load src=dram[4096](1 of 1:802816 at 0, 17 of 224:672 at -1+16*i0 step 2) dst=spm[16+64*i0+544*(n1%2)](1:544, 17:32) element=1 fill=3 wait s0 signal s1
+  vclip a=spm[16+544*(n1%2)](17:32) dst=spm[2048](17:32) hi=127 wait s1 signal s0
+end
+.layer 1
+sync store
+halt
+"""
+NAMES = (("conv1", "relu1"), ())
+
+
+def test_readable_text() -> None:
+    assert disassemble(assemble(TEXT), NAMES) == TEXT
+
+
+@given(st.integers(0, 2**32))
+def test_any_program(seed: int) -> None:
+    program, layers = random_program(Random(seed))
+    code = pack(program, layers)
+    text = disassemble(code)
+    assert assemble(text) == code
+    assert disassemble(assemble(text)) == text
+
+
+@given(st.integers(0, 2**32))
+def test_compiled_programs(seed: int) -> None:
+    program = encoded(seed)
+    text = disassemble(program.code, program.layers)
+    assert assemble(text) == program.code
+    assert disassemble(assemble(text), program.layers) == text
+
+
+def test_layer_names_cannot_break_the_text() -> None:
+    text = disassemble(assemble(TEXT), (("a\nhalt\n; b",), ()))
+    assert assemble(text) == assemble(TEXT)
+
+
+def test_free_layout() -> None:
+    assert assemble(TEXT.replace("  ", "\t ").replace("\n", "\r\n\n").replace("halt", "halt ; the end")) == assemble(TEXT)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("frob a=spm[0](1:1)", "unknown instruction 'frob'"),
+        ("vfill dst=spm[0](1:1) value=7 value=8", "'value=8' is out of place"),
+        ("vfill dst=spm[0](1:1) valu=7", "'valu=7' is out of place"),
+        ("vfill dst=spm[0](1:1) value=700", "value = 700 is outside"),
+        ("vfill dst=spm[x](1:1)", "cannot read 'x'"),
+        ("vfill dst=spm[0](1)", "cannot read '1'"),
+        ("vfill dst=nowhere[0](1:1)", "unknown memory 'nowhere'"),
+        ("vfill dst=acc[0](1:4)", "dst is in acc"),
+        ("vfill dst=spm[0+8*i0](1:1)", "uses loop level 0 at depth 0"),
+        ("vfill dst=spm[0](1:1) wait s9", "semaphore outside the table"),
+        ("vfill dst=spm[0](1:1) s1", "'s1' is out of place"),
+        ("vfill dst=spm[0](1:1) wait s0 s0 s0 s0 s0", "5 waits"),
+        ("vfill src=spm[0](1:1)", "operands are dst"),
+        ("vclip a=spm[0](2:1) dst=spm[0](3:1)", r"dst has shape \(3,\), not \(2,\)"),
+        ("sync", "needs its queue"),
+        ("sync everything", "'everything' is out of place"),
+        ("end", "not properly nested"),
+        ("loop count=0", "count = 0 is outside"),
+        (".layers 3", "must come before"),
+        (".layer 4\n halt", "layer 4 of 2"),
+        (".colour 4", "unknown directive"),
+        ("vfill dst=spm[99999999999999999999](1:1)", "address .* is outside"),
+    ],
+)
+def test_errors_name_the_line(line: str, message: str) -> None:
+    text = TEXT.replace("halt\n", line + "\nhalt\n")
+    with pytest.raises(IRError, match=rf"line 1[12]: .*{message}|line 1[12]: {message}"):
+        assemble(text)
+
+
+def test_missing_halt() -> None:
+    with pytest.raises(IRError, match="ends without halt"):
+        assemble(TEXT.replace("halt\n", ""))
+
+
+@given(st.integers(0, 30), st.integers(0, 2**32))
+def test_damaged_text(seed: int, damage: int) -> None:
+    """Any edit gives an error or another program, never a crash."""
+    random = Random(damage)
+    text = list(disassemble(encoded(seed).code))
+    for _ in range(random.randint(1, 4)):
+        position = random.randrange(len(text))
+        text[position] = random.choice(("", " ", "9", "-", "]", "(", "s", "\n", ",", ":", "*i3", "²"))
+    try:
+        code = assemble("".join(text))
+    except IRError as error:
+        assert error.message.startswith("line ")
+        return
+    assert assemble(disassemble(code)) == code
