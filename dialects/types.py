@@ -6,6 +6,7 @@ Unsigned integers are signless in MLIR arithmetic but unsigned in ONNX: they are
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
@@ -140,9 +141,14 @@ def integer(value: int) -> IntegerAttr[Any]:
 
 
 @lru_cache(maxsize=65536)
+def _real(value: float, sign: float) -> FloatAttr[Any]:
+    del sign  # tells 0.0 from -0.0, which are equal
+    return FloatAttr(value, f64)
+
+
 def real(value: float) -> FloatAttr[Any]:
     """`value : f64` (cached); lossless in text."""
-    return FloatAttr(value, f64)
+    return _real(value, math.copysign(1.0, value))
 
 
 @lru_cache(maxsize=4096)

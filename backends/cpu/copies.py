@@ -24,7 +24,9 @@ def with_copies(op: NestOp, nest: Nest) -> tuple[Nest, dict[int, Nest]]:
         nest, widen = with_widened(nest, row)
     accesses = list(nest.accesses)
     for i, access in enumerate(nest.accesses[:-1]):
-        window = op.reduced and any(sum(nest.sizes[d] > 1 for d in c.dims) > 1 for c in access.conditions)
+        window = op.reduced and any(
+            sum(nest.sizes[d] > 1 for d in c.dims) > 1 for c in access.conditions
+        )
         if i == row or window:
             accesses[i], copies[i] = _copied(op, nest, i, widen if i == row else None)
     return replace(nest, accesses=tuple(accesses)), copies
@@ -36,7 +38,12 @@ def _copied(op: NestOp, nest: Nest, i: int, program: Program | None) -> tuple[Ac
     bounds = map.bounds(nest.sizes)
     shape = tuple(high - low + 1 for low, high in bounds)
     lows = [low for low, _ in bounds]
-    source = access_of(value, Linear.of([{r: 1} for r in range(len(shape))], len(shape), lows), op.fill_values[i], shape)
+    source = access_of(
+        value,
+        Linear.of([{r: 1} for r in range(len(shape))], len(shape), lows),
+        op.fill_values[i],
+        shape,
+    )
     program = program or Program((source.type,), (), 0)
     strides = row_major_strides(shape)
     moved = replace(map, consts=tuple(c - low for c, low in zip(map.consts, lows, strict=True)))

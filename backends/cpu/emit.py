@@ -1,11 +1,13 @@
 """The LLVM module of a program: kernels, and functions that call them.
 
-    define void @tw_main(ptr %consts, ptr %arena, ptr %scratch)
-    define void @tw_segment_0(ptr %consts, ptr %arena, ptr %scratch)   ; each CPU segment
+    define void @tw_main(ptr %consts, ptr %arena, ptr %scratch, ptr %packed)
+    define void @tw_segment_0(...)   ; each CPU segment, with the same parameters
+    define void @tw_prepare(...)     ; fills %packed from %consts, once
 
 Nests equal as data share one internal kernel; calls go through functions of at most 64 calls each,
 because LLVM's time is superlinear in straight-line code.  `scratch` holds padded copies of window
-operands; its size is the module's constant `tw_scratch_bytes`.  All buffers start 64-byte aligned.
+operands, `packed` wide constant matrices in panels; their sizes are the module's constants
+`tw_scratch_bytes` and `tw_packed_bytes`.  All buffers start 64-byte aligned.
 """
 
 from __future__ import annotations
@@ -21,13 +23,23 @@ from xdsl.ir import Block, Operation, SSAValue
 from ...dialects.constants import ConstantStore
 from ...dialects.errors import IRError
 from ...dialects.locations import describe, onnx_nodes
-from ...dialects.loop import AllocOp, FillOp, GlobalOp, NestOp, ReshapeOp, captured, fill_value, space_of
+from ...dialects.loop import (
+    AllocOp,
+    FillOp,
+    GlobalOp,
+    NestOp,
+    ReshapeOp,
+    captured,
+    fill_value,
+    space_of,
+)
 from ...dialects.types import element_of, int_values, shape_of
 from .copies import with_copies
 from .kernel import emit_kernel
 from .llvm_text import I8, Function, type_of
 from .nest import Access, Nest, Program, Step, simplified
-from .schedule import VARIANTS, Vectors, schedule, variant_header
+from .packing import packable, packed
+from .schedule import VARIANTS, Schedule, Vectors, schedule, variant_header
 
 CALLS_PER_FUNCTION = 64
 ALIGNMENT = 64
@@ -35,7 +47,7 @@ ALIGNMENT = 64
 
 @dataclass(frozen=True)
 class Place:
-    """Where a buffer is: `base` is a parameter of the entry functions, `offset` and `size` in bytes."""
+    """Where a buffer is: `base` is a parameter of the entry functions; the rest is in bytes."""
 
     base: str
     offset: int
@@ -56,7 +68,9 @@ def places(func: FuncOp) -> dict[SSAValue, Place]:
     block = func.body.block
     offsets = func.attributes.get("arg_offsets")
     if block.args and offsets is None:
-        raise IRError(f"func @{func.sym_name.data} is not allocated", hint="run allocate-arena first")
+        raise IRError(
+            f"func @{func.sym_name.data} is not allocated", hint="run allocate-arena first"
+        )
     for arg, offset in zip(block.args, int_values(offsets) if block.args else (), strict=True):  # pyright: ignore[reportArgumentType]
         found[arg] = Place("arena", offset, _bytes(arg))
     for op in block.ops:
@@ -78,7 +92,10 @@ def _bytes(value: SSAValue) -> int:
 
 def _offset(op: Operation, offset: IntegerAttr | None) -> int:  # pyright: ignore[reportMissingTypeArgument]
     if offset is None or space_of(op.results[0]) not in ("dram", "const"):
-        raise IRError(f"{describe(op)}: a buffer without an address in the arena", hint="run allocate-arena first")
+        raise IRError(
+            f"{describe(op)}: a buffer without an address in the arena",
+            hint="run allocate-arena first",
+        )
     return offset.value.data
 
 
@@ -90,18 +107,43 @@ class _Module:
     kernels: dict[Nest, str] = field(default_factory=dict[Nest, str])
     functions: list[str] = field(default_factory=list[str])
     declarations: set[str] = field(default_factory=set[str])
+    plans: dict[Nest, Schedule] = field(default_factory=dict[Nest, Schedule])
+    panels: dict[tuple[Place, Nest], Place] = field(default_factory=dict[tuple[Place, Nest], Place])
+    prepare: list[tuple[str, list[Place]]] = field(default_factory=list[tuple[str, list[Place]]])
     scratch_bytes: int = 0
+    packed_bytes: int = 0
 
-    def kernel(self, nest: Nest, origin: Iterable[str]) -> str:
+    def kernel(self, nest: Nest, origin: Iterable[str], plan: Schedule | None = None) -> str:
         """The name of the kernel of `nest`, emitted when first asked for."""
-        nest = simplified(nest)
+        if plan is None:
+            nest = simplified(nest)
         if (known := self.kernels.get(nest)) is None:
             known = self.kernels[nest] = f"kernel_{len(self.kernels)}"
-            function = emit_kernel(known, nest, schedule(nest, self.machine))
+            function = emit_kernel(known, nest, plan or schedule(nest, self.machine))
             note = " ".join(repr(n) for n in origin).replace("\n", " ")
-            self.functions.append(f"; first used by {note}\n{function.text()}" if note else function.text())
+            self.functions.append(
+                f"; first used by {note}\n{function.text()}" if note else function.text()
+            )
             self.declarations |= function.declarations
         return known
+
+    def call(
+        self, nest: Nest, operands: list[Place], origin: tuple[str, ...]
+    ) -> tuple[str, list[Place]]:
+        """A call of the kernel of `nest`, with wide constant matrices packed."""
+        nest = simplified(nest)
+        if (plan := self.plans.get(nest)) is None:
+            plan = self.plans[nest] = schedule(nest, self.machine)
+        i = packable(nest, plan)
+        if i is not None and operands[i].base == "consts":
+            nest, makers, size = packed(nest, plan, i)
+            key = (operands[i], makers[0])
+            if (place := self.panels.get(key)) is None:
+                place = self.panels[key] = Place("packed", self.packed_bytes, size)
+                self.packed_bytes += -(-size // ALIGNMENT) * ALIGNMENT
+                self.prepare += [(self.kernel(m, origin), [operands[i], place]) for m in makers]
+            operands = [place if k == i else p for k, p in enumerate(operands)]
+        return self.kernel(nest, origin, plan), operands
 
     def calls(self, op: Operation, where: dict[SSAValue, Place]) -> list[tuple[str, list[Place]]]:
         """The kernel calls that carry out one operation."""
@@ -120,13 +162,22 @@ class _Module:
                     out.append((self.kernel(copy, onnx_nodes(op)), [reads[i], padded]))
                     reads[i] = padded
                 self.scratch_bytes = max(self.scratch_bytes, at)
-                return [*out, (self.kernel(nest, onnx_nodes(op)), [*reads, output, *sources])]
+                return [*out, self.call(nest, [*reads, output, *sources], onnx_nodes(op))]
             case FillOp():
                 value, type = fill_value(op.value), type_of(element_of(op.buffer))
                 size = prod(shape_of(op.buffer))
                 program = Program((), (Step("const", (value,), (), type),), 0)
                 nest = Nest(
-                    (size,), frozenset(), "none", False, 0, (Access(type, (1,), 0),), (), program, None, False
+                    (size,),
+                    frozenset(),
+                    "none",
+                    False,
+                    0,
+                    (Access(type, (1,), 0),),
+                    (),
+                    program,
+                    None,
+                    False,
                 )
                 return [(self.kernel(nest, onnx_nodes(op)), [where[op.buffer]])]
             case AllocOp() | GlobalOp() | ReshapeOp() | ReturnOp():
@@ -160,7 +211,9 @@ def _segments(func: FuncOp) -> list[tuple[str | None, list[Operation]]]:
 
 
 def emit_function(
-    func: FuncOp, runs: Sequence[tuple[str | None, Sequence[Operation]]], machine: Vectors | None = None
+    func: FuncOp,
+    runs: Sequence[tuple[str | None, Sequence[Operation]]],
+    machine: Vectors | None = None,
 ) -> str:
     """LLVM IR of `func` as `tw_main`; runs of its operations with a name also become functions."""
     where = places(func)
@@ -179,13 +232,19 @@ def emit_function(
         if name is not None:
             entries.append(_entry(name, names))
     entries.append(_entry("tw_main", whole))
-    return "\n".join([
-        *target.functions, *entries, *sorted(target.declarations),
-        f"@tw_scratch_bytes = constant i64 {target.scratch_bytes}",
-        "!0 = distinct !{!0, !1}",
-        '!1 = !{!"llvm.loop.unroll.disable"}',
-        "",
-    ])  # fmt: skip
+    entries.append(_part("tw_prepare", target.prepare, ""))
+    return "\n".join(
+        [
+            *target.functions,
+            *entries,
+            *sorted(target.declarations),
+            f"@tw_scratch_bytes = constant i64 {target.scratch_bytes}",
+            f"@tw_packed_bytes = constant i64 {target.packed_bytes}",
+            "!0 = distinct !{!0, !1}",
+            '!1 = !{!"llvm.loop.unroll.disable"}',
+            "",
+        ]
+    )
 
 
 def whole_function(func: FuncOp) -> list[tuple[str | None, list[Operation]]]:
@@ -194,11 +253,11 @@ def whole_function(func: FuncOp) -> list[tuple[str | None, list[Operation]]]:
     return [(None, list(block.ops))]
 
 
-_BASES = ("consts", "arena", "scratch")
+_BASES = ("consts", "arena", "scratch", "packed")
 
 
-def _part(name: str, calls: Sequence[tuple[str, list[Place]]]) -> str:
-    f = Function(name, _BASES, "internal")
+def _part(name: str, calls: Sequence[tuple[str, list[Place]]], linkage: str = "internal") -> str:
+    f = Function(name, _BASES, linkage)
     for kernel, arguments in calls:
         pointers = [f.address(f"%{p.base}", p.offset, I8) for p in arguments]
         f.effect(f"call void @{kernel}({', '.join(f'ptr {p}' for p in pointers)})")

@@ -22,17 +22,19 @@ from typing import Any
 import numpy as np
 
 from ...dialects.constants import Array
-from .schedule import VARIANTS, VARIANT_MARK, Vectors, variant_header
+from .schedule import VARIANT_MARK, VARIANTS, Vectors, variant_header
 from .support import support_functions
 
 OPTIMISATION = 2
+KEPT_CONSTANTS = 4
+"""Blocks of constants a module keeps prepared."""
 _CHECKSUM = 16
 _lock = threading.Lock()
 _target: dict[str, Any] = {}
 
 
 def _binding() -> Any:
-    """llvmlite's binding, initialised once."""
+    """Llvmlite's binding, initialised once."""
     import llvmlite.binding as llvm
 
     if not _target:
@@ -103,7 +105,9 @@ def compile_object(ir: str) -> bytes:
     with _lock:
         llvm = _binding()
         machine = _machine(llvm)
-        module = llvm.parse_assembly(ir + support_functions(ir, machine.triple, _target["features"]))
+        module = llvm.parse_assembly(
+            ir + support_functions(ir, machine.triple, _target["features"])
+        )
         module.triple = machine.triple
         module.data_layout = str(machine.target_data)
         module.verify()
@@ -134,8 +138,12 @@ class CpuModule:
             self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), self._machine)
             self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
             self._engine.finalize_object()
-            address = self._engine.get_global_value_address("tw_scratch_bytes")
-        self.scratch_bytes = ctypes.c_int64.from_address(address).value
+            names = ("tw_scratch_bytes", "tw_packed_bytes")
+            found = [self._engine.get_global_value_address(n) for n in names]
+        self.scratch_bytes, self.packed_bytes = (
+            ctypes.c_int64.from_address(a).value for a in found
+        )
+        self._panels: dict[int, tuple[Array, Array]] = {}
         self._functions: dict[str, Any] = {}
         self._local = threading.local()
 
@@ -145,21 +153,38 @@ class CpuModule:
                 address = self._engine.get_function_address(name)
             if not address:
                 raise KeyError(f"the module has no function {name!r}")
-            found = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)(address)
+            found = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)(address)
             self._functions[name] = found
         return found
 
     def call(self, name: str, consts: Array, arena: Array) -> None:
         """Run `name` (`tw_main`, `tw_segment_K`) on a constants blob and an arena, both of bytes.
 
-        Both must be contiguous; kernels read and write `arena` in place.
+        Both must be contiguous; kernels read and write `arena` in place.  `consts` must not change
+        once it was used: it is kept, with what was prepared from it.
         """
         if not (consts.flags.c_contiguous and arena.flags.c_contiguous and arena.flags.writeable):
             raise ValueError("consts and arena must be contiguous, and arena writeable")
         scratch: Array | None = getattr(self._local, "scratch", None)
         if scratch is None:
             scratch = self._local.scratch = aligned(self.scratch_bytes)
-        self._function(name)(consts.ctypes.data, arena.ctypes.data, scratch.ctypes.data)
+        panels = self._prepared(consts, arena, scratch)
+        self._function(name)(
+            consts.ctypes.data, arena.ctypes.data, scratch.ctypes.data, panels.ctypes.data
+        )
+
+    def _prepared(self, consts: Array, arena: Array, scratch: Array) -> Array:
+        """The packed matrices of a block of constants, made on first use."""
+        address = consts.ctypes.data
+        if (known := self._panels.get(address)) is None:
+            panels = aligned(self.packed_bytes)
+            self._function("tw_prepare")(
+                address, arena.ctypes.data, scratch.ctypes.data, panels.ctypes.data
+            )
+            while len(self._panels) >= KEPT_CONSTANTS:
+                self._panels.pop(next(iter(self._panels)), None)
+            known = self._panels[address] = (consts, panels)
+        return known[1]
 
 
 def aligned(size: int, alignment: int = 64) -> Array:

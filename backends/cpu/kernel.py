@@ -15,7 +15,7 @@ A kernel takes one base pointer an access (ins, epilogue ins, output), then the 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import product
+from itertools import pairwise, product
 
 from ...dialects.loop import row_major_strides
 from .llvm_text import I32, I64, Function, Index, Type, Value, constant
@@ -37,7 +37,9 @@ def identity(kind: str, type: Type) -> Value:
             return constant(sign * float("inf"), type)
         if type.is_bool or type.kind == "u":
             return constant(0 if kind == "max" else (1 << type.bits) - 1, type)
-        return constant(-(1 << (type.bits - 1)) if kind == "max" else (1 << (type.bits - 1)) - 1, type)
+        return constant(
+            -(1 << (type.bits - 1)) if kind == "max" else (1 << (type.bits - 1)) - 1, type
+        )
     return constant({"add": 0, "or": 0, "mul": 1, "and": 1}[kind], type)
 
 
@@ -98,7 +100,12 @@ class _Kernel:
                 self.block[d] = points
                 step = points * (self.lanes if d == self.plan.vector else 1)
                 with self.f.loop(first, last, step) as loop:
-                    self._enter(d, self.f.minimum(loop.index, last - step) if (last - first) % step else loop.index)
+                    at = (
+                        self.f.minimum(loop.index, last - step)
+                        if (last - first) % step
+                        else loop.index
+                    )
+                    self._enter(d, at, loop.index)
                     self._parallel(level + 1)
                     self._leave()
                 self.lanes = before[0]
@@ -106,7 +113,7 @@ class _Kernel:
         self.block[d] = 1
 
     def _split(self, d: int, low: int, high: int) -> Iterator[tuple[int, int, int]]:
-        """(first, last, block) of the loops that cover [low, high); sets `lanes` for the vector dimension."""
+        """(first, last, block) of loops that cover [low, high); sets `lanes` along the vector."""
         wanted = self.plan.blocks.get(d, 1)
         if d != self.plan.vector:
             yield low, high, min(wanted, high - low)
@@ -127,21 +134,27 @@ class _Kernel:
         """Ranges of dimension `d` with the accesses that are outside in each."""
         size = self.nest.sizes[d]
         spans = [
-            (i, *c.inside(size)) for i, a in enumerate(self.nest.accesses) for c in a.conditions if c.dims == (d,)
+            (i, *c.inside(size))
+            for i, a in enumerate(self.nest.accesses)
+            for c in a.conditions
+            if c.dims == (d,)
         ]
         cuts = sorted({0, size} | {c for _, low, high in spans for c in (low, high)})
         return [
-            (a, b, {i for i, low, high in spans if not low <= a < high})
-            for a, b in zip(cuts, cuts[1:], strict=False)
+            (a, b, {i for i, low, high in spans if not low <= a < high}) for a, b in pairwise(cuts)
         ]
 
-    def _enter(self, d: int, index: Index) -> None:
-        """Move every pointer to `index` of dimension `d`."""
+    def _enter(self, d: int, index: Index, block: Index = 0) -> None:
+        """Move every pointer to `index` of dimension `d`; panels go by `block`, not moved back."""
         self._saved = getattr(self, "_saved", [])
         self._saved.append((d, self.start[d], self.pointers))
         self.start[d] = index
         self.pointers = [
-            p if i in self.outside else self.f.address(p, self.f.scale(index, a.strides[d]), a.type)
+            p
+            if i in self.outside
+            else self.f.address(p, self.f.scale(block, a.panel), a.type)
+            if a.panel and d == self.plan.vector
+            else self.f.address(p, self.f.scale(index, a.strides[d]), a.type)
             for i, (p, a) in enumerate(zip(self.pointers, self.nest.accesses, strict=True))
         ]
 
@@ -160,11 +173,16 @@ class _Kernel:
         if nest.reduced:
             values = self._reduced(points)
         else:
-            values = [self._evaluate(nest.body, [self._load(i, p) for i in range(nest.num_ins)], p) for p in points]
+            values = [
+                self._evaluate(nest.body, [self._load(i, p) for i in range(nest.num_ins)], p)
+                for p in points
+            ]
         for point, value in zip(points, values, strict=True):
             if nest.epilogue is not None:
                 rest = range(nest.num_ins, len(nest.accesses) - 1)
-                value = self._evaluate(nest.epilogue, [value, *(self._load(i, point) for i in rest)], point)
+                value = self._evaluate(
+                    nest.epilogue, [value, *(self._load(i, point) for i in rest)], point
+                )
             self._store(value, point)
 
     def _reduced(self, points: list[Point]) -> list[Value]:
@@ -174,7 +192,10 @@ class _Kernel:
         across = self.plan.vector is not None and self.plan.vector in nest.reduced
         width = 1 if across else self._width()
         first = [
-            self._load(len(nest.accesses) - 1, p) if nest.accumulate else identity(kind, type.wide(width)) for p in points
+            self._load(len(nest.accesses) - 1, p)
+            if nest.accumulate
+            else identity(kind, type.wide(width))
+            for p in points
         ]
         if any(nest.sizes[d] == 0 for d in nest.reduced):
             return first
@@ -246,13 +267,15 @@ class _Kernel:
                 out.append(self._step([{**point, d: point[d] + 1}], self._step([point], [acc]))[0])
                 continue
             offset = sum(point[k] * access.strides[k] for k in point)
-            both = f.op(f"load i32, ptr {f.address(self.pointers[row], offset, access.type)}, align 2")
+            both = f.op(
+                f"load i32, ptr {f.address(self.pointers[row], offset, access.type)}, align 2"
+            )
             rows = [self._load(1 - row, {**point, d: point[d] + k}) for k in (0, 1)]
             out.append(dot(f, acc, Value(both, I32), interleaved(f, rows[0], rows[1], zero_point)))
         return out
 
     def _across(self, points: list[Point], carried: list[Value], step: int) -> list[Value]:
-        """One step along the vector dimension: of the vector accumulators, or of the scalar rest."""
+        """A step along the vector dimension: of the vector accumulators, or of the scalar rest."""
         count, lanes = len(points), self.lanes
         if step == 1:
             self.lanes = 1
@@ -266,9 +289,13 @@ class _Kernel:
         nest, f = self.nest, self.f
         last = nest.body.applied(nest.body.result)
         fused = (
-            nest.reduce == "add" and last is not None and last.op == "apply" and last.payload[0] == "mul"
-            and last.type.kind == "f" and last.type.bits >= 32
-        )  # fmt: skip
+            nest.reduce == "add"
+            and last is not None
+            and last.op == "apply"
+            and last.payload[0] == "mul"
+            and last.type.kind == "f"
+            and last.type.bits >= 32
+        )
         out: list[Value] = []
         for point, acc in zip(points, carried, strict=True):
             args = [self._load(i, point) for i in range(nest.num_ins)]
@@ -327,11 +354,16 @@ class _Kernel:
         f, source = self.f, self.nest.sources[number]
         lanes = max([i.type.lanes for i in indices], default=1)
         flat = constant(0, I64.wide(lanes))
-        for index, extent, stride in zip(indices, source.shape, row_major_strides(source.shape), strict=True):
-            wide = f.broadcast(clamp(f, cast(f, index, I64.wide(index.type.lanes)), 0, extent - 1), lanes)
+        for index, extent, stride in zip(
+            indices, source.shape, row_major_strides(source.shape), strict=True
+        ):
+            wide = f.broadcast(
+                clamp(f, cast(f, index, I64.wide(index.type.lanes)), 0, extent - 1), lanes
+            )
             flat = f.binary("add", flat, f.binary("mul", wide, constant(stride, wide.type)))
         found = [
-            f.load(f.address(f"%s{number}", f.lane(flat, k).name, source.type), source.type) for k in range(lanes)
+            f.load(f.address(f"%s{number}", f.lane(flat, k).name, source.type), source.type)
+            for k in range(lanes)
         ]
         return f.gather(found)
 
@@ -343,7 +375,11 @@ class _Kernel:
             return constant(access.fill, access.type)
         offset = sum(point[d] * access.strides[d] for d in point)
         inside = self._inside(access, point)
-        stride = access.strides[self.plan.vector] if self.plan.vector is not None and self.lanes > 1 else 0
+        stride = (
+            access.strides[self.plan.vector]
+            if self.plan.vector is not None and self.lanes > 1
+            else 0
+        )
 
         def read(at: int, type: Type) -> Value:
             address = f.address(self.pointers[i], at, access.type)
@@ -356,7 +392,9 @@ class _Kernel:
         elif stride == 1:
             value = read(offset, access.type.wide(self.lanes))
         elif stride == -1:
-            value = f.shuffle(read(offset - self.lanes + 1, access.type.wide(self.lanes)), range(self.lanes)[::-1])
+            value = f.shuffle(
+                read(offset - self.lanes + 1, access.type.wide(self.lanes)), range(self.lanes)[::-1]
+            )
         else:
             value = f.gather([read(offset + k * stride, access.type) for k in range(self.lanes)])
         if inside is None:
@@ -386,13 +424,16 @@ class _Kernel:
         value = f.broadcast(value, lanes)
         offset = sum(point[d] * access.strides[d] for d in point)
         pointer = self.pointers[-1]
-        stride = access.strides[self.plan.vector] if self.plan.vector is not None and lanes > 1 else 1
+        stride = (
+            access.strides[self.plan.vector] if self.plan.vector is not None and lanes > 1 else 1
+        )
         if stride == 1 or lanes == 1:
             f.store(value, f.address(pointer, offset, access.type))
         elif stride == -1:
-            f.store(f.shuffle(value, range(lanes)[::-1]), f.address(pointer, offset - lanes + 1, access.type))
+            f.store(
+                f.shuffle(value, range(lanes)[::-1]),
+                f.address(pointer, offset - lanes + 1, access.type),
+            )
         else:
             for k in range(lanes):
                 f.store(f.lane(value, k), f.address(pointer, offset + k * stride, access.type))
-
-

@@ -16,7 +16,7 @@ Index arithmetic takes `int | str`: integers are folded, strings are i64 values.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -161,9 +161,8 @@ class Function:
     def __init__(self, name: str, parameters: Sequence[str], attributes: str = "") -> None:
         self.name = name
         self.declarations: set[str] = set()
-        self._head = (
-            f"define {attributes} void @{name}({', '.join(f'ptr %{p}' for p in parameters)}) nounwind noinline"
-        )
+        arguments = ", ".join(f"ptr %{p}" for p in parameters)
+        self._head = f"define {attributes} void @{name}({arguments}) nounwind noinline"
         self._lines: list[str] = []
         self._count = 0
         self._block = "entry"
@@ -204,7 +203,9 @@ class Function:
     def call(self, name: str, args: Sequence[Value], result: Type) -> Value:
         """Call an external function without effects."""
         self.declare(f"{result.text} @{name}({', '.join(a.type.text for a in args)})")
-        return Value(self.op(f"call {result.text} @{name}({', '.join(a.typed for a in args)})"), result)
+        return Value(
+            self.op(f"call {result.text} @{name}({', '.join(a.typed for a in args)})"), result
+        )
 
     def intrinsic(self, name: str, *args: Value) -> Value:
         """`llvm.name` overloaded on the type of the first argument."""
@@ -227,7 +228,9 @@ class Function:
             return Value(f"splat ({value.typed})", type)
         first = self.op(f"insertelement {type.text} poison, {value.typed}, i64 0")
         mask = f"<{lanes} x i32> zeroinitializer"
-        return Value(self.op(f"shufflevector {type.text} {first}, {type.text} poison, {mask}"), type)
+        return Value(
+            self.op(f"shufflevector {type.text} {first}, {type.text} poison, {mask}"), type
+        )
 
     def lane(self, value: Value, lane: int) -> Value:
         """One lane as a scalar."""
@@ -256,7 +259,7 @@ class Function:
 
     # --- indices and memory ---
     def add(self, a: Index, b: Index) -> Index:
-        """a + b."""
+        """A + b."""
         if isinstance(a, int) and isinstance(b, int):
             return a + b
         if a == 0 or b == 0:
@@ -264,7 +267,7 @@ class Function:
         return self.op(f"add nsw i64 {a}, {b}")
 
     def scale(self, a: Index, factor: int) -> Index:
-        """a * factor."""
+        """A * factor."""
         if isinstance(a, int):
             return a * factor
         return 0 if factor == 0 else a if factor == 1 else self.op(f"mul nsw i64 {a}, {factor}")
@@ -297,8 +300,10 @@ class Function:
 
     # --- control ---
     @contextmanager
-    def loop(self, low: int, high: int, step: int, carried: Sequence[Value] = ()) -> Iterator[Loop]:
-        """A counted loop (at least one iteration) over [low, high) carrying values between iterations.
+    def loop(
+        self, low: int, high: int, step: int, carried: Sequence[Value] = ()
+    ) -> Generator[Loop]:
+        """A counted loop (at least one iteration) over [low, high) that carries values.
 
         On leaving, `results` are the values after the last iteration.
         """
@@ -324,9 +329,8 @@ class Function:
         ]
         phis = [f"  %i{n} = phi i64 [{low}, %{before}], [%n{n}, %{self._block}]"]
         for inner, first, last in zip(loop.carried, carried, loop.results, strict=True):
-            phis.append(
-                f"  {inner.name} = phi {inner.type.text} [{first.name}, %{before}], [{last.name}, %{self._block}]"
-            )
+            sources = f"[{first.name}, %{before}], [{last.name}, %{self._block}]"
+            phis.append(f"  {inner.name} = phi {inner.type.text} {sources}")
         self._lines[at:at] = phis
         self._block = leave
 

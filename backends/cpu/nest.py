@@ -12,7 +12,16 @@ from dataclasses import dataclass, replace
 
 from xdsl.ir import Block, SSAValue
 
-from ...dialects.loop import ApplyOp, ExtractOp, IndexOp, Linear, NestOp, ScalarConstantOp, captured, row_major_strides
+from ...dialects.loop import (
+    ApplyOp,
+    ExtractOp,
+    IndexOp,
+    Linear,
+    NestOp,
+    ScalarConstantOp,
+    captured,
+    row_major_strides,
+)
 from ...dialects.types import Param, element_of, shape_of
 from .llvm_text import Type, type_of
 
@@ -85,6 +94,8 @@ class Access:
     offset: int
     conditions: tuple[Condition, ...] = ()
     fill: float | int = 0
+    panel: int = 0
+    """If not 0: packed in panels of the vector dimension's blocks, of so many rows each."""
 
 
 @dataclass(frozen=True)
@@ -129,23 +140,35 @@ class Nest:
         sources, epilogue = captured(op), op.epilogue_block
         accesses = [
             access_of(value, map, fill, op.sizes)
-            for value, map, fill in zip((*op.reads, op.output), op.linear_maps, (*op.fill_values, None), strict=True)
+            for value, map, fill in zip(
+                (*op.reads, op.output), op.linear_maps, (*op.fill_values, None), strict=True
+            )
         ]
         return Nest(
-            op.sizes, frozenset(op.reduced), op.reduce.data, op.accumulate is not None, len(op.ins),
-            tuple(accesses), tuple(Source(type_of(element_of(s)), shape_of(s)) for s in sources),
-            _program(op.body.block, sources), None if epilogue is None else _program(epilogue, sources),
+            op.sizes,
+            frozenset(op.reduced),
+            op.reduce.data,
+            op.accumulate is not None,
+            len(op.ins),
+            tuple(accesses),
+            tuple(Source(type_of(element_of(s)), shape_of(s)) for s in sources),
+            _program(op.body.block, sources),
+            None if epilogue is None else _program(epilogue, sources),
             aliased or op.accumulate is not None,
-        )  # fmt: skip
+        )
 
 
-def access_of(value: SSAValue, map: Linear, fill: float | int | None, sizes: Sequence[int]) -> Access:
+def access_of(
+    value: SSAValue, map: Linear, fill: float | int | None, sizes: Sequence[int]
+) -> Access:
     """How `map` reads `value` over a domain of `sizes`."""
     shape = shape_of(value)
     strides, offset = map.flat(row_major_strides(shape))
     conditions: list[Condition] = []
     if fill is not None and 0 not in sizes:
-        for row, const, extent, (low, high) in zip(map.coeffs, map.consts, shape, map.bounds(sizes), strict=True):
+        for row, const, extent, (low, high) in zip(
+            map.coeffs, map.consts, shape, map.bounds(sizes), strict=True
+        ):
             if low < 0 or high >= extent:
                 conditions.append(Condition(row, const, extent))
     return Access(type_of(element_of(value)), strides, offset, tuple(conditions), fill or 0)
@@ -159,17 +182,23 @@ def _program(block: Block, sources: Sequence[SSAValue]) -> Program:
         operands: Sequence[SSAValue] = ()
         match op:
             case ApplyOp():
-                payload, operands = (op.fn.data, tuple(sorted(op.param_values.items()))), op.args
+                name, operands = "apply", op.args
+                payload = (op.fn.data, tuple(sorted(op.param_values.items())))
             case ScalarConstantOp():
-                payload = (op.value.value.data,)
+                name, payload = "const", (op.value.value.data,)
             case IndexOp():
-                payload = (op.dim.value.data,)
+                name, payload = "index", (op.dim.value.data,)
             case ExtractOp():
-                payload, operands = (sources.index(op.source),), op.indices
+                name, payload, operands = "extract", (sources.index(op.source),), op.indices
             case _:
-                return Program(tuple(type_of(a.type) for a in block.args), tuple(steps), numbers[op.operands[0]])
-        name = {ApplyOp: "apply", ScalarConstantOp: "const", IndexOp: "index"}.get(type(op), "extract")
-        steps.append(Step(name, payload, tuple(numbers[v] for v in operands), type_of(op.results[0].type)))
+                return Program(
+                    tuple(type_of(a.type) for a in block.args),
+                    tuple(steps),
+                    numbers[op.operands[0]],
+                )
+        steps.append(
+            Step(name, payload, tuple(numbers[v] for v in operands), type_of(op.results[0].type))
+        )
         numbers[op.results[0]] = len(numbers)
     raise ValueError("a scalar program must end in loop.yield")
 
@@ -213,14 +242,20 @@ def simplified(nest: Nest) -> Nest:
         replace(
             a,
             strides=tuple(a.strides[d] for d in last),
-            conditions=tuple(replace(c, coeffs=tuple(c.coeffs[d] for d in last)) for c in a.conditions),
+            conditions=tuple(
+                replace(c, coeffs=tuple(c.coeffs[d] for d in last)) for c in a.conditions
+            ),
         )
         for a in nest.accesses
     )
     return replace(
-        nest, sizes=tuple(sizes), reduced=frozenset(place[d] for d in nest.reduced if d in place), accesses=accesses,
-        body=_renumbered(nest.body, place), epilogue=nest.epilogue and _renumbered(nest.epilogue, place),
-    )  # fmt: skip
+        nest,
+        sizes=tuple(sizes),
+        reduced=frozenset(place[d] for d in nest.reduced if d in place),
+        accesses=accesses,
+        body=_renumbered(nest.body, place),
+        epilogue=nest.epilogue and _renumbered(nest.epilogue, place),
+    )
 
 
 def _contiguous(nest: Nest, outer: int, inner: int, fixed: frozenset[int]) -> bool:
@@ -233,7 +268,9 @@ def _contiguous(nest: Nest, outer: int, inner: int, fixed: frozenset[int]) -> bo
 
 def _renumbered(program: Program, place: dict[int, int]) -> Program:
     steps = tuple(
-        replace(s, payload=(place[s.payload[0]],)) if s.op == "index" and isinstance(s.payload[0], int) else s
+        replace(s, payload=(place[s.payload[0]],))
+        if s.op == "index" and isinstance(s.payload[0], int)
+        else s
         for s in program.steps
     )
     return replace(program, steps=steps)

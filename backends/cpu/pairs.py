@@ -1,6 +1,6 @@
 """Sums of products of 8-bit integers, two terms at a time.
 
-    acc[j] += x[k] * w[k][j] + x[k+1] * w[k+1][j]        one instruction on pairs of i16 (`tw_dot_W`)
+    acc[j] += x[k] * w[k][j] + x[k+1] * w[k+1][j]     one instruction on pairs (`tw_dot_W`)
 
 The operand that is the same in all lanes (activations) is widened once into an i16 copy, its zero
 point taken off and padding filled in, so that a pair is one 32-bit load; rows of the other operand
@@ -23,11 +23,20 @@ LEAST_LANES = 8
 
 
 def _factors(program: Program) -> tuple[int, int] | None:
-    """Zero points (of arguments 0 and 1) if the program is `mul(widen(a), widen(b))` of 8-bit values."""
-    if len(program.arguments) != 2 or len(program.steps) != 3 or any(t.bits != 8 for t in program.arguments):
+    """Both zero points if the program is `mul(widen(a), widen(b))` of 8-bit values."""
+    if (
+        len(program.arguments) != 2
+        or len(program.steps) != 3
+        or any(t.bits != 8 for t in program.arguments)
+    ):
         return None
     first, second, last = program.steps
-    if last.op != "apply" or last.payload[0] != "mul" or set(last.args) != {2, 3} or program.result != 4:
+    if (
+        last.op != "apply"
+        or last.payload[0] != "mul"
+        or set(last.args) != {2, 3}
+        or program.result != 4
+    ):
         return None
     zero_points: dict[int, int] = {}
     for step in (first, second):
@@ -40,13 +49,17 @@ def _factors(program: Program) -> tuple[int, int] | None:
 
 
 def widened_operand(op: NestOp, nest: Nest) -> int | None:
-    """Which operand of a nest is to be copied as i16, if it is a sum of products that gains by it."""
+    """Which operand to copy as i16, if the nest is a sum of products that gains by it."""
     if nest.reduce != "add" or _factors(nest.body) is None:
         return None
-    strides = [m.flat(row_major_strides(shape_of(v)))[0] for m, v in zip(op.linear_maps, op.ins, strict=False)]
+    strides = [
+        m.flat(row_major_strides(shape_of(v)))[0]
+        for m, v in zip(op.linear_maps, op.ins, strict=False)
+    ]
     for row, column in ((0, 1), (1, 0)):
         shared = any(
-            strides[column][d] == 1 and strides[row][d] == 0 and nest.sizes[d] >= LEAST_LANES for d in op.parallel
+            strides[column][d] == 1 and strides[row][d] == 0 and nest.sizes[d] >= LEAST_LANES
+            for d in op.parallel
         )
         if shared and any(strides[row][d] == 1 and nest.sizes[d] > 1 for d in op.reduced):
             return row
@@ -59,7 +72,8 @@ def with_widened(nest: Nest, row: int) -> tuple[Nest, Program]:
     assert zero_points is not None
     program = nest.body
     steps = tuple(
-        replace(s, payload=("cast", ())) if s.args == (row,) and s.payload[0] == "widen" else s for s in program.steps
+        replace(s, payload=("cast", ())) if s.args == (row,) and s.payload[0] == "widen" else s
+        for s in program.steps
     )
     arguments = tuple(I16 if i == row else t for i, t in enumerate(program.arguments))
     widen = Program(
@@ -76,19 +90,37 @@ def with_widened(nest: Nest, row: int) -> tuple[Nest, Program]:
 def paired(nest: Nest, vector: int | None, innermost: int) -> tuple[int, int] | None:
     """(row operand, zero point of the other) if the kernel of a simplified nest can go by pairs."""
     program = nest.body
-    if nest.reduce != "add" or vector is None or vector in nest.reduced or len(program.arguments) != 2:
+    if (
+        nest.reduce != "add"
+        or vector is None
+        or vector in nest.reduced
+        or len(program.arguments) != 2
+    ):
         return None
     if sorted(t.bits for t in program.arguments) != [8, 16]:
         return None
     row = 0 if program.arguments[0].bits == 16 else 1
-    if len(program.steps) != 3 or program.steps[2].payload[0] != "mul" or program.steps[2].args not in ((2, 3), (3, 2)):
+    if (
+        len(program.steps) != 3
+        or program.steps[2].payload[0] != "mul"
+        or program.steps[2].args not in ((2, 3), (3, 2))
+    ):
         return None
     names = {s.args: s for s in program.steps[:2]}
     widen = names.get((1 - row,))
-    if widen is None or widen.payload[0] != "widen" or (row,) not in names or names[(row,)].payload[0] != "cast":
+    if (
+        widen is None
+        or widen.payload[0] != "widen"
+        or (row,) not in names
+        or names[(row,)].payload[0] != "cast"
+    ):
         return None
     reads: tuple[Access, ...] = nest.accesses
-    if reads[row].strides[vector] or reads[row].strides[innermost] != 1 or reads[1 - row].strides[vector] != 1:
+    if (
+        reads[row].strides[vector]
+        or reads[row].strides[innermost] != 1
+        or reads[1 - row].strides[vector] != 1
+    ):
         return None
     if reads[row].conditions or reads[1 - row].conditions:
         return None
@@ -108,7 +140,10 @@ def interleaved(f: Function, first: Value, second: Value, zero_point: int) -> Va
 
 
 def dot(f: Function, acc: Value, row: Value, column: Value) -> Value:
-    """acc plus the products of a broadcast pair (as one i32) and interleaved rows."""
+    """Acc plus the products of a broadcast pair (as one i32) and interleaved rows."""
     lanes = acc.type.lanes
     pair = f.convert("bitcast", f.broadcast(row, lanes), I16.wide(2 * lanes))
-    return Value(f.op(f"call {acc.type.text} @tw_dot_{lanes}({acc.typed}, {pair.typed}, {column.typed})"), acc.type)
+    return Value(
+        f.op(f"call {acc.type.text} @tw_dot_{lanes}({acc.typed}, {pair.typed}, {column.typed})"),
+        acc.type,
+    )

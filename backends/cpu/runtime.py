@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import cast
 
 import numpy as np
 from xdsl.dialects.builtin import ArrayAttr, IntegerAttr, ModuleOp, StringAttr
@@ -42,7 +43,9 @@ class CpuProgram:
     inputs: tuple[Slot, ...]
     outputs: tuple[Slot, ...]
 
-    def __call__(self, inputs: Mapping[str, Array] | Sequence[Array], arena: Array | None = None) -> list[Array]:
+    def __call__(
+        self, inputs: Mapping[str, Array] | Sequence[Array], arena: Array | None = None
+    ) -> list[Array]:
         """Outputs (copies) for the given inputs; InputError if shape or dtype differ.
 
         `arena` may be one of `new_arena()` to use again.
@@ -52,7 +55,8 @@ class CpuProgram:
         for slot, array in zip(self.inputs, given, strict=True):
             if array.shape != slot.shape or array.dtype != slot.dtype:
                 raise InputError(
-                    f"input {slot.name!r} should be {slot.dtype}{list(slot.shape)}, got {array.dtype}{list(array.shape)}"
+                    f"input {slot.name!r} should be {slot.dtype}{list(slot.shape)}, "
+                    f"got {array.dtype}{list(array.shape)}"
                 )
             slot.view(arena)[...] = array
         self.module.call("tw_main", self.consts, arena)
@@ -72,11 +76,12 @@ def slots(func: FuncOp) -> tuple[tuple[Slot, ...], tuple[Slot, ...]]:
     for key in ("input_names", "output_names"):
         attr = func.attributes.get(key)
         if isinstance(attr, ArrayAttr):
-            names += [n.data for n in attr.data if isinstance(n, StringAttr)]
+            names += [n.data for n in cast(ArrayAttr[StringAttr], attr).data]
     if len(names) != len(args):
         names = [f"arg{i}" for i in range(len(args))]
     found = tuple(
-        Slot(n, where[a].offset, shape_of(a), numpy_dtype(element_of(a))) for n, a in zip(names, args, strict=True)
+        Slot(n, where[a].offset, shape_of(a), numpy_dtype(element_of(a)))
+        for n, a in zip(names, args, strict=True)
     )
     return found[: count.value.data], found[count.value.data :]
 

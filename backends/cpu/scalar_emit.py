@@ -9,11 +9,17 @@ from ...dialects.types import Param
 from . import scalars, scalars_math, scalars_quant
 from .llvm_text import Function, Type, Value
 
-EMITTERS: dict[str, scalars.Emitter] = {**scalars.EMITTERS, **scalars_math.EMITTERS, **scalars_quant.EMITTERS}
+EMITTERS: dict[str, scalars.Emitter] = {
+    **scalars.EMITTERS,
+    **scalars_math.EMITTERS,
+    **scalars_quant.EMITTERS,
+}
 """An emitter for every function of `dialects.scalar`."""
 
 
-def emit(f: Function, fn: str, args: Sequence[Value], params: Mapping[str, Param], result: Type) -> Value:
+def emit(
+    f: Function, fn: str, args: Sequence[Value], params: Mapping[str, Param], result: Type
+) -> Value:
     """Apply scalar function `fn`; arguments of fewer lanes are broadcast, the result has the most.
 
     `result` gives the element type.

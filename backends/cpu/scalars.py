@@ -1,7 +1,7 @@
 """LLVM emission of scalar functions: arithmetic, comparison, logic, casts and plain activations.
 
-Each emitter is a function `(f, args, params, result) -> Value` in `EMITTERS`, for values of any (one)
-number of lanes; `scalars_math` and `scalars_quant` add theirs, `scalar_emit` applies them.
+Each emitter is a function `(f, args, params, result) -> Value` in `EMITTERS`, for arguments of one
+common number of lanes; `scalars_math` and `scalars_quant` add theirs, `scalar_emit` applies them.
 
 As the reference says: integer arithmetic wraps; half types are widened to f32, computed, and
 rounded once.  Nothing here is undefined for any input: conversions from floating-point check their
@@ -63,25 +63,33 @@ def _narrow_bfloat(f: Function, value: Value) -> Value:
     nan = f.compare("fcmp uno", value, value)
     quiet = f.binary("or", bits, constant(0x400000, word))
     high = f.binary("lshr", f.select(nan, quiet, rounded), constant(16, word))
-    return Value(f.convert("trunc", high, I16.wide(value.type.lanes)).name, Type("bf", 16, value.type.lanes))
+    return Value(
+        f.convert("trunc", high, I16.wide(value.type.lanes)).name, Type("bf", 16, value.type.lanes)
+    )
 
 
 def truth(f: Function, value: Value) -> Value:
     """Whether each lane is not zero (NaN is true)."""
     if value.type.is_bool:
         return value
-    return f.compare("fcmp une" if value.type.is_float else "icmp ne", value, constant(0, value.type))
+    return f.compare(
+        "fcmp une" if value.type.is_float else "icmp ne", value, constant(0, value.type)
+    )
 
 
 def _float_to_int(f: Function, value: Value, to: Type) -> Value:
-    """Truncate towards zero; out of range and NaN give the lowest 32- or 64-bit integer, then wrap."""
+    """Truncate towards 0; out of range and NaN give the lowest 32- or 64-bit integer, wrapped."""
     wide = (I32 if to.bits < 32 or to == I32.wide(to.lanes) else I64).wide(to.lanes)
     limit = 2.0 ** (wide.bits - 1)
-    if to.kind == "u" and to.bits == 64:  # the upper half of the range: convert x - 2^63, set the top bit
+    if (
+        to.kind == "u" and to.bits == 64
+    ):  # the upper half of the range: convert x - 2^63, set the top bit
         high = f.compare("fcmp oge", value, constant(limit, value.type))
         low = f.select(high, f.binary("fsub", value, constant(limit, value.type)), value)
         whole = _float_to_int(f, low, wide)
-        return Value(f.select(high, f.binary("xor", whole, constant(1 << 63, wide)), whole).name, to)
+        return Value(
+            f.select(high, f.binary("xor", whole, constant(1 << 63, wide)), whole).name, to
+        )
     above = f.compare("fcmp oge", value, constant(-limit, value.type))
     below = f.compare("fcmp olt", value, constant(limit, value.type))
     whole = f.convert("fptosi", value, wide)
@@ -100,7 +108,7 @@ def _resize(f: Function, value: Value, to: Type) -> Value:
 
 
 def cast(f: Function, value: Value, to: Type) -> Value:
-    """numpy's `astype`."""
+    """Numpy's `astype`."""
     value = widened(f, value)
     source = value.type
     if source == to:
@@ -129,7 +137,9 @@ def ordering(type: Type, predicate: str) -> str:
 
 
 def _arithmetic(float_op: str, int_op: str, bool_op: str) -> Emitter:
-    def emit_it(f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type) -> Value:
+    def emit_it(
+        f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type
+    ) -> Value:
         type = args[0].type
         return f.binary(float_op if type.is_float else bool_op if type.is_bool else int_op, *args)
 
@@ -151,21 +161,29 @@ def extreme(f: Function, a: Value, b: Value, largest: bool) -> Value:
 
 
 @emitter("maximum")
-def _maximum(f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type) -> Value:
+def _maximum(
+    f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type
+) -> Value:
     return extreme(f, args[0], args[1], True)
 
 
 @emitter("minimum")
-def _minimum(f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type) -> Value:
+def _minimum(
+    f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type
+) -> Value:
     return extreme(f, args[0], args[1], False)
 
 
 def clamp(f: Function, value: Value, low: float | int, high: float | int) -> Value:
-    """numpy's clip with constant bounds: NaN stays NaN; infinite bounds of integers do nothing."""
+    """Numpy's clip with constant bounds: NaN stays NaN; infinite bounds of integers do nothing."""
     type = value.type
     if not type.is_float:
         signed = type.kind == "i"
-        least, most = (-(1 << (type.bits - 1)), (1 << (type.bits - 1)) - 1) if signed else (0, (1 << type.bits) - 1)
+        least, most = (
+            (-(1 << (type.bits - 1)), (1 << (type.bits - 1)) - 1)
+            if signed
+            else (0, (1 << type.bits) - 1)
+        )
         low, high = int(max(low, least)), int(min(high, most))
         if low > least:
             value = extreme(f, value, constant(low, type), True)
@@ -188,7 +206,9 @@ def _relu(f: Function, args: Sequence[Value], params: Mapping[str, Param], resul
 
 
 @emitter("identity", "cast")
-def _identity(f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type) -> Value:
+def _identity(
+    f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type
+) -> Value:
     return args[0]
 
 
@@ -220,7 +240,9 @@ def _abs(f: Function, args: Sequence[Value], params: Mapping[str, Param], result
 def _sign(f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type) -> Value:
     x, type = args[0], args[0].type
     zero = constant(0, type)
-    below = f.select(f.compare(ordering(type, "lt"), x, zero), constant(-1, type), x if type.is_float else zero)
+    below = f.select(
+        f.compare(ordering(type, "lt"), x, zero), constant(-1, type), x if type.is_float else zero
+    )
     return f.select(f.compare(ordering(type, "gt"), x, zero), constant(1, type), below)
 
 
@@ -259,7 +281,9 @@ def _mod(f: Function, args: Sequence[Value], params: Mapping[str, Param], result
     if not type.is_float:
         wrong = f.binary("and", differ, f.compare("icmp ne", rest, zero))
         return f.select(wrong, f.binary("add", rest, _divisor(f, b)), rest)
-    moved = f.select(f.binary("and", differ, f.compare("fcmp one", rest, zero)), f.binary("fadd", rest, b), rest)
+    moved = f.select(
+        f.binary("and", differ, f.compare("fcmp one", rest, zero)), f.binary("fadd", rest, b), rest
+    )
     return f.select(f.compare("fcmp oeq", rest, zero), f.intrinsic("copysign", zero, b), moved)
 
 
@@ -267,7 +291,9 @@ def _mod(f: Function, args: Sequence[Value], params: Mapping[str, Param], result
 
 
 def _comparison(predicate: str) -> Emitter:
-    def emit_it(f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type) -> Value:
+    def emit_it(
+        f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type
+    ) -> Value:
         type = args[0].type
         if predicate == "eq":
             return f.compare("fcmp oeq" if type.is_float else "icmp eq", *args)
@@ -277,19 +303,25 @@ def _comparison(predicate: str) -> Emitter:
 
 
 for _name, _predicate in {
-    "equal": "eq", "less": "lt", "less_equal": "le", "greater": "gt", "greater_equal": "ge",
-}.items():  # fmt: skip
+    "equal": "eq",
+    "less": "lt",
+    "less_equal": "le",
+    "greater": "gt",
+    "greater_equal": "ge",
+}.items():
     EMITTERS[_name] = _comparison(_predicate)
 
 
 def _logic(operator: str) -> Emitter:
-    def emit_it(f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type) -> Value:
+    def emit_it(
+        f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type
+    ) -> Value:
         return f.binary(operator, truth(f, args[0]), truth(f, args[1]))
 
     return emit_it
 
 
-EMITTERS |= {name: _logic(name) for name in ("and", "or", "xor")}
+EMITTERS.update({name: _logic(name) for name in ("and", "or", "xor")})
 
 
 @emitter("not")

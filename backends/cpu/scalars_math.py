@@ -14,16 +14,41 @@ from ...dialects.types import Param
 from .llvm_text import F64, I32, Function, Type, Value, constant
 from .scalars import EMITTERS, Emitter, absolute, cast, clamp, emitter, extreme, number
 
-_EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
+_EXP = (
+    1.9875691500e-4,
+    1.3981999507e-3,
+    8.3334519073e-3,
+    4.1665795894e-2,
+    1.6666665459e-1,
+    5.0000001201e-1,
+)
 _LOG = (
-    7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1,
-    -1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1,
-)  # fmt: skip
-_ERF_P = (2.2905065861350646e-4, 3.4082910107109506e-3, 5.0955695062380861e-2, 1.8520832239976145e-1, 1.128379143519084)
+    7.0376836292e-2,
+    -1.1514610310e-1,
+    1.1676998740e-1,
+    -1.2420140846e-1,
+    1.4249322787e-1,
+    -1.6668057665e-1,
+    2.0000714765e-1,
+    -2.4999993993e-1,
+    3.3333331174e-1,
+)
+_ERF_P = (
+    2.2905065861350646e-4,
+    3.4082910107109506e-3,
+    5.0955695062380861e-2,
+    1.8520832239976145e-1,
+    1.128379143519084,
+)
 _ERF_Q = (
-    -1.1791602954361697e-7, 2.3547966471313185e-5, 1.0179625278914885e-3, 1.4070470171167667e-2,
-    1.1098505178285362e-1, 4.9746925110067538e-1, 1.0,
-)  # fmt: skip
+    -1.1791602954361697e-7,
+    2.3547966471313185e-5,
+    1.0179625278914885e-3,
+    1.4070470171167667e-2,
+    1.1098505178285362e-1,
+    4.9746925110067538e-1,
+    1.0,
+)
 _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
 _ROUND = 12582912.0
 """1.5 * 2^23: adding it to a small f32 leaves the nearest integer in the low bits."""
@@ -34,7 +59,7 @@ def _c(value: float, like: Value) -> Value:
 
 
 def multiply_add(f: Function, a: Value, b: Value, c: Value) -> Value:
-    """a * b + c, fused where the machine can."""
+    """A * b + c, fused where the machine can."""
     return f.intrinsic("fmuladd", a, b, c)
 
 
@@ -54,13 +79,27 @@ def libm(f: Function, name: str, args: Sequence[Value]) -> Value:
 
 
 def _libm(name: str) -> Emitter:
-    def emit_it(f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type) -> Value:
+    def emit_it(
+        f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type
+    ) -> Value:
         return libm(f, name, args)
 
     return emit_it
 
 
-for _name in ("sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh"):
+for _name in (
+    "sin",
+    "cos",
+    "tan",
+    "asin",
+    "acos",
+    "atan",
+    "sinh",
+    "cosh",
+    "asinh",
+    "acosh",
+    "atanh",
+):
     EMITTERS[_name] = _libm(_name)
 
 
@@ -135,7 +174,9 @@ def log(f: Function, x: Value) -> Value:
     moved = f.binary("sub", bits, constant(0x3F3504F3, word))
     exponent = f.convert("sitofp", f.binary("ashr", moved, constant(23, word)), type)
     exponent = f.binary("fadd", exponent, f.select(tiny, _c(-23.0, x), _c(0.0, x)))
-    mantissa = f.binary("add", f.binary("and", moved, constant(0x7FFFFF, word)), constant(0x3F3504F3, word))
+    mantissa = f.binary(
+        "add", f.binary("and", moved, constant(0x7FFFFF, word)), constant(0x3F3504F3, word)
+    )
     r = f.binary("fsub", f.convert("bitcast", mantissa, type), _c(1.0, x))
     square = f.binary("fmul", r, r)
     value = f.binary("fmul", f.binary("fmul", _polynomial(f, r, _LOG), r), square)
@@ -149,7 +190,7 @@ def log(f: Function, x: Value) -> Value:
 
 
 def tanh(f: Function, x: Value) -> Value:
-    """t / (t + 2) with t = e^(2|x|) - 1, which loses nothing near 0."""
+    """T / (t + 2) with t = e^(2|x|) - 1, which loses nothing near 0."""
     if x.type.bits == 64:
         return libm(f, "tanh", [x])
     magnitude = clamp(f, absolute(f, x), -1.0, 20.0)
@@ -175,7 +216,7 @@ def sigmoid(f: Function, x: Value) -> Value:
 
 
 def softplus(f: Function, x: Value) -> Value:
-    """max(x, 0) + log(1 + e^-|x|); log(1 + e) corrected by what rounding 1 + e loses (D. Goldberg)."""
+    """max(x, 0) + log(1 + e^-|x|); log(1 + e) corrected by what rounding 1 + e loses."""
     e = exp(f, Value(f.op(f"fneg {absolute(f, x).typed}"), x.type))
     if x.type.bits == 64:
         rest = libm(f, "log1p", [e])
@@ -187,35 +228,51 @@ def softplus(f: Function, x: Value) -> Value:
 
 
 def _unary(function: str) -> Emitter:
-    def emit_it(f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type) -> Value:
+    def emit_it(
+        f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type
+    ) -> Value:
         return _UNARY[function](f, args[0])
 
     return emit_it
 
 
 _UNARY = {
-    "exp": exp, "log": log, "tanh": tanh, "erf": erf, "sigmoid": sigmoid, "softplus": softplus,
-}  # fmt: skip
-EMITTERS |= {name: _unary(name) for name in _UNARY}
+    "exp": exp,
+    "log": log,
+    "tanh": tanh,
+    "erf": erf,
+    "sigmoid": sigmoid,
+    "softplus": softplus,
+}
+EMITTERS.update({name: _unary(name) for name in _UNARY})
 
 
 def _rounding(intrinsic: str) -> Emitter:
-    def emit_it(f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type) -> Value:
+    def emit_it(
+        f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type
+    ) -> Value:
         return f.intrinsic(intrinsic, args[0])
 
     return emit_it
 
 
-EMITTERS |= {
-    "floor": _rounding("floor"), "ceil": _rounding("ceil"), "round": _rounding("roundeven"), "sqrt": _rounding("sqrt"),
-}  # fmt: skip
+EMITTERS.update(
+    {
+        "floor": _rounding("floor"),
+        "ceil": _rounding("ceil"),
+        "round": _rounding("roundeven"),
+        "sqrt": _rounding("sqrt"),
+    }
+)
 
 
 # --- activations ---
 
 
 @emitter("reciprocal")
-def _reciprocal(f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type) -> Value:
+def _reciprocal(
+    f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type
+) -> Value:
     return f.binary("fdiv", _c(1.0, args[0]), args[0])
 
 
@@ -225,7 +282,9 @@ def _rsqrt(f: Function, args: Sequence[Value], params: Mapping[str, Param], resu
 
 
 @emitter("softsign")
-def _softsign(f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type) -> Value:
+def _softsign(
+    f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type
+) -> Value:
     return f.binary("fdiv", args[0], f.binary("fadd", _c(1.0, args[0]), absolute(f, args[0])))
 
 
@@ -257,17 +316,23 @@ def _unit_ramp(f: Function, x: Value, alpha: float, beta: float) -> Value:
 
 
 @emitter("hard_sigmoid")
-def _hard_sigmoid(f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type) -> Value:
+def _hard_sigmoid(
+    f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type
+) -> Value:
     return _unit_ramp(f, args[0], number(params, "alpha"), number(params, "beta"))
 
 
 @emitter("hard_swish")
-def _hard_swish(f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type) -> Value:
+def _hard_swish(
+    f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type
+) -> Value:
     return f.binary("fmul", args[0], _unit_ramp(f, args[0], 1 / 6, 0.5))
 
 
 @emitter("leaky_relu")
-def _leaky_relu(f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type) -> Value:
+def _leaky_relu(
+    f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type
+) -> Value:
     x = args[0]
     scaled = f.binary("fmul", x, _c(number(params, "alpha"), x))
     return f.select(f.compare("fcmp oge", x, _c(0.0, x)), x, scaled)
@@ -287,12 +352,16 @@ def _celu(f: Function, args: Sequence[Value], params: Mapping[str, Param], resul
 def _elu_family(f: Function, x: Value, params: Mapping[str, Param], divided: bool) -> Value:
     alpha = _c(number(params, "alpha"), x)
     inner = clamp(f, x, -math.inf, 0.0)
-    negative = f.binary("fmul", alpha, expm1(f, f.binary("fdiv", inner, alpha) if divided else inner))
+    negative = f.binary(
+        "fmul", alpha, expm1(f, f.binary("fdiv", inner, alpha) if divided else inner)
+    )
     out = f.select(f.compare("fcmp ogt", x, _c(0.0, x)), x, negative)
     return f.binary("fmul", _c(number(params, "gamma"), x), out) if "gamma" in params else out
 
 
 @emitter("thresholded_relu")
-def _thresholded_relu(f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type) -> Value:
+def _thresholded_relu(
+    f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type
+) -> Value:
     x = args[0]
     return f.select(f.compare("fcmp ogt", x, _c(number(params, "alpha"), x)), x, _c(0.0, x))

@@ -1,4 +1,4 @@
-"""LLVM emission of the integer functions of quantised networks, bit for bit as `fixed_point` says."""
+"""LLVM emission of the integer functions of quantised networks, bit for bit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from ...dialects.types import Param
 from .llvm_text import F32, I32, I64, Function, Type, Value, constant
 from .scalars import EMITTERS, cast, clamp, emitter, number
 
-
 __all__ = ["EMITTERS"]
 
 
@@ -17,8 +16,10 @@ def _integer(params: Mapping[str, Param], name: str) -> int:
 
 
 @emitter("quantize")
-def _quantize(f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type) -> Value:
-    """clip(rint(x / scale) + zp, lo, hi), all in x's type; the clamp comes before the conversion."""
+def _quantize(
+    f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type
+) -> Value:
+    """clip(rint(x / scale) + zp, lo, hi) in x's type; the clamp comes before the conversion."""
     x = args[0]
     scaled = f.binary("fdiv", x, constant(number(params, "scale"), x.type))
     rounded = f.intrinsic("roundeven", scaled)
@@ -28,7 +29,9 @@ def _quantize(f: Function, args: Sequence[Value], params: Mapping[str, Param], r
 
 
 @emitter("dequantize")
-def _dequantize(f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type) -> Value:
+def _dequantize(
+    f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type
+) -> Value:
     q, lanes = args[0], args[0].type.lanes
     zero_point = _integer(params, "zp")
     wide = (I32 if q.type.bits <= 16 and abs(zero_point) < 1 << 30 else I64).wide(lanes)
@@ -46,7 +49,9 @@ def _widen(f: Function, args: Sequence[Value], params: Mapping[str, Param], resu
     return f.binary("sub", wide, constant(zero_point, wide.type)) if zero_point else wide
 
 
-def _scale_down(f: Function, product: Value, shift: Value, params: Mapping[str, Param], result: Type) -> Value:
+def _scale_down(
+    f: Function, product: Value, shift: Value, params: Mapping[str, Param], result: Type
+) -> Value:
     """clamp(((product + 2^(shift-1)) >> shift) + zp, lo, hi) of an i64 product."""
     type = product.type
     half = f.binary("shl", constant(1, type), f.binary("sub", shift, constant(1, type)))
@@ -57,7 +62,9 @@ def _scale_down(f: Function, product: Value, shift: Value, params: Mapping[str, 
 
 
 @emitter("requantize")
-def _requantize(f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type) -> Value:
+def _requantize(
+    f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type
+) -> Value:
     acc, multiplier, shift = (cast(f, a, I64.wide(a.type.lanes)) for a in args)
     return _scale_down(f, f.binary("mul", acc, multiplier), shift, params, result)
 
@@ -90,7 +97,9 @@ def _qmul(f: Function, args: Sequence[Value], params: Mapping[str, Param], resul
     (a, b), lanes = args, args[0].type.lanes
     za, zb = _integer(params, "za"), _integer(params, "zb")
     wide = (I32 if _magnitude(a.type, za) * _magnitude(b.type, zb) < 1 << 31 else I64).wide(lanes)
-    return _scaled(f, f.binary("mul", _centred(f, a, za, 1, wide), _centred(f, b, zb, 1, wide)), params, result)
+    return _scaled(
+        f, f.binary("mul", _centred(f, a, za, 1, wide), _centred(f, b, zb, 1, wide)), params, result
+    )
 
 
 def _scaled(f: Function, value: Value, params: Mapping[str, Param], result: Type) -> Value:

@@ -6,8 +6,8 @@
 * **Blocks** jam a few points of one or two parallel dimensions into the innermost loop, so that
   a load serves several multiply-adds and accumulators hide their latency.  Extents need not divide:
   the last block is moved back and computes some points twice.
-* **Order**: parallel loops by falling output stride, the jammed ones innermost, unless streaming the
-  operand they share is cheaper the other way around; then reductions, the contiguous one innermost.
+* **Order**: parallel loops by falling output stride, the jammed ones innermost; the vector loop where
+  that reads the fewest bytes from afar; then reductions, the contiguous one innermost.
 """
 
 from __future__ import annotations
@@ -19,20 +19,59 @@ from math import ceil, prod
 from .nest import Access, Nest, Program
 
 CHEAP = frozenset(
-    ("identity", "add", "sub", "mul", "minimum", "maximum", "relu", "clip", "neg", "abs", "select", "widen", "cast", "equal",
-     "less", "less_equal", "greater", "greater_equal", "and", "or", "xor", "not", "leaky_relu", "hard_sigmoid", "hard_swish")
-)  # fmt: skip
+    (
+        "identity",
+        "add",
+        "sub",
+        "mul",
+        "minimum",
+        "maximum",
+        "relu",
+        "clip",
+        "neg",
+        "abs",
+        "select",
+        "widen",
+        "cast",
+        "equal",
+        "less",
+        "less_equal",
+        "greater",
+        "greater_equal",
+        "and",
+        "or",
+        "xor",
+        "not",
+        "leaky_relu",
+        "hard_sigmoid",
+        "hard_swish",
+    )
+)
 """Functions of one to four instructions."""
 
 LIBM = frozenset(
-    ("sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "pow", "mod")
-)  # fmt: skip
+    (
+        "sin",
+        "cos",
+        "tan",
+        "asin",
+        "acos",
+        "atan",
+        "sinh",
+        "cosh",
+        "asinh",
+        "acosh",
+        "atanh",
+        "pow",
+        "mod",
+    )
+)
 """Functions computed lane by lane."""
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """The machine's vectors: f32 lanes that fit a register, and how many accumulators to keep."""
+    """The machine's vectors: f32 lanes in a register, and how many accumulators to keep."""
 
     lanes: int = 8
     accumulators: int = 12
@@ -54,8 +93,8 @@ def variant_header(machine: Vectors) -> str:
 class Schedule:
     """Loop order (outer to inner, parallel first), vector dimension and block sizes.
 
-    `blocks[d]` is in points; for the vector dimension in vectors of `lanes`.  `unroll` is the number
-    of steps of the innermost reduction in one iteration.
+    `blocks[d]` is in points; for the vector dimension in vectors of `lanes`.  `unroll` is
+    the number of steps of the innermost reduction in one iteration.
     """
 
     order: tuple[int, ...]
@@ -78,7 +117,10 @@ def schedule(nest: Nest, machine: Vectors) -> Schedule:
     else:
         blocks = _elementwise_block(nest, parallel, vector, lanes)
     order = _parallel_order(nest, parallel, vector, blocks, lanes)
-    reductions = sorted(nest.reduced, key=lambda d: (d == vector, -max((abs(a.strides[d]) for a in nest.accesses), default=0)))
+    reductions = sorted(
+        nest.reduced,
+        key=lambda d: (d == vector, -max((abs(a.strides[d]) for a in nest.accesses), default=0)),
+    )
     unroll = _unroll(nest, reductions, vector, blocks)
     return Schedule((*order, *reductions), vector, lanes, blocks, unroll)
 
@@ -118,7 +160,9 @@ def _touch(access: Access, d: int | None, lanes: int) -> float:
 
 def _windowed(nest: Nest) -> frozenset[int]:
     """Dimensions of bound conditions on several dimensions, decided point by point."""
-    return frozenset(d for a in nest.accesses for c in a.conditions if len(c.dims) > 1 for d in c.dims)
+    return frozenset(
+        d for a in nest.accesses for c in a.conditions if len(c.dims) > 1 for d in c.dims
+    )
 
 
 def _vector_dimension(nest: Nest, parallel: list[int], widest: int) -> int | None:
@@ -172,18 +216,22 @@ def _blocks(
 ) -> Iterator[dict[int, int]]:
     """Blocks of up to two dimensions, small ones first."""
     first = [vector] if vector in parallel else parallel
+    ins = nest.accesses[: nest.num_ins]
+    near = sorted(parallel, key=lambda d: max((abs(a.strides[d]) for a in ins), default=0))
     yield {}
     for a in first:
         points = nest.sizes[a] // lanes if a == vector else nest.sizes[a]
         for na in range(1, min(max(points, 1), 4) + 1):
             yield {a: na}
-            for b in parallel:
+            for b in near:  # of equal ones, the nearest in memory
                 if b != a:
                     for nb in range(2, min(nest.sizes[b], limit // na) + 1):
                         yield {a: na, b: nb}
 
 
-def _elementwise_block(nest: Nest, parallel: list[int], vector: int | None, lanes: int) -> dict[int, int]:
+def _elementwise_block(
+    nest: Nest, parallel: list[int], vector: int | None, lanes: int
+) -> dict[int, int]:
     """A few vectors an iteration for short bodies; square tiles for transposing copies."""
     if vector is None or not parallel:
         return {}
@@ -207,21 +255,37 @@ def _parallel_order(
     if not nest.reduced or vector not in parallel or len(order) < 2:
         return order
 
-    def footprint(keeps: bool) -> int:
+    ins = nest.accesses[: nest.num_ins]
+    rows = [d for d in order if d != vector]
+    trips = {
+        d: ceil(nest.sizes[d] / (blocks.get(d, 1) * (lanes if d == vector else 1))) for d in order
+    }
+
+    def footprint(over: list[int], varies: bool) -> int:
+        """Bytes that operands which do (not) vary along the vector touch over `over`."""
+        dims = [*over, *nest.reduced]
         return sum(
-            a.type.bytes * prod(n for d, n in enumerate(nest.sizes) if a.strides[d])
-            for a in nest.accesses[: nest.num_ins]
-            if bool(a.strides[vector]) == keeps
+            a.type.bytes * prod(nest.sizes[d] for d in dims if a.strides[d])
+            for a in ins
+            if bool(a.strides[vector]) == varies
         )
 
-    def cost(bytes: int) -> float:
-        return bytes * (0.1 if bytes < 1 << 14 else 1 if bytes < 1 << 19 else 3)
+    def cost(at: int) -> float:
+        """Modelled traffic with the vector loop before `rows[at]`."""
+        outside, inside = rows[:at], rows[at:]
+        again, block = prod(trips[d] for d in outside), prod(trips[d] for d in inside)
+        columns = footprint([vector], True)
+        panel, shared = columns // trips[vector], footprint(inside, False)
+        reads = panel * _distance(columns) + (block - 1) * panel * _distance(panel)
+        return again * trips[vector] * (shared * _distance(shared) + reads)
 
-    others = prod(ceil(nest.sizes[d] / blocks.get(d, 1)) for d in order if d != vector)
-    panels = ceil(nest.sizes[vector] / (blocks.get(vector, 1) * lanes))
-    if panels * cost(footprint(False)) < others * cost(footprint(True)):
-        return [vector, *(d for d in order if d != vector)]
-    return order
+    best = min(range(len(rows) + 1), key=lambda at: (cost(at), -at))
+    return [*rows[:best], vector, *rows[best:]]
+
+
+def _distance(bytes: int) -> float:
+    """Cost a byte of reading so many again: nearly free from the first cache."""
+    return 0.1 if bytes < 1 << 14 else 1.0 if bytes < 1 << 19 else 3.0
 
 
 def _unroll(nest: Nest, reductions: list[int], vector: int | None, blocks: dict[int, int]) -> int:
@@ -232,4 +296,11 @@ def _unroll(nest: Nest, reductions: list[int], vector: int | None, blocks: dict[
     if last == vector:
         return 1
     size = nest.sizes[last]
-    return next((n for n in (9, 8, 7, 6, 5, 4, 3, 2) if size % n == 0 and n * results <= 48 and (n <= 4 or n == size)), 1)
+    return next(
+        (
+            n
+            for n in (9, 8, 7, 6, 5, 4, 3, 2)
+            if size % n == 0 and n * results <= 48 and (n <= 4 or n == size)
+        ),
+        1,
+    )

@@ -44,12 +44,16 @@ define internal void @tw_restore(i32 %mode) alwaysinline nounwind {
 }
 """
 
-_X86_PAIRS = {8: ("llvm.x86.avx2.pmadd.wd", "avx2"), 16: ("llvm.x86.avx512.pmaddw.d.512", "avx512bw")}
+_X86_PAIRS = {
+    8: ("llvm.x86.avx2.pmadd.wd", "avx2"),
+    16: ("llvm.x86.avx512.pmaddw.d.512", "avx512bw"),
+}
 
 
 def _dot(lanes: int, features: set[str]) -> str:
     narrow, wide = f"<{2 * lanes} x i16>", f"<{lanes} x i32>"
-    head = f"define internal {wide} @tw_dot_{lanes}({wide} %acc, {narrow} %a, {narrow} %b) alwaysinline nounwind {{\n"
+    arguments = f"{wide} %acc, {narrow} %a, {narrow} %b"
+    head = f"define internal {wide} @tw_dot_{lanes}({arguments}) alwaysinline nounwind {{\n"
     name, feature = _X86_PAIRS.get(lanes, ("", ""))
     if feature in features:
         return f"""

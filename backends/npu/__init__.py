@@ -1,1 +1,1 @@
-"""The NPU end: machine code (encode, decode, assemble, disassemble) and the cycle-level simulator."""
+"""The NPU end: machine code (encode, decode, assemble, disassemble) and the simulator."""

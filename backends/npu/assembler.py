@@ -1,6 +1,9 @@
 """From the disassembler's text to machine code; the syntax is described in `disassembler.py`.
 
-    assemble(TEXT)        TEXT = lines such as `.layers 1`, `loop count=2`, `vfill dst=spm[0+16*i0](16:1) value=7`
+    loop count=2
+      vfill dst=spm[0+16*i0](16:1) value=7
+    end
+    halt
 
 Blank lines, indentation and comments are free.  Every error is an IRError with its line.
 """
@@ -17,12 +20,20 @@ from .program import Instruction, Operand
 from .words import SPACES, instruction_words
 
 _INT = r"-?\d{1,20}"
+_LOOPS = r"((?:[+-]\d{1,20}\*i\d{1,2})*)"
 _DIRECTIVE = re.compile(r"\.(layers|layer|semaphore) +(\d{1,9})(?: *= *(\d{1,5}))?")
-_TOKEN = re.compile(rf" *(?:(?P<operand>[a-z]+)=(?P<space>[a-z]+)\[(?P<base>[^\]]*)\]\((?P<dims>[^\])]*)\)|(?P<param>[a-z_]+)=(?P<value>{_INT})|(?P<word>[a-z]+)|s(?P<semaphore>\d{{1,9}}))(?= |$)")
-_BASE = re.compile(rf"({_INT})((?:[+-]\d{{1,20}}\*i\d{{1,2}})*)(?:\+(\d{{1,20}})\*\(n(\d{{1,2}})%(\d{{1,9}})\))?")
+_TOKEN = re.compile(
+    r" *(?:"
+    r"(?P<operand>[a-z]+)=(?P<space>[a-z]+)\[(?P<base>[^\]]*)\]\((?P<dims>[^\])]*)\)"
+    rf"|(?P<param>[a-z_]+)=(?P<value>{_INT})"
+    r"|(?P<word>[a-z]+)"
+    r"|s(?P<semaphore>\d{1,9})"
+    r")(?= |$)"
+)
+_BASE = re.compile(rf"({_INT}){_LOOPS}(?:\+(\d{{1,20}})\*\(n(\d{{1,2}})%(\d{{1,9}})\))?")
 _LOOP = re.compile(r"([+-]\d+)\*i(\d+)")
 _DIM = re.compile(rf"({_INT}):({_INT})")
-_AXIS = re.compile(rf"({_INT}) of ({_INT}):({_INT}) at ({_INT})((?:[+-]\d{{1,20}}\*i\d{{1,2}})*)(?: step ({_INT}))?")
+_AXIS = re.compile(rf"({_INT}) of ({_INT}):({_INT}) at ({_INT}){_LOOPS}(?: step ({_INT}))?")
 
 
 def assemble(text: str) -> bytes:
@@ -67,7 +78,9 @@ class _Assembler:
             self.checker.layers = number
         else:
             if number != len(self.semaphores) or number >= NUM_SEMAPHORES or int(count) >= 1 << 16:
-                raise ValueError(f"semaphores are 0, 1, ... below {NUM_SEMAPHORES}, their counts below 65536")
+                raise ValueError(
+                    f"semaphores are 0, 1, ... below {NUM_SEMAPHORES}, their counts below 65536"
+                )
             self.semaphores.append(int(count))
             self.checker.semaphores += 1
 
@@ -101,7 +114,9 @@ class _Assembler:
         if mnemonic == "sync" and not params:
             raise ValueError("sync: needs its queue")
         if list(operands) != [row.name for row in spec.operands]:
-            raise ValueError(f"{mnemonic}: operands are {', '.join(row.name for row in spec.operands) or 'none'}")
+            raise ValueError(
+                f"{mnemonic}: operands are {', '.join(row.name for row in spec.operands) or 'none'}"
+            )
         instruction = Instruction(
             mnemonic, tuple(operands.values()), {p: params.get(p, 0) for p in spec.params},
             tuple(lists.get("wait", ())), tuple(lists.get("signal", ())), self.layer,
@@ -123,7 +138,12 @@ def _operand(match: re.Match[str]) -> Operand:
         numbers = [tuple(int(a[i]) for a in axes) for i in range(1, 5)]
         steps = tuple(1 if a[6] is None else int(a[6]) for a in axes)
         box, extents, strides, start = numbers
-        return Operand(space, TensorBox(int(base[1]), extents, strides, start, steps, box, tuple(_loops(a[5]) for a in axes)))
+        return Operand(
+            space,
+            TensorBox(
+                int(base[1]), extents, strides, start, steps, box, tuple(_loops(a[5]) for a in axes)
+            ),
+        )
     dims = tuple((int(d[1]), int(d[2])) for d in (_full(_DIM, item) for item in items))
     slots = (int(base[5]), int(base[3]), int(base[4])) if base[3] else (1, 0, 0)
     return Operand(space, Strided(int(base[1]), dims, _loops(base[2]), *slots))

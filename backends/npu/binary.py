@@ -45,7 +45,9 @@ def pack_words(semaphores: Sequence[int], words: Sequence[int], layers: int) -> 
     padded = [*semaphores, *[0] * (-len(semaphores) % 4)]
     total = len(words) + len(padded) // 4 + _HEADER.size // 8
     header = _HEADER.pack(MAGIC, VERSION, len(semaphores), total, layers)
-    return header + struct.pack(f"<{len(padded)}H", *padded) + struct.pack(f"<{len(words)}Q", *words)
+    return (
+        header + struct.pack(f"<{len(padded)}H", *padded) + struct.pack(f"<{len(words)}Q", *words)
+    )
 
 
 def decode(code: bytes) -> DecodedProgram:
@@ -56,7 +58,9 @@ def decode(code: bytes) -> DecodedProgram:
     if magic != MAGIC:
         raise ArtefactError("not machine code: it does not start with 'TWNP'")
     if version != VERSION:
-        raise ArtefactError(f"machine code of version {version}; this tilewright reads version {VERSION}")
+        raise ArtefactError(
+            f"machine code of version {version}; this tilewright reads version {VERSION}"
+        )
     if total * 8 != len(code):
         raise ArtefactError(f"machine code has {len(code)} bytes, its header says {total * 8}")
     table = -(-semaphores // 4)
@@ -110,7 +114,9 @@ class Checker:
         elif mnemonic == "end":
             self.depth -= 1
         if not 0 <= self.depth <= MAX_LOOP_DEPTH or (mnemonic == "halt" and self.depth):
-            raise ArtefactError(f"{mnemonic}: loops are not properly nested (at most {MAX_LOOP_DEPTH} deep)")
+            raise ArtefactError(
+                f"{mnemonic}: loops are not properly nested (at most {MAX_LOOP_DEPTH} deep)"
+            )
         self.halted = mnemonic == "halt"
 
     def check_operands(self, instruction: Instruction) -> None:
@@ -122,7 +128,9 @@ class Checker:
             if operand.space not in spec.spaces:
                 raise ArtefactError(f"{mnemonic}: {spec.name} is in {operand.space}")
             if (level := _levels(operand.access)) > self.depth:
-                raise ArtefactError(f"{mnemonic}: {spec.name} uses loop level {level - 1} at depth {self.depth}")
+                raise ArtefactError(
+                    f"{mnemonic}: {spec.name} uses loop level {level - 1} at depth {self.depth}"
+                )
 
 
 def _levels(access: Strided | TensorBox) -> int:

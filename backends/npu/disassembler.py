@@ -4,7 +4,7 @@
     .semaphore 0 = 2
     .layer 0                                       ; /conv1/Conv
     loop count=14
-      load src=dram[4096](1 of 1:802816 at 0, 17 of 224:672 at -1+16*i0) dst=spm[0+544*(n1%2)](1:544, 17:32)
+      load src=dram[4096](17 of 224:672 at -1+16*i0) dst=spm[0+544*(n1%2)](17:32)
            element=1 fill=3 wait s0 signal s1            (all on one line)
     end
     halt
@@ -21,12 +21,15 @@ from collections.abc import Iterator, Sequence
 
 from ...dialects.npu.descriptors import Strided, TensorBox
 from ...dialects.npu.isa import BY_MNEMONIC
-from .binary import HEADER_BYTES, decode, layer_count
+from .binary import decode, layer_count
 from .program import Instruction, Operand
 
 
 def disassemble(code: bytes, layers: Sequence[Sequence[str]] = ()) -> str:
-    """Text of machine code; ArtefactError if it is malformed.  `layers` are ONNX names for comments."""
+    """Text of machine code, with ONNX node names by layer as comments.
+
+    ArtefactError if the code is malformed.
+    """
     return "\n".join(_lines(code, layers)) + "\n"
 
 
@@ -35,9 +38,9 @@ def _lines(code: bytes, layers: Sequence[Sequence[str]]) -> Iterator[str]:
     yield f".layers {layer_count(code)}"
     for semaphore, count in enumerate(program.semaphores):
         yield f".semaphore {semaphore} = {count}"
-    layer, depth = 0, 0
+    layer, depth = -1, 0
     for instruction in program.instructions:
-        if instruction.layer != layer or instruction.offset == HEADER_BYTES + 8 * -(-len(program.semaphores) // 4):
+        if instruction.layer != layer:
             layer = instruction.layer
             names = ", ".join(layers[layer]) if layer < len(layers) else ""
             yield f".layer {layer}" + (f" ; {_printable(names)}" if names else "")
@@ -54,11 +57,16 @@ def instruction_text(instruction: Instruction) -> str:
     """One instruction on one line."""
     spec = BY_MNEMONIC[instruction.mnemonic]
     parts = [spec.mnemonic]
-    parts += [f"{row.name}={_operand(o)}" for row, o in zip(spec.operands, instruction.operands, strict=True)]
+    parts += [
+        f"{row.name}={_operand(o)}"
+        for row, o in zip(spec.operands, instruction.operands, strict=True)
+    ]
     if spec.mnemonic == "sync":
         parts.append(instruction.queue.value)
     else:
-        parts += [f"{name}={instruction.params[name]}" for name in spec.params if instruction.params[name]]
+        parts += [
+            f"{name}={instruction.params[name]}" for name in spec.params if instruction.params[name]
+        ]
     for word, semaphores in (("wait", instruction.waits), ("signal", instruction.signals)):
         if semaphores:
             parts += [word, *(f"s{s}" for s in semaphores)]
@@ -71,7 +79,8 @@ def _operand(operand: Operand) -> str:
         base = f"{access.base}{_loops(access.loops)}"
         if access.slots > 1:
             base += f"+{access.slot_stride}*(n{access.slot_level}%{access.slots})"
-        return f"{operand.space}[{base}]({', '.join(f'{size}:{stride}' for size, stride in access.dims)})"
+        dims = ", ".join(f"{size}:{stride}" for size, stride in access.dims)
+        return f"{operand.space}[{base}]({dims})"
     return f"{operand.space}[{access.base}]({', '.join(_axes(access))})"
 
 

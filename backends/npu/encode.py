@@ -43,7 +43,12 @@ def encode(program: ProgramOp) -> EncodedProgram:
     flat.emit(Instruction("halt", layer=flat.layer), program)
     layers = tuple(flat.layers) or ((),)
     code = pack_words(semaphores, flat.words, len(layers))
-    stats = {"bytes": len(code), "instructions": flat.count, "semaphores": len(semaphores), "layers": len(layers)}
+    stats = {
+        "bytes": len(code),
+        "instructions": flat.count,
+        "semaphores": len(semaphores),
+        "layers": len(layers),
+    }
     return EncodedProgram(code, layers, stats)
 
 
@@ -57,8 +62,13 @@ def _operands(command: Command) -> tuple[Operand, ...]:
     for value, access in zip(command.buffers, command.accesses.data, strict=True):
         buffer = buffer_of(value)
         if buffer.address is None:
-            raise IRError(f"{describe(command)}: a buffer has no address", hint="run allocate-scratchpad before encoding")
-        operands.append(Operand(space_of(value), descriptor(value, access, buffer.address.value.data)))
+            raise IRError(
+                f"{describe(command)}: a buffer has no address",
+                hint="run allocate-scratchpad before encoding",
+            )
+        operands.append(
+            Operand(space_of(value), descriptor(value, access, buffer.address.value.data))
+        )
     return tuple(operands)
 
 
@@ -84,7 +94,9 @@ def _draft(program: ProgramOp) -> tuple[list[Draft], list[Channel]]:
             if isinstance(op, LoopOp):
                 if depth == MAX_LOOP_DEPTH:
                     raise CapacityError(f"{describe(op)}: loops more than {MAX_LOOP_DEPTH} deep")
-                draft = Draft("loop", Queue.CONTROL, op, here, params={"count": op.count.value.data})
+                draft = Draft(
+                    "loop", Queue.CONTROL, op, here, params={"count": op.count.value.data}
+                )
                 draft.body = block(op.body.block, here, depth + 1)
             elif isinstance(op, Command):
                 draft = command(op, here)
@@ -155,13 +167,17 @@ class _Flattener:
 
     def sync(self, draft: Draft, waits: list[int], signals: list[int]) -> None:
         queue = {"queue": QUEUES.index(draft.queue)}
-        self.emit(Instruction("sync", (), queue, tuple(waits), tuple(signals), self.layer), draft.op)
+        self.emit(
+            Instruction("sync", (), queue, tuple(waits), tuple(signals), self.layer), draft.op
+        )
 
     def emit(self, instruction: Instruction, op: Operation) -> None:
         try:
             self.words += instruction_words(instruction)
         except ValueError as error:
-            raise CapacityError(f"{describe(op)}: {instruction.mnemonic} cannot be encoded: {error}") from None
+            raise CapacityError(
+                f"{describe(op)}: {instruction.mnemonic} cannot be encoded: {error}"
+            ) from None
         self.count += 1
 
 

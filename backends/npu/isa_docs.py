@@ -13,10 +13,18 @@ from .binary import VERSION
 from .words import HEADER, SPACES, TAGS, Tag
 
 _TAG_DOCS = {
-    1: ("OPERAND", f"begins operand number `operand` in memory {', '.join(f'{i} = {s}' for i, s in enumerate(SPACES))}"),
+    1: (
+        "OPERAND",
+        "begins operand number `operand` in memory "
+        + ", ".join(f"{i} = {s}" for i, s in enumerate(SPACES)),
+    ),
     2: ("DIM", "next dimension of an on-chip operand, outermost first"),
     3: ("LOOP", "bytes the address moves per iteration of that loop level (0 outermost)"),
-    4: ("SLOTS", "address moves by `slot stride` times (executions of the body inside `loop level` loops, modulo `slots`)"),
+    4: (
+        "SLOTS",
+        "address moves by `slot stride` times (executions of the body inside `loop level` loops, "
+        "modulo `slots`)",
+    ),
     5: ("AXIS", "next axis of a DRAM tensor, outermost first: extent in elements, stride in bytes"),
     6: ("BOX", "size of the box on that axis and its start coordinate"),
     7: ("STEP", "coordinates between elements of the box, when not 1"),
@@ -59,7 +67,11 @@ def _format(name: str, tag: Tag, doc: str) -> str:
 
 def _instruction(row: Instruction) -> Iterator[str]:
     yield f"### `{row.mnemonic}`\n"
-    where = "control processor" if row.queue is Queue.CONTROL and row.mnemonic != "sync" else f"{row.queue} queue"
+    where = (
+        "control processor"
+        if row.queue is Queue.CONTROL and row.mnemonic != "sync"
+        else f"{row.queue} queue"
+    )
     yield f"Opcode {row.code:#04x}, {where if row.mnemonic != 'sync' else 'the queue it names'}.\n"
     yield f"{row.semantics}\n"
     if row.timing:
@@ -67,7 +79,11 @@ def _instruction(row: Instruction) -> Iterator[str]:
     if row.operands:
         yield "| operand | memory | access | element | dimensions |\n|---|---|---|---|---|"
         for o in row.operands:
-            element = f"`{o.element.removeprefix('param:')}` bytes" if o.element.startswith("param:") else o.element
+            element = (
+                f"`{o.element.removeprefix('param:')}` bytes"
+                if o.element.startswith("param:")
+                else o.element
+            )
             yield f"| {o.name} | {', '.join(o.spaces)} | {o.direction} | {element} | {o.doc} |"
         yield ""
     if row.params:
@@ -81,18 +97,25 @@ def _instruction(row: Instruction) -> Iterator[str]:
 def isa_markdown() -> str:
     """The whole reference as Markdown."""
     lines = [_HEAD.format(intro=_sentences(isa.__doc__ or ""))]
-    lines.append("| word | tag | fields, most significant first (bits, after the 4-bit tag) | meaning |\n|---|---|---|---|")
+    lines.append(
+        "| word | tag | fields, most significant first (bits, after the 4-bit tag) | meaning |\n"
+        "|---|---|---|---|"
+    )
     lines.append(_format("header", HEADER, "`words` counts the whole instruction"))
     lines += [_format(name, TAGS[number], doc) for number, (name, doc) in _TAG_DOCS.items()]
     limits = {
         "loop depth": isa.MAX_LOOP_DEPTH, "dimensions of an on-chip operand": isa.MAX_DIMS,
         "axes of a DRAM operand": isa.MAX_TENSOR_DIMS, "semaphores": isa.NUM_SEMAPHORES,
-        "semaphores an instruction waits for": isa.MAX_WAITS, "semaphores an instruction signals": isa.MAX_SIGNALS,
+        "semaphores an instruction waits for": isa.MAX_WAITS,
+        "semaphores an instruction signals": isa.MAX_SIGNALS,
     }  # fmt: skip
     lines.append("\n## Limits\n\n| what | at most |\n|---|---|")
     lines += [f"| {what} | {limit} |" for what, limit in limits.items()]
     lines.append("\n## Instructions\n\n| opcode | mnemonic | queue | meaning |\n|---|---|---|---|")
-    lines += [f"| {r.code:#04x} | [`{r.mnemonic}`](#{r.mnemonic}) | {r.queue} | {r.semantics} |" for r in INSTRUCTIONS]
+    lines += [
+        f"| {r.code:#04x} | [`{r.mnemonic}`](#{r.mnemonic}) | {r.queue} | {r.semantics} |"
+        for r in INSTRUCTIONS
+    ]
     lines.append("")
     for row in INSTRUCTIONS:
         lines += _instruction(row)

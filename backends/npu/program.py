@@ -33,7 +33,7 @@ class Instruction:
     """One instruction.  `params` holds every parameter of the instruction table by name.
 
     `layer` indexes the layer names returned beside the machine code; `words` is the encoded size
-    in 64-bit words (what fetch costs); `offset` the byte offset in the binary (both 0 until decoded).
+    in 64-bit words (what fetch costs), `offset` the byte offset in the binary: 0 until decoded.
     """
 
     mnemonic: str
@@ -48,7 +48,11 @@ class Instruction:
     @property
     def queue(self) -> Queue:
         """The queue that runs it; CONTROL for `loop`, `end`, `halt`."""
-        return QUEUES[self.params["queue"]] if self.mnemonic == "sync" else BY_MNEMONIC[self.mnemonic].queue
+        return (
+            QUEUES[self.params["queue"]]
+            if self.mnemonic == "sync"
+            else BY_MNEMONIC[self.mnemonic].queue
+        )
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """From tokens to counting semaphores.
 
 Every (token, waiting command) pair is a channel with one producer and one consumer in the same
-block, so that each iteration signals and waits once and a channel ends with the count it began with:
+block, so that each iteration signals and waits once and a channel ends with its initial count:
 
     %t = npu.load ... ; npu.matmul ... wait(%t)          producer load, consumer matmul, 0 credits
     npu.loop 9 iter(%f = %free) {                        %free = npu.token 2
@@ -49,7 +49,7 @@ class Draft:
 
 @dataclass(eq=False)
 class Channel:
-    """A semaphore's work between two instructions; `top` fields index the program's top-level ops."""
+    """What a semaphore does between two instructions; `*_top` index the top-level operations."""
 
     queues: tuple[Queue, Queue]
     credits: int
@@ -65,12 +65,14 @@ def _credits(value: SSAValue, waiter: Operation) -> int:
         assert isinstance(loop, LoopOp)
         value = loop.init[value.index]
     if not isinstance(value.owner, TokenOp):
-        raise IRError(f"{describe(waiter)}: the carried token it waits for does not start from npu.token")
+        raise IRError(
+            f"{describe(waiter)}: the carried token it waits for does not start from npu.token"
+        )
     return value.owner.credits.value.data
 
 
 def _final(value: SSAValue) -> Operation | None:
-    """The command that produces what a loop yields for `value`, its argument or result; None if none."""
+    """The command whose token `value` is, or that a loop yields for `value`, if there is one."""
     while isinstance(value, BlockArgument | OpResult):
         loop = value.block.parent_op() if isinstance(value, BlockArgument) else value.op
         if not isinstance(loop, LoopOp):
@@ -85,7 +87,9 @@ def _final(value: SSAValue) -> Operation | None:
     return value.owner if isinstance(value.owner, Command | SyncOp) else None
 
 
-def connect(waiter: Operation, drafts: dict[Operation, Draft], sync_after: Callable[[LoopOp, Queue], Draft]) -> None:
+def connect(
+    waiter: Operation, drafts: dict[Operation, Draft], sync_after: Callable[[LoopOp, Queue], Draft]
+) -> None:
     """Make the channels of what `waiter` waits for.
 
     `sync_after(loop, queue)` gives the sync draft behind a loop.  IRError for tokens that cross
@@ -97,12 +101,16 @@ def connect(waiter: Operation, drafts: dict[Operation, Draft], sync_after: Calla
         owner, credits = value.owner, 0
         if isinstance(owner, TokenOp):
             if owner.credits.value.data == 0:
-                raise IRError(f"{describe(waiter)}: waits for a token without credits: it would wait for ever")
+                raise IRError(
+                    f"{describe(waiter)}: waits for a token without credits: it would wait for ever"
+                )
             continue
         producer = _final(value)
         if isinstance(value, BlockArgument):
             if producer is None:
-                raise IRError(f"{describe(waiter)}: waits for a carried token that no command produces")
+                raise IRError(
+                    f"{describe(waiter)}: waits for a carried token that no command produces"
+                )
             scope, source, credits = producer.parent, drafts[producer], _credits(value, waiter)
         elif isinstance(owner, LoopOp):
             if producer is None:
@@ -112,7 +120,9 @@ def connect(waiter: Operation, drafts: dict[Operation, Draft], sync_after: Calla
             assert producer is not None
             scope, source = producer.parent, drafts[producer]
         if scope is not waiter.parent:
-            raise IRError(f"{describe(waiter)}: waits for a token of another loop that is not carried by its own")
+            raise IRError(
+                f"{describe(waiter)}: waits for a token of another loop that its own does not carry"
+            )
         if source.queue is not target.queue:
             top = sorted((source.top, target.top))
             channel = Channel((source.queue, target.queue), credits, top[0], top[1])
@@ -133,12 +143,17 @@ def assign(channels: Iterable[Channel], program: Operation) -> tuple[int, ...]:
             counts.append(channel.credits)
         heapq.heappush(pool, (channel.last_top, channel.semaphore))
     if len(counts) > NUM_SEMAPHORES:
-        raise CapacityError(f"{describe(program)}: needs {len(counts)} semaphores, the machine has {NUM_SEMAPHORES}")
+        raise CapacityError(
+            f"{describe(program)}: needs {len(counts)} semaphores, the machine has {NUM_SEMAPHORES}"
+        )
     return tuple(counts)
 
 
 def merge_syncs(block: list[Draft]) -> list[Draft]:
-    """Fold syncs that only wait into the next, and only signal into the previous, instruction of their queue."""
+    """Fold syncs into their neighbours in the same queue.
+
+    One that only waits goes into the next instruction, one that only signals into the previous.
+    """
     last: dict[Queue, Draft] = {}
     waiting: dict[Queue, Draft] = {}
     for draft in block:

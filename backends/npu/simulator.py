@@ -22,9 +22,11 @@ from ...dialects.errors import SimulationError
 from ..targets.machine import Machine
 from .program import DecodedProgram, EncodedProgram
 from .sim import bounds, costs, counters, functional, hazards
-from .sim.counters import Layer, Traffic
-from .sim.expand import Expansion, expand
+from .sim import layers as rows
 from .sim.commands import Commands, commands_of, executions
+from .sim.expand import Expansion, expand
+from .sim.footprint import used_bytes
+from .sim.layers import Layer, Traffic
 from .sim.timing import Schedule, schedule
 from .sim.trace import trace_events
 
@@ -142,7 +144,7 @@ def simulate(
     if check:
         hazards.check_races(expansion, times.order, steps, decoded.semaphores)
     if run:
-        used = hazards.used_bytes(expansion)
+        used = used_bytes(expansion)
         memories = functional.memories(used["spm"], used["acc"], arena, consts, arena_valid, check)
         functional.run(expansion, times.order, steps, memories)
     required = bounds.compulsory_bytes(expansion, steps, outputs)
@@ -167,8 +169,8 @@ def _result(
 ) -> SimulationResult:  # fmt: skip
     idle = counters.gaps(expansion, times)
     efforts = [costs.effort(s, machine) for s in expansion.sites]
-    parts = counters.traffic(expansion, efforts, commands.cost, machine)
-    whole = counters.total(parts)
+    parts = rows.traffic(expansion, efforts, commands.cost, machine)
+    whole = rows.total(parts)
     needed = required.total if compulsory_bytes is None else compulsory_bytes
     return SimulationResult(
         machine.name,
@@ -180,8 +182,8 @@ def _result(
         whole,
         needed,
         machine.peak_macs_per_cycle,
-        counters.energy(whole, times.cycles, machine),
-        tuple(counters.layer_rows(expansion, commands.cost, times, parts, required, machine)),
+        rows.energy(whole, times.cycles, machine),
+        tuple(rows.layer_rows(expansion, commands.cost, times, parts, required, machine)),
         trace_events(expansion, commands.cost, times, idle, machine) if trace else None,
     )
 

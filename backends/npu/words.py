@@ -50,7 +50,9 @@ class Tag:
         word = self.number
         for (name, bits), value in zip(self.fields, values, strict=True):
             width = abs(bits)
-            low, high = (-(1 << (width - 1)), (1 << (width - 1)) - 1) if bits < 0 else (0, (1 << width) - 1)
+            low, high = (
+                (-(1 << (width - 1)), (1 << (width - 1)) - 1) if bits < 0 else (0, (1 << width) - 1)
+            )
             if not low <= value <= high:
                 raise ValueError(f"{name} {value} is outside [{low}, {high}]")
             word = word << width | value & ((1 << width) - 1)
@@ -78,7 +80,9 @@ BOX = Tag(6, (("box", 28), ("start", -32)))
 STEP = Tag(7, (("reserved", 28), ("step", -32)))
 ADVANCE = Tag(8, (("loop level", 4), ("reserved", 8), ("coordinates per iteration", -48)))
 PARAM = Tag(9, (("parameter", 8), ("reserved", 4), ("value", -48)))
-HEADER = Tag(0, (("opcode", 8), ("words", 8), ("waits", 3), ("signals", 3), ("reserved", 18), ("layer", 24)))
+HEADER = Tag(
+    0, (("opcode", 8), ("words", 8), ("waits", 3), ("signals", 3), ("reserved", 18), ("layer", 24))
+)
 TAGS = {t.number: t for t in (OPERAND, DIM, LOOP, SLOTS, AXIS, BOX, STEP, ADVANCE, PARAM)}
 
 
@@ -96,7 +100,15 @@ def _operand_words(index: int, operand: Operand) -> Iterator[int]:
         if access.slots > 1:
             yield SLOTS.pack(access.slot_level, access.slots, access.slot_stride)
         return
-    axes = zip(access.extents, access.strides, access.box, access.start, access.steps, access.loops, strict=True)
+    axes = zip(
+        access.extents,
+        access.strides,
+        access.box,
+        access.start,
+        access.steps,
+        access.loops,
+        strict=True,
+    )
     for extent, stride, box, start, step, loops in axes:
         yield AXIS.pack(extent, stride)
         yield BOX.pack(box, start)
@@ -111,10 +123,17 @@ def instruction_words(instruction: Instruction) -> list[int]:
     body: list[int] = []
     if waits or signals:
         if len(waits) > MAX_WAITS or len(signals) > MAX_SIGNALS:
-            raise ValueError(f"{len(waits)} waits and {len(signals)} signals do not fit {MAX_WAITS} and {MAX_SIGNALS}")
+            raise ValueError(
+                f"{len(waits)} waits, {len(signals)} signals: at most {MAX_WAITS}, {MAX_SIGNALS}"
+            )
         if any(not 0 <= s < NUM_SEMAPHORES for s in (*waits, *signals)):
-            raise ValueError(f"semaphores {[*waits, *signals]} are outside [0, {NUM_SEMAPHORES - 1}]")
-        body.append(sum(s << 8 * i for i, s in enumerate(waits)) | sum(s << 8 * i for i, s in enumerate(signals, 4)))
+            raise ValueError(
+                f"semaphores {[*waits, *signals]} are outside [0, {NUM_SEMAPHORES - 1}]"
+            )
+        body.append(
+            sum(s << 8 * i for i, s in enumerate(waits))
+            | sum(s << 8 * i for i, s in enumerate(signals, 4))
+        )
     for index, operand in enumerate(instruction.operands):
         body += _operand_words(index, operand)
     spec = BY_MNEMONIC[instruction.mnemonic]
@@ -123,7 +142,10 @@ def instruction_words(instruction: Instruction) -> list[int]:
             body.append(PARAM.pack(index, 0, value))
     if len(body) >= MAX_WORDS:
         raise ValueError(f"{len(body) + 1} words are more than {MAX_WORDS}")
-    return [HEADER.pack(spec.code, len(body) + 1, len(waits), len(signals), 0, instruction.layer), *body]
+    return [
+        HEADER.pack(spec.code, len(body) + 1, len(waits), len(signals), 0, instruction.layer),
+        *body,
+    ]
 
 
 @dataclass
@@ -149,12 +171,19 @@ class _Partial:
 
     def finish(self) -> Operand:
         if self.space in ("spm", "acc"):
-            return Operand(self.space, Strided(self.base, tuple(self.dims), tuple(self.loops), *self.slots))
+            return Operand(
+                self.space, Strided(self.base, tuple(self.dims), tuple(self.loops), *self.slots)
+            )
         a = self.axes
         box = TensorBox(
-            self.base, tuple(x.extent for x in a), tuple(x.stride for x in a), tuple(x.start for x in a),
-            tuple(x.step for x in a), tuple(x.box for x in a), tuple(tuple(x.loops) for x in a),
-        )  # fmt: skip
+            self.base,
+            tuple(x.extent for x in a),
+            tuple(x.stride for x in a),
+            tuple(x.start for x in a),
+            tuple(x.step for x in a),
+            tuple(x.box for x in a),
+            tuple(tuple(x.loops) for x in a),
+        )
         return Operand(self.space, box)
 
 
@@ -196,7 +225,7 @@ def _read_tagged(word: int, params: dict[int, int], operands: list[_Partial]) ->
 
 
 def read_instruction(words: Sequence[int], position: int) -> Instruction:
-    """The instruction that starts at word `position`; ArtefactError (without place) if malformed."""
+    """The instruction at word `position`; ArtefactError (which does not say where) if malformed."""
     code, count, waits, signals, _, layer = HEADER.unpack(words[position])
     spec = BY_CODE.get(code)
     if spec is None:
@@ -210,10 +239,15 @@ def read_instruction(words: Sequence[int], position: int) -> Instruction:
     for word in rest:
         _read_tagged(word, params, operands)
     instruction = Instruction(
-        spec.mnemonic, tuple(o.finish() for o in operands), {p: params.get(i, 0) for i, p in enumerate(spec.params)},
-        tuple(semaphores >> 8 * i & 255 for i in range(waits)), tuple(semaphores >> 8 * i & 255 for i in range(4, 4 + signals)),
-        layer, count, 8 * position,
-    )  # fmt: skip
+        spec.mnemonic,
+        tuple(o.finish() for o in operands),
+        {p: params.get(i, 0) for i, p in enumerate(spec.params)},
+        tuple(semaphores >> 8 * i & 255 for i in range(waits)),
+        tuple(semaphores >> 8 * i & 255 for i in range(4, 4 + signals)),
+        layer,
+        count,
+        8 * position,
+    )
     try:
         canonical = instruction_words(instruction)
     except ValueError as error:

@@ -23,7 +23,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 from ...dialects.errors import TargetError
 from .machine import DATAFLOWS, QUEUE_NAMES, Machine
@@ -133,7 +133,7 @@ def _value(kind: Any, value: Any, at: str, key: str, where: str, field: Field[An
         if not isinstance(value, bool):
             raise TargetError(f"{at}{key!r} must be true or false, not {value!r}")
         return value
-    return _number(kind, value, at, key)
+    return _number(int if kind is int else float, value, at, key)
 
 
 def _number(kind: type[int] | type[float], value: Any, at: str, key: str) -> int | float:
@@ -154,8 +154,8 @@ def _number(kind: type[int] | type[float], value: Any, at: str, key: str) -> int
 def _queue_depths(field: Field[Any], value: Any, at: str, key: str) -> dict[str, int]:
     if not isinstance(value, dict):
         raise TargetError(f"{at}{key!r} must be a table of queue names and depths")
+    given = cast(dict[str, Any], value)
     depths: dict[str, int] = field.default_factory() if callable(field.default_factory) else {}
-    given: dict[str, Any] = value
     for queue, depth in given.items():
         if queue not in QUEUE_NAMES:
             known = _did_you_mean(queue, QUEUE_NAMES)

@@ -48,7 +48,7 @@ class VectorUnit:
 
 @dataclass(frozen=True)
 class Memory:
-    """An on-chip memory: `banks` of equal size, each serving `ports` accesses of `width` bytes a cycle."""
+    """On-chip memory: `banks` of equal size, with `ports` accesses of `width` bytes a cycle each."""
 
     bytes: int
     banks: int = 1
@@ -82,7 +82,7 @@ class Control:
 
 @dataclass(frozen=True)
 class Energy:
-    """Energy per action in pJ (per MAC, per vector element, per byte moved), and idle power per cycle."""
+    """Energy per action in pJ (MAC, vector element, byte moved), and idle power per cycle."""
 
     mac: float = 0.2
     vector: float = 0.1

@@ -4,8 +4,8 @@
 
 Prints a row a model: compile time (without the object cache), milliseconds of both, their ratio
 (above 1 is faster than onnxruntime) and the largest difference between the outputs relative to the
-largest output.  Inputs are standard normal (integers: 0 or 1), from a fixed seed.  Medians of interleaved
-runs: both see the same disturbances.
+largest output.  Inputs are standard normal (integers: 0 or 1), from a fixed seed.  Medians of
+interleaved runs: both see the same disturbances.
 """
 
 from __future__ import annotations
@@ -25,16 +25,22 @@ import numpy as np
 import tilewright
 
 DTYPES = {
-    "tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16, "tensor(int64)": np.int64,
-    "tensor(int32)": np.int32, "tensor(bool)": np.bool_, "tensor(uint8)": np.uint8, "tensor(int8)": np.int8,
-}  # fmt: skip
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(float16)": np.float16,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(bool)": np.bool_,
+    "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
+}
 
 
 def peer(model: Path) -> Any:
-    """onnxruntime on one thread with all its optimisations."""
+    """Onnxruntime on one thread with all its optimisations."""
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
+    options: Any = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
@@ -57,12 +63,19 @@ def measure(model: Path, repeats: int) -> dict[str, Any]:
     session = peer(model)
     inputs = random_inputs(session)
     started = time.perf_counter()
-    executable = tilewright.compile(str(model), shapes={n: list(v.shape) for n, v in inputs.items()})
+    executable = tilewright.compile(
+        str(model), shapes={n: list(v.shape) for n, v in inputs.items()}
+    )
     ours = executable.run(inputs)
     compile_seconds = time.perf_counter() - started
-    theirs = dict(zip([o.name for o in session.get_outputs()], session.run(None, inputs), strict=True))
+    theirs = dict(
+        zip([o.name for o in session.get_outputs()], session.run(None, inputs), strict=True)
+    )
     error = max(
-        float(np.abs(ours[n].astype(np.float64) - t).max(initial=0) / max(np.abs(t).max(initial=0), 1e-30))
+        float(
+            np.abs(ours[n].astype(np.float64) - t).max(initial=0)
+            / max(np.abs(t).max(initial=0), 1e-30)
+        )
         for n, t in theirs.items()
     )
     times: dict[str, list[float]] = {"tilewright": [], "onnxruntime": []}
@@ -74,9 +87,12 @@ def measure(model: Path, repeats: int) -> dict[str, Any]:
         times["onnxruntime"].append(time.perf_counter() - started)
     ms = {name: statistics.median(t) * 1e3 for name, t in times.items()}
     return {
-        "model": model.name, "compile_s": round(compile_seconds, 2), **{f"{n}_ms": round(t, 3) for n, t in ms.items()},
-        "ratio": round(ms["onnxruntime"] / ms["tilewright"], 2), "relative_error": error,
-    }  # fmt: skip
+        "model": model.name,
+        "compile_s": round(compile_seconds, 2),
+        **{f"{n}_ms": round(t, 3) for n, t in ms.items()},
+        "ratio": round(ms["onnxruntime"] / ms["tilewright"], 2),
+        "relative_error": error,
+    }
 
 
 def main() -> None:
@@ -93,8 +109,10 @@ def main() -> None:
             row = measure(model, args.repeats)
             rows.append(row)
             print(
-                f"{row['model']:<34} compile {row['compile_s']:6.2f} s   tilewright {row['tilewright_ms']:8.2f} ms   "
-                f"onnxruntime {row['onnxruntime_ms']:8.2f} ms   ratio {row['ratio']:5.2f}   error {row['relative_error']:.1e}",
+                f"{row['model']:<34} compile {row['compile_s']:6.2f} s   "
+                f"tilewright {row['tilewright_ms']:8.2f} ms   "
+                f"onnxruntime {row['onnxruntime_ms']:8.2f} ms   "
+                f"ratio {row['ratio']:5.2f}   error {row['relative_error']:.1e}",
                 flush=True,
             )
     if len(rows) > 1:
@@ -102,8 +120,12 @@ def main() -> None:
     if args.json:
         import onnxruntime
 
-        header = {"machine": platform.processor() or platform.machine(), "onnxruntime": onnxruntime.__version__,
-                  "tilewright": tilewright.__version__, "threads": 1}  # fmt: skip
+        header = {
+            "machine": platform.processor() or platform.machine(),
+            "onnxruntime": onnxruntime.__version__,
+            "tilewright": tilewright.__version__,
+            "threads": 1,
+        }
         args.json.write_text(json.dumps({**header, "results": rows}, indent=1) + "\n")
 
 

@@ -17,6 +17,9 @@ from onnx import AttributeProto, FunctionProto, NodeProto
 from ...dialects.errors import ModelError
 from .limits import NODE_LIMIT
 
+TensorType = tuple[np.dtype[Any], tuple[int, ...]]
+"""Element type and shape."""
+
 
 def _domain(domain: str) -> str:
     return "" if domain == "ai.onnx" else domain
@@ -83,13 +86,23 @@ class Functions:
             raise ModelError(f"expanding the model's functions gives more than {NODE_LIMIT} nodes")
 
 
+def _type_proto(type: TensorType | None) -> onnx.TypeProto:
+    if type is None:
+        return onnx.TypeProto()
+    dtype, shape = type
+    return onnx.helper.make_tensor_type_proto(onnx.helper.np_dtype_to_tensor_dtype(dtype), shape)
+
+
 def standard_body(
-    node: NodeProto, opset: int, attributes: Mapping[str, AttributeProto],
-    types: Sequence[tuple[np.dtype[Any], tuple[int, ...]] | None],
-) -> FunctionProto | None:  # fmt: skip
+    node: NodeProto,
+    opset: int,
+    attributes: Mapping[str, AttributeProto],
+    types: Sequence[TensorType | None],
+) -> FunctionProto | None:
     """The body that ONNX itself defines for the operator of `node`, if it does."""
     try:
-        schema = onnx.defs.get_schema(node.op_type, opset, "")
+        # The type stubs of onnx lack the functions of schemas.
+        schema: Any = onnx.defs.get_schema(node.op_type, opset, "")
     except onnx.defs.SchemaError:
         return None
     if schema.has_function:
@@ -102,11 +115,7 @@ def standard_body(
             op_type=node.op_type, name=node.name, input=node.input, output=node.output
         )
         plain.attribute.extend(attributes.values())
-        protos = [
-            onnx.TypeProto().SerializeToString() if t is None
-            else onnx.helper.make_tensor_type_proto(onnx.helper.np_dtype_to_tensor_dtype(t[0]), t[1]).SerializeToString()
-            for t in types
-        ]  # fmt: skip
+        protos = [_type_proto(t).SerializeToString() for t in types]
         versions = schema.context_dependent_function_opset_versions
         version = max((v for v in versions if v <= opset), default=versions[0])
         body = schema.get_context_dependent_function_with_opset_version(

@@ -68,6 +68,10 @@ _FOLDED = (
 """Operations that the importer evaluates on constants."""
 
 
+Result = Found | Array | None
+"""What a rule or a body returns for one output; None if it cannot be computed."""
+
+
 class Importer:
     """The state of one import."""
 
@@ -82,9 +86,9 @@ class Importer:
 
     # --- emitting ---
 
-    def array(self, tensor: TensorProto) -> Array:
-        """Contents of a tensor of the model."""
-        return to_array(tensor, self.folder)
+    def array(self, tensor: TensorProto, raw: memoryview | None = None) -> Array:
+        """Contents of a tensor of the model (`raw`: its data, if cut out of the proto)."""
+        return to_array(tensor, self.folder, raw)
 
     def emit(self, op: Operation, node: str) -> SSAValue:
         """Verify and append `op`, located at `node`; its first result."""
@@ -196,12 +200,11 @@ class Importer:
         elif custom is not None:
             self._bind(node, self._apply(custom, node), scope)
 
-    def _apply(self, rule: Rule, node: Node) -> Sequence[Any]:
+    def _apply(self, rule: Rule, node: Node) -> list[Result]:
         """The results of `rule`, as arrays where they are known."""
         mark = len(self.ops)
         returned: Outputs = rule(node)
-        many = isinstance(returned, Sequence) and not isinstance(returned, np.ndarray)
-        results = list(returned) if many else [returned]
+        results: list[Result] = list(returned) if isinstance(returned, list | tuple) else [returned]
         all_known = all(v is None or isinstance(v, Constant) for v in node.inputs)
         if len(self.ops) > mark and node.inputs and all_known:
             return self._fold(mark, results)
@@ -220,7 +223,7 @@ class Importer:
             found.append(value)
         return found
 
-    def _bind(self, node: Node, results: Sequence[Any], scope: Scope) -> None:
+    def _bind(self, node: Node, results: list[Result], scope: Scope) -> None:
         if len(node.outputs) > len(results) and any(node.outputs[len(results) :]):
             raise node.unsupported(f"only its first {len(results)} outputs can be computed")
         for output, result in zip(node.outputs, results, strict=False):
@@ -236,8 +239,8 @@ class Importer:
 
     # --- evaluating what is known ---
 
-    def _fold(self, mark: int, results: Sequence[Any]) -> Sequence[Any]:
-        """Results as arrays, and the operations from `mark` on dropped, if they are cheap and small."""
+    def _fold(self, mark: int, results: list[Result]) -> list[Result]:
+        """Results as arrays, the operations from `mark` on dropped, if cheap and small."""
         from ...dialects.semantics.graph import evaluate_op
 
         new = self.ops[mark:]
@@ -268,11 +271,12 @@ class Importer:
 
     # --- bodies ---
 
-    def call(self, function: FunctionProto, node: Node, *, standard: bool) -> list[Any]:
+    def call(self, function: FunctionProto, node: Node, *, standard: bool) -> list[Result]:
         """Import the body of `function` in place of `node`."""
         if len(node.inputs) > len(function.input) or len(node.outputs) > len(function.output):
             raise node.error(
-                f"the function takes {len(function.input)} inputs and has {len(function.output)} outputs"
+                f"the function takes {len(function.input)} inputs "
+                f"and has {len(function.output)} outputs"
             )
         scope = node.scope
         own = {"" if e.domain == "ai.onnx" else e.domain: e.version for e in function.opset_import}
@@ -280,9 +284,12 @@ class Importer:
         if standard:
             references = dict(defaults(node.op, node.opset)) | references
         inner = Scope(
-            {**scope.opsets, **own}, prefix=f"{node.name}/", label=node.name if standard else scope.label,
-            references=references, depth=scope.depth + 1,
-        )  # fmt: skip
+            {**scope.opsets, **own},
+            prefix=f"{node.name}/",
+            label=node.name if standard else scope.label,
+            references=references,
+            depth=scope.depth + 1,
+        )
         inner.values = {
             name: v for name, v in zip(function.input, node.inputs, strict=False) if v is not None
         }

@@ -47,7 +47,7 @@ def input_types(
     for info in inputs:
         kind = info.type.WhichOneof("value")
         if kind != "tensor_type":
-            reason = f"the input is a {(kind or 'value without type').replace('_type', '')}, not a tensor"
+            reason = f"the input is a {(kind or 'value').removesuffix('_type')}, not a tensor"
             importer.rows.append(
                 Unsupported(info.name, "input", 1, reason, "export the model with tensor inputs")
             )
@@ -82,17 +82,20 @@ def _bind(info: ValueInfoProto, shape: list[int], symbols: dict[str, int]) -> No
         return
     if len(shape) != len(declared):
         raise InputError(
-            f"--shape {info.name}: {shape} has {len(shape)} dimensions, the model's input has {len(declared)}"
+            f"--shape {info.name}: {shape} has {len(shape)} dimensions, "
+            f"the model's input has {len(declared)}"
         )
     for axis, (extent, dim) in enumerate(zip(shape, declared, strict=True)):
         if dim.HasField("dim_value"):
             if dim.dim_value > 0 and dim.dim_value != extent:
                 raise InputError(
-                    f"--shape {info.name}: dimension {axis} is fixed to {dim.dim_value} in the model, not {extent}"
+                    f"--shape {info.name}: dimension {axis} is fixed to {dim.dim_value} "
+                    f"in the model, not {extent}"
                 )
         elif dim.dim_param and symbols.setdefault(dim.dim_param, extent) != extent:
             raise InputError(
-                f"--shape {info.name}: dimension {axis} ({dim.dim_param!r}) is {extent}, but {symbols[dim.dim_param]} elsewhere"
+                f"--shape {info.name}: dimension {axis} ({dim.dim_param!r}) is {extent}, "
+                f"but {symbols[dim.dim_param]} elsewhere"
             )
 
 
@@ -118,6 +121,7 @@ def _default(info: ValueInfoProto, symbols: Mapping[str, int], notes: list[str])
             shape.append(1)
             named = f" ({dim.dim_param!r})" if dim.dim_param else ""
             notes.append(
-                f"input {info.name!r}: dimension {axis}{named} is open and taken to be 1; set it with --shape {info.name}:..."
+                f"input {info.name!r}: dimension {axis}{named} is open and taken to be 1; "
+                f"set it with --shape {info.name}:..."
             )
     return shape

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
 
 from ...dialects.errors import ModelError
+from .wire import cut_weights
 
 NEWEST_OPSET = 28
 """The newest version of the default operator set that is understood."""
 
 
-def load(source: str | Path | bytes | onnx.ModelProto) -> tuple[onnx.ModelProto, Path | None]:
-    """The model and the folder its external data may lie in; ModelError if there is no such model."""
+@dataclass(frozen=True)
+class Loaded:
+    """A model, the folder its external data may lie in, and its weights.
+
+    `weights` are raw data by position in `graph.initializer`, cut out of the proto (see `wire.py`);
+    None where the proto has them.
+    """
+
+    model: onnx.ModelProto
+    folder: Path | None = None
+    weights: Sequence[memoryview | None] = ()
+
+
+def load(source: str | Path | bytes | onnx.ModelProto) -> Loaded:
+    """Read a model; ModelError if there is none."""
     if isinstance(source, onnx.ModelProto):
-        return source, None
+        return Loaded(source)
     if isinstance(source, bytes):
-        return _parse(source, "the model"), None
+        return _parse(source, "the model", None)
     path = Path(source)
     if path.is_dir():
         raise ModelError(f"{str(path)!r} is a folder", hint="give the .onnx file in it")
@@ -28,24 +44,25 @@ def load(source: str | Path | bytes | onnx.ModelProto) -> tuple[onnx.ModelProto,
         raise ModelError(f"there is no file {str(path)!r}") from None
     except (OSError, ValueError) as error:
         raise ModelError(f"{str(path)!r} cannot be read: {error}") from None
-    return _parse(data, repr(path.name)), path.parent
+    return _parse(data, repr(path.name), path.parent)
 
 
-def _parse(data: bytes, what: str) -> onnx.ModelProto:
+def _parse(data: bytes, what: str, folder: Path | None) -> Loaded:
     if not data:
         raise ModelError(f"{what} is empty")
     model = onnx.ModelProto()
+    small, weights = cut_weights(data) or (data, [])
     try:
-        model.ParseFromString(data)
+        model.ParseFromString(small)
     except DecodeError:
         raise ModelError(
             f"{what} is not an ONNX model: the protobuf is truncated or damaged"
         ) from None
-    return model
+    return Loaded(model, folder, weights)
 
 
 def opsets(model: onnx.ModelProto) -> dict[str, int]:
-    """Version by domain (the default domain is ""; 1 if the model imports none); ModelError if too new."""
+    """Version by domain (the default one is "", 1 if not imported); ModelError if too new."""
     versions: dict[str, int] = {}
     for entry in model.opset_import:
         domain = "" if entry.domain == "ai.onnx" else entry.domain

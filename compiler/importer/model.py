@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import onnx
@@ -43,7 +44,7 @@ def import_model(source: Source, ctx: CompilerContext, shapes: Shapes | None = N
 def check_model(
     source: Source, ctx: CompilerContext, shapes: Shapes | None = None
 ) -> list[Unsupported]:
-    """All nodes that cannot be compiled, in the order of the model; ModelError if the model is wrong."""
+    """All nodes that cannot be compiled, in order; ModelError if the model is wrong."""
     return _import(source, ctx, shapes or {})[1]
 
 
@@ -65,7 +66,8 @@ def _import(
 def _whole(
     source: Source, ctx: CompilerContext, shapes: Shapes
 ) -> tuple[ModuleOp | None, list[Unsupported]]:
-    model, folder = load(source)
+    loaded = load(source)
+    model = loaded.model
     if not model.HasField("graph"):
         raise ModelError("the model has no graph")
     versions = opsets(model)
@@ -75,12 +77,14 @@ def _whole(
         raise ModelError("the model has no outputs")
     if len(set(outputs)) != len(outputs):
         raise ModelError(f"the outputs {outputs} have repeated names")
-    importer = Importer(ctx, folder, Functions(model))
+    importer = Importer(ctx, loaded.folder, Functions(model))
     scope = Scope(versions)
-    for tensor in (*graph.initializer, *(s.values for s in graph.sparse_initializer)):
+    dense = zip_longest(graph.initializer, loaded.weights)
+    sparse = ((s.values, None) for s in graph.sparse_initializer)
+    for tensor, raw in (*dense, *sparse):
         if tensor.name in scope.values:
             raise ModelError(f"initializer {tensor.name!r} is defined twice")
-        scope.values[tensor.name] = _initializer(importer, tensor)
+        scope.values[tensor.name] = _initializer(importer, tensor, raw)
     if graph.sparse_initializer:
         importer.rows.append(
             Unsupported(
@@ -101,9 +105,11 @@ def _whole(
     return _module(importer, block, list(types), outputs, results), []
 
 
-def _initializer(importer: Importer, tensor: onnx.TensorProto) -> Constant | Unknown:
+def _initializer(
+    importer: Importer, tensor: onnx.TensorProto, raw: memoryview | None
+) -> Constant | Unknown:
     try:
-        return Constant(importer.array(tensor), tensor.name)
+        return Constant(importer.array(tensor, raw), tensor.name)
     except UnsupportedType as refusal:
         importer.rows.append(Unsupported(tensor.name, "initializer", 1, str(refusal)))
         return Unknown()
@@ -114,7 +120,7 @@ def _initializer(importer: Importer, tensor: onnx.TensorProto) -> Constant | Unk
 
 
 def _results(importer: Importer, scope: Scope, outputs: Sequence[str]) -> list[SSAValue]:
-    """The returned values: distinct, and not arguments, so that each output has memory of its own."""
+    """The returned values: distinct, no arguments, so that each has memory of its own."""
     results: list[SSAValue] = []
     seen: set[SSAValue] = set()
     for name in outputs:

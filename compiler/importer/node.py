@@ -51,7 +51,7 @@ class Constant:
 
 
 Value = SSAValue | Array | Constant
-Outputs = Value | Sequence[Value | None]
+Outputs = Value | list[Any]
 Rule = Callable[["Node"], Outputs]
 
 RULES: dict[str, Rule] = {}
@@ -205,7 +205,7 @@ class Node:
         if array is None:
             raise self.unsupported(
                 f"{what} must be constant",
-                "shapes are static: fix the inputs they come from (--shape) or fold the constants of the model",
+                "shapes are static: fix the inputs it comes from (--shape), or fold constants",
             )
         return array
 
@@ -242,7 +242,7 @@ class Node:
         return axis + rank if axis < 0 else axis
 
     def axes(self, axes: Sequence[int], rank: int) -> list[int]:
-        """`axes` counted from the front, sorted; ModelError if one does not exist or is repeated."""
+        """`axes` counted from the front, sorted; ModelError if one is missing or repeated."""
         found = sorted(self.axis(a, rank) for a in axes)
         if len(set(found)) != len(found):
             raise self.error(f"axes {list(axes)} are repeated")

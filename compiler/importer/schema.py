@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import onnx
 from onnx import AttributeProto, NodeProto
@@ -22,6 +23,11 @@ class Signature:
     attributes: Mapping[str, tuple[int, bool]]
 
 
+def _type(attribute: Any) -> int:
+    """The `AttributeProto.AttributeType` of an attribute of a schema."""
+    return int(attribute.type.value)
+
+
 @lru_cache(maxsize=4096)
 def signature(op: str, opset: int) -> Signature | None:
     """The signature of an operator of the default domain; None if that opset has none."""
@@ -32,7 +38,7 @@ def signature(op: str, opset: int) -> Signature | None:
     return Signature(
         (schema.min_input, schema.max_input),
         schema.max_output,
-        {name: (int(a.type.value), a.required) for name, a in schema.attributes.items()},
+        {name: (_type(a), a.required) for name, a in schema.attributes.items()},
     )
 
 
@@ -63,10 +69,9 @@ def check_node(node: NodeProto, opset: int, attributes: Mapping[str, AttributePr
             if required:
                 raise ModelError(f"attribute {name!r} is missing")
         elif attr.type not in (kind, AttributeProto.UNDEFINED):
+            given_type = AttributeProto.AttributeType.Name(attr.type).lower()
             expected = AttributeProto.AttributeType.Name(kind).lower()
-            raise ModelError(
-                f"attribute {name!r} must be of type {expected}, not {AttributeProto.AttributeType.Name(attr.type).lower()}"
-            )
+            raise ModelError(f"attribute {name!r} must be of type {expected}, not {given_type}")
     return [
         f"unknown attribute {name!r} is ignored"
         for name in attributes
@@ -78,31 +83,43 @@ _DYNAMIC = "the shape of its result depends on the data"
 _SEQUENCES = "the compiler has no sequences or optional values"
 _STRINGS = "the compiler has no strings"
 _RANDOM = "the compiler has no random numbers"
+_HOST = "cut the model before its post-processing and run that on the host"
 _HINTS: dict[str, tuple[str, str]] = {
-    "Loop": ("the compiler has no loops", "export the model with the loop unrolled"),
-    "Scan": ("the compiler has no loops", "export the model with the loop unrolled"),
-    "NonMaxSuppression": (_DYNAMIC, "cut the model before its post-processing and run that on the host"),
+    "Loop Scan": ("the compiler has no loops", "export the model with the loop unrolled"),
+    "NonMaxSuppression": (_DYNAMIC, _HOST),
     "Compress": (_DYNAMIC, "use Where with a mask instead"),
-    "Unique": (_DYNAMIC, "run it on the host"),
-    "RoiAlign": ("the graph core has no region-of-interest sampling", "cut the model before it"),
+    "Unique": (_DYNAMIC, _HOST),
+    "RoiAlign MaxRoiPool": ("the graph core has no region-of-interest sampling", _HOST),
     "DeformConv": ("the graph core has no deformable convolution", "replace it by a convolution"),
-    "MaxUnpool": ("the graph core has no scatter by data-dependent indices", "use Resize instead"),
-    **dict.fromkeys(("DFT", "STFT"), ("the graph core has no Fourier transform", "express it as a convolution with constant weights")),
-    **dict.fromkeys(("BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot", "BitShift"), ("the graph core has no bit operations", "use integer arithmetic")),
-    **dict.fromkeys(("SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceInsert", "SequenceErase", "SequenceLength", "SequenceMap",
-                     "SplitToSequence", "ConcatFromSequence", "Optional", "OptionalGetElement", "OptionalHasElement"),
-                    (_SEQUENCES, "export the model with tensors only (Split and Concat)")),
-    **dict.fromkeys(("StringNormalizer", "StringSplit", "StringConcat", "RegexFullMatch", "TfIdfVectorizer", "ImageDecoder"),
-                    (_STRINGS, "run it on the host, before the model")),
-    **dict.fromkeys(("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"),
-                    (_RANDOM, "make the random tensor an input of the model")),
-}  # fmt: skip
+    "MaxUnpool": ("the graph core has no scatter by computed indices", "use Resize instead"),
+    "DFT STFT": (
+        "the graph core has no Fourier transform",
+        "express it as a convolution with constant weights",
+    ),
+    "BitwiseAnd BitwiseOr BitwiseXor BitwiseNot BitShift": (
+        "the graph core has no bit operations",
+        "use integer arithmetic",
+    ),
+    "SequenceAt SequenceConstruct SequenceEmpty SequenceInsert SequenceErase SequenceLength "
+    "SequenceMap SplitToSequence ConcatFromSequence Optional OptionalGetElement "
+    "OptionalHasElement": (_SEQUENCES, "export the model with tensors only (Split and Concat)"),
+    "StringNormalizer StringSplit StringConcat RegexFullMatch TfIdfVectorizer ImageDecoder": (
+        _STRINGS,
+        "run it on the host, before the model",
+    ),
+    "RandomNormal RandomNormalLike RandomUniform RandomUniformLike Bernoulli Multinomial": (
+        _RANDOM,
+        "make the random tensor an input of the model",
+    ),
+}
+"""Reason and hint by operators, separated by spaces."""
 
 
 def hint_for(op: str, opset: int) -> tuple[str, str]:
     """Why an operator without a rule cannot be compiled, and what to do."""
-    if op in _HINTS:
-        return _HINTS[op]
+    for ops, reason in _HINTS.items():
+        if op in ops.split():
+            return reason
     if op not in standard_names():
         return (
             f"there is no ONNX operator {op!r}",

@@ -51,7 +51,7 @@ class Scope:
 def resolve(
     attributes: Mapping[str, AttributeProto], references: Mapping[str, AttributeProto]
 ) -> dict[str, AttributeProto]:
-    """Attributes of a node in a function body, with references to the caller's replaced; omitted if not given."""
+    """Attributes of a node in a function body, references to the caller's replaced."""
     out: dict[str, AttributeProto] = {}
     for name, attr in attributes.items():
         if attr.ref_attr_name:
@@ -78,7 +78,7 @@ _NOT_IN_HINTS = re.compile(r"[^A-Za-z0-9_$.-]")
 
 
 def label(value: SSAValue, tensor: str) -> None:
-    """Give `value` the name of the ONNX tensor it is: a hint, and the attribute `tensor` of its operation."""
+    """Give `value` the name of its ONNX tensor: a hint, and `tensor` on its operation."""
     if isinstance(value.owner, Operation):
         value.owner.attributes.setdefault("tensor", string(tensor))
     if value.name_hint is None:

@@ -20,10 +20,13 @@ from ...dialects.constants import Array
 from ...dialects.errors import ModelError
 from ...dialects.types import element_type
 
-_FIELDS = {
-    TensorProto.FLOAT: "float_data", TensorProto.DOUBLE: "double_data", TensorProto.INT64: "int64_data",
-    TensorProto.UINT32: "uint64_data", TensorProto.UINT64: "uint64_data",
-}  # fmt: skip
+_FIELDS: dict[int, str] = {
+    TensorProto.FLOAT: "float_data",
+    TensorProto.DOUBLE: "double_data",
+    TensorProto.INT64: "int64_data",
+    TensorProto.UINT32: "uint64_data",
+    TensorProto.UINT64: "uint64_data",
+}
 """The typed field that holds elements of a type; all others are in `int32_data`."""
 
 _BITS = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16})
@@ -31,11 +34,14 @@ _BITS = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16})
 
 
 class UnsupportedType(Exception):
-    """An element type that no tensor of the graph dialect has (strings, complex, 4 and 8 bit floats)."""
+    """An element type that no tensor of the graph dialect has (strings, complex, float8)."""
 
 
 def numpy_type(data_type: int) -> np.dtype[Any]:
-    """The numpy dtype of an ONNX element type; `UnsupportedType` if there is none, ModelError if unknown."""
+    """The numpy dtype of an ONNX element type.
+
+    Raises `UnsupportedType` if the dialect has no such tensors, ModelError if ONNX has none.
+    """
     if data_type not in TensorProto.DataType.values() or data_type == TensorProto.UNDEFINED:
         raise ModelError(f"{data_type} is not an ONNX element type")
     dtype = onnx.helper.tensor_dtype_to_np_dtype(data_type)
@@ -47,11 +53,14 @@ def numpy_type(data_type: int) -> np.dtype[Any]:
     return dtype
 
 
-def to_array(tensor: TensorProto, folder: Path | None) -> Array:
+def to_array(
+    tensor: TensorProto, folder: Path | None, raw: bytes | memoryview | None = None
+) -> Array:
     """The contents of `tensor`, read-only and uncopied where it is raw or external.
 
-    `folder` is where external data may lie (None: nowhere).  Raises ModelError if the contents do
-    not fit the declared shape, and `UnsupportedType`.
+    `folder` is where external data may lie (None: nowhere); `raw` is raw data that was cut out of
+    the proto.  Raises ModelError if the contents do not fit the declared shape, and
+    `UnsupportedType`.
     """
     dtype = numpy_type(tensor.data_type)
     shape = tuple(tensor.dims)
@@ -60,12 +69,13 @@ def to_array(tensor: TensorProto, folder: Path | None) -> Array:
     size = math.prod(shape)
     if tensor.data_location == TensorProto.EXTERNAL:
         return _external(tensor, dtype, size, folder).reshape(shape)
-    if tensor.HasField("raw_data"):
+    if raw is None and tensor.HasField("raw_data"):
         raw = tensor.raw_data
+    if raw is not None:
         if len(raw) != size * dtype.itemsize:
             raise ModelError(
-                f"tensor {tensor.name!r} has {len(raw)} bytes of data, its shape {list(shape)} of {dtype.name} "
-                f"needs {size * dtype.itemsize}"
+                f"tensor {tensor.name!r} has {len(raw)} bytes of data, "
+                f"its shape {list(shape)} of {dtype.name} needs {size * dtype.itemsize}"
             )
         return np.frombuffer(raw, dtype.newbyteorder("<") if dtype.kind != "V" else dtype).reshape(
             shape
@@ -73,7 +83,8 @@ def to_array(tensor: TensorProto, folder: Path | None) -> Array:
     values = getattr(tensor, _FIELDS.get(tensor.data_type, "int32_data"))
     if len(values) != size:
         raise ModelError(
-            f"tensor {tensor.name!r} has {len(values)} elements of data, its shape {list(shape)} needs {size}"
+            f"tensor {tensor.name!r} has {len(values)} elements of data, "
+            f"its shape {list(shape)} needs {size}"
         )
     if tensor.data_type in _BITS:
         array = np.array(values, np.int64).astype(np.uint16).view(dtype)
@@ -120,7 +131,8 @@ def _external(tensor: TensorProto, dtype: np.dtype[Any], size: int, folder: Path
         )
     if offset + length > path.stat().st_size:
         raise ModelError(
-            f"{what}: {length} bytes from {offset} lie beyond the file's {path.stat().st_size} bytes"
+            f"{what}: {length} bytes from {offset} lie beyond "
+            f"the file's {path.stat().st_size} bytes"
         )
     if length == 0:
         return np.zeros(0, dtype)

@@ -44,7 +44,10 @@ class Strided:
 class TensorBox:
     """A DRAM operand: a box of the tensor at byte address `base`; per axis, outermost first.
 
-    Axis d covers coordinates start[d] + sum_l loops[d][l] * iteration(l) + t * steps[d], t < box[d];
+    Axis d covers coordinates
+
+        start[d] + sum_l loops[d][l] * iteration(l) + t * steps[d],      t < box[d]
+
     `strides` are in bytes, everything else in elements.
     """
 

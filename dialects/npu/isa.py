@@ -1,5 +1,7 @@
-"""The instruction set as data: one table from which dialect checks, encoder, assembler,
-disassembler, simulator dispatch and the ISA reference in the docs are made.
+"""The instruction set as data.
+
+From this one table dialect checks, encoder, assembler, disassembler, simulator dispatch and the
+ISA reference in the docs are made (`backends/npu/isa_docs.py`).
 
 The machine: a control processor fetches instructions in order and hands commands to four queues
 (load, store, matrix, vector) that run decoupled and synchronise by counting semaphores.  Each queue
@@ -73,65 +75,96 @@ def _acc(direction: str, doc: str) -> OperandSpec:
     return OperandSpec("acc", ("acc",), direction, "i32", doc)
 
 
-_DRAM = ("dram", "const")
 _PER_CHANNEL = "broadcast over positions by stride 0"
 
+_BOX_DIMS = "one dimension per axis of the box, in box order"
+_TAP_DIMS = "p_rank position dimensions, t_rank tap dimensions, one channel dimension"
+_DMA_TIME = "latency + bursts(bytes) / bandwidth, rows of the box start new bursts"
+_TAP_TIME = "positions * taps * ceil(channels / lanes)"
+_REQUANT_TIME = "elements / lanes * requantise cost"
+
+
+def _map(name: str, direction: str) -> OperandSpec:
+    return OperandSpec(name, ("dram", "const"), direction, "param:element", "tensor map")
+
+
+def _control(mnemonic: str, code: int, params: tuple[str, ...], semantics: str) -> Instruction:
+    return Instruction(mnemonic, code, Queue.CONTROL, (), params, semantics)
+
+
 INSTRUCTIONS: tuple[Instruction, ...] = (
-    Instruction("halt", 0x00, Queue.CONTROL, semantics="End of the program: wait until every queue is idle."),
-    Instruction("loop", 0x01, Queue.CONTROL, params=("count",), semantics="Repeat the instructions up to the matching `end` `count` times (count >= 1)."),
-    Instruction("end", 0x02, Queue.CONTROL, semantics="End of the innermost loop body."),
-    Instruction("sync", 0x04, Queue.CONTROL, params=("queue",), semantics="No work: passes through queue number `queue` (0 load, 1 store, 2 matrix, 3 vector) to wait or signal in its order."),
+    _control("halt", 0x00, (), "End of the program: wait until every queue is idle."),
+    _control(
+        "loop", 0x01, ("count",),
+        "Repeat the instructions up to the matching `end` `count` times (count >= 1).",
+    ),
+    _control("end", 0x02, (), "End of the innermost loop body."),
+    _control(
+        "sync", 0x04, ("queue",),
+        "No work: passes through queue number `queue` (0 load, 1 store, 2 matrix, 3 vector) to "
+        "wait or signal in its order.",
+    ),
     Instruction(
         "load", 0x10, Queue.LOAD,
-        (OperandSpec("src", _DRAM, "r", "param:element", "tensor map"), _spm("dst", "w", "one dimension per axis of the box, in box order", "param:element")),
+        (_map("src", "r"), _spm("dst", "w", _BOX_DIMS, "param:element")),
         ("element", "fill"),
         "dst[t] = src[start + t * step], or `fill` outside the extents.",
-        "latency + bursts(bytes) / bandwidth, rows of the box start new bursts",
+        _DMA_TIME,
     ),
     Instruction(
         "store", 0x11, Queue.STORE,
-        (OperandSpec("dst", _DRAM, "w", "param:element", "tensor map"), _spm("src", "r", "one dimension per axis of the box, in box order", "param:element")),
+        (_map("dst", "w"), _spm("src", "r", _BOX_DIMS, "param:element")),
         ("element",),
         "dst[start + t * step] = src[t]; elements outside the extents are dropped.",
-        "latency + bursts(bytes) / bandwidth, rows of the box start new bursts",
+        _DMA_TIME,
     ),
     Instruction(
         "matmul", 0x20, Queue.MATRIX,
         (
-            _spm("a", "r", "m_rank row dimensions, then the reduction dimensions (product <= rows of the array)"),
-            _spm("b", "r", "the same reduction dimensions, then one column dimension (size <= columns of the array)"),
+            _spm(
+                "a", "r",
+                "m_rank row dimensions, then the reduction dimensions (product <= rows of the "
+                "array)",
+            ),
+            _spm(
+                "b", "r",
+                "the same reduction dimensions, then one column dimension (size <= columns of the "
+                "array)",
+            ),
             _acc("rw", "the row dimensions, then the column dimension"),
         ),
         ("m_rank", "a_zp", "b_zp", "overwrite"),
-        "acc[m, n] (+)= sum_k (a[m, k] - a_zp) * (b[k, n] - b_zp), wrapping in i32. Overwrites when all "
-        "loop levels in the bit mask `overwrite` are at their first iteration (mask 0: always overwrites; "
-        "mask -1: always accumulates).",
-        "weight-stationary: rows(b) preload (hidden when double-buffered) + m / pixels, fill and drain rows + columns",
+        "acc[m, n] (+)= sum_k (a[m, k] - a_zp) * (b[k, n] - b_zp), wrapping in i32. Overwrites "
+        "when all loop levels in the bit mask `overwrite` (bit 0 outermost) are at their first "
+        "iteration (mask 0: always overwrites; mask -1: always accumulates).",
+        "weight-stationary: rows(b) preload (hidden when double-buffered) + m / pixels, fill and "
+        "drain rows + columns",
     ),
     Instruction(
         "vmac", 0x30, Queue.VECTOR,
         (
-            _spm("a", "r", "p_rank position dimensions, t_rank tap dimensions, one channel dimension"),
+            _spm("a", "r", _TAP_DIMS),
             _spm("b", "r", "the tap dimensions, then the channel dimension"),
             _acc("w", "the position dimensions, then the channel dimension"),
         ),
         ("p_rank", "t_rank", "a_zp", "b_zp"),
-        "acc[p, c] = sum_t (a[p, t, c] - a_zp) * (b[t, c] - b_zp): depthwise convolution.",
-        "positions * taps * ceil(channels / lanes)",
+        "acc[p, c] = sum_t (a[p, t, c] - a_zp) * (b[t, c] - b_zp), wrapping in i32: depthwise "
+        "convolution.",
+        _TAP_TIME,
     ),
     Instruction(
         "vsum", 0x31, Queue.VECTOR,
-        (_spm("a", "r", "p_rank position dimensions, t_rank tap dimensions, one channel dimension"), _acc("w", "positions, channel")),
+        (_spm("a", "r", _TAP_DIMS), _acc("w", "positions, channel")),
         ("p_rank", "t_rank", "a_zp"),
-        "acc[p, c] = sum_t (a[p, t, c] - a_zp).",
-        "positions * taps * ceil(channels / lanes)",
+        "acc[p, c] = sum_t (a[p, t, c] - a_zp), wrapping in i32.",
+        _TAP_TIME,
     ),
     Instruction(
         "vmax", 0x32, Queue.VECTOR,
-        (_spm("a", "r", "p_rank position dimensions, t_rank tap dimensions, one channel dimension"), _spm("dst", "w", "positions, channel")),
+        (_spm("a", "r", _TAP_DIMS), _spm("dst", "w", "positions, channel")),
         ("p_rank", "t_rank"),
         "dst[p, c] = max_t a[p, t, c].",
-        "positions * taps * ceil(channels / lanes)",
+        _TAP_TIME,
     ),
     Instruction(
         "vrequant", 0x38, Queue.VECTOR,
@@ -143,43 +176,58 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
             _spm("dst", "w", "the same dimensions"),
         ),
         ("zp", "lo", "hi"),
-        "dst = clamp(((i64(acc + bias) * multiplier + 2^(shift-1)) >> shift) + zp, lo, hi); acc + bias wraps in i32.",
-        "elements / lanes * requantise cost",
+        "dst = clamp(((i64(acc + bias) * multiplier + 2^(shift-1)) >> shift) + zp, lo, hi); "
+        "acc + bias wraps in i32; shift is in 1..62.",
+        _REQUANT_TIME,
     ),
     Instruction(
         "vadd", 0x39, Queue.VECTOR,
         (_spm("a", "r", "dimensions"), _spm("b", "r", "the same"), _spm("dst", "w", "the same")),
         ("za", "ma", "zb", "mb", "multiplier", "shift", "zp", "lo", "hi"),
-        "dst = clamp((((a - za) * ma + (b - zb) * mb) * multiplier + 2^(shift-1)) >> shift) + zp, lo, hi).",
-        "elements / lanes * requantise cost",
+        "dst = clamp(((((a - za) * ma + (b - zb) * mb) * multiplier + 2^(shift-1)) >> shift) + zp, "
+        "lo, hi).",
+        _REQUANT_TIME,
     ),
     Instruction(
         "vmul", 0x3A, Queue.VECTOR,
         (_spm("a", "r", "dimensions"), _spm("b", "r", "the same"), _spm("dst", "w", "the same")),
         ("za", "zb", "multiplier", "shift", "zp", "lo", "hi"),
-        "dst = clamp((((a - za) * (b - zb)) * multiplier + 2^(shift-1)) >> shift) + zp, lo, hi).",
-        "elements / lanes * requantise cost",
+        "dst = clamp((((a - za) * (b - zb) * multiplier + 2^(shift-1)) >> shift) + zp, lo, hi).",
+        _REQUANT_TIME,
     ),
     Instruction(
         "vlut", 0x3B, Queue.VECTOR,
-        (_spm("a", "r", "dimensions"), _spm("table", "r", "256 entries"), _spm("dst", "w", "the same dimensions as a")),
+        (
+            _spm("a", "r", "dimensions"),
+            _spm("table", "r", "256 entries"),
+            _spm("dst", "w", "the same dimensions as a"),
+        ),
         (),
         "dst = table[a + 128].",
         "elements / lanes * look-up cost",
     ),
     Instruction(
-        "vclip", 0x3C, Queue.VECTOR, (_spm("a", "r", "dimensions"), _spm("dst", "w", "the same")), ("lo", "hi"),
-        "dst = min(max(a, lo), hi); a plain copy when lo = -128 and hi = 127.", "elements / lanes",
+        "vclip", 0x3C, Queue.VECTOR,
+        (_spm("a", "r", "dimensions"), _spm("dst", "w", "the same")),
+        ("lo", "hi"),
+        "dst = min(max(a, lo), hi); a plain copy when lo = -128 and hi = 127.",
+        "elements / lanes",
     ),
     Instruction(
-        "vfill", 0x3D, Queue.VECTOR, (_spm("dst", "w", "dimensions"),), ("value",), "dst = value.", "elements / lanes",
+        "vfill", 0x3D, Queue.VECTOR,
+        (_spm("dst", "w", "dimensions"),),
+        ("value",),
+        "dst = value.",
+        "elements / lanes",
     ),
 )  # fmt: skip
 
 _I8 = (-128, 127)
 PARAM_RANGES: dict[str, tuple[int, int]] = {
-    "count": (1, 2**31 - 1), "queue": (0, 3), "element": (1, 8), "fill": (-(2**31), 2**31 - 1), "value": _I8,
-    "m_rank": (0, MAX_DIMS), "p_rank": (0, MAX_DIMS), "t_rank": (0, MAX_DIMS), "overwrite": (-1, 2**MAX_LOOP_DEPTH - 1),
+    "count": (1, 2**31 - 1), "queue": (0, 3),
+    "element": (1, 8), "fill": (-(2**31), 2**31 - 1), "value": _I8,
+    "m_rank": (0, MAX_DIMS), "p_rank": (0, MAX_DIMS), "t_rank": (0, MAX_DIMS),
+    "overwrite": (-1, 2**MAX_LOOP_DEPTH - 1),
     "a_zp": _I8, "b_zp": _I8, "za": _I8, "zb": _I8, "zp": _I8, "lo": _I8, "hi": _I8,
     "ma": (0, 2**20), "mb": (0, 2**20), "multiplier": (0, 2**31 - 1), "shift": (1, 62),
 }  # fmt: skip

@@ -63,9 +63,14 @@ def strided(access: AccessAttr, alloc: AllocOp, address: int) -> Strided:
 def tensor_box(access: TensorMapAttr, address: int) -> TensorBox:
     """Descriptor of a DRAM operand whose tensor is at `address`."""
     return TensorBox(
-        address, int_values(access.extents), int_values(access.strides),
-        int_values(access.start), int_values(access.steps), int_values(access.box), tuple(map(_trimmed, access.loop_steps)),
-    )  # fmt: skip
+        address,
+        int_values(access.extents),
+        int_values(access.strides),
+        int_values(access.start),
+        int_values(access.steps),
+        int_values(access.box),
+        tuple(_trimmed(row) for row in access.loop_steps),
+    )
 
 
 def _trimmed(strides: tuple[int, ...]) -> tuple[int, ...]:

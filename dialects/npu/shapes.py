@@ -3,7 +3,8 @@
 One check for commands in the IR, before encoding and after decoding, so that nothing malformed
 reaches the arithmetic of `semantics/instructions.py`:
 
-    misfit("matmul", [(4, 16), (16, 8), (4, 9)], {"m_rank": 1, ...})  ->  "acc has shape (4, 9), not (4, 8)"
+    misfit("matmul", [(4, 16), (16, 8), (4, 9)], {"m_rank": 1, ...})
+    ->  "acc has shape (4, 9), not (4, 8)"
 """
 
 from __future__ import annotations

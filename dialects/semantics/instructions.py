@@ -26,7 +26,12 @@ from ..fixed_point import requantize
 from ..npu.descriptors import Strided, TensorBox, byte_span, resolve_access, resolve_box
 
 View = Any  # an ndarray or a DramView; strict typing would only restate the table
-ELEMENT_DTYPES = {1: np.dtype(np.int8), 2: np.dtype(np.int16), 4: np.dtype(np.int32), 8: np.dtype(np.int64)}
+ELEMENT_DTYPES = {
+    1: np.dtype(np.int8),
+    2: np.dtype(np.int16),
+    4: np.dtype(np.int32),
+    8: np.dtype(np.int64),
+}
 """Signed integer type that moves elements of so many bytes."""
 
 
@@ -59,10 +64,14 @@ def inside_ranges(box: TensorBox, start: Sequence[int]) -> list[tuple[int, int]]
 def check_bounds(low: int, high: int, size: int, where: str) -> None:
     """SimulationError unless bytes [low, high) lie in a memory of `size` bytes."""
     if low < 0 or high > size:
-        raise SimulationError(f"{where}: bytes [{low}, {high}) are outside a memory of {size} bytes")
+        raise SimulationError(
+            f"{where}: bytes [{low}, {high}) are outside a memory of {size} bytes"
+        )
 
 
-def dram_view(memory: Array, box: TensorBox, iterations: Sequence[int], element: int, where: str) -> DramView:
+def dram_view(
+    memory: Array, box: TensorBox, iterations: Sequence[int], element: int, where: str
+) -> DramView:
     """View of the box in `memory` (uint8); SimulationError outside the memory.
 
     `where` names the instruction and its layer for the message.
@@ -74,7 +83,10 @@ def dram_view(memory: Array, box: TensorBox, iterations: Sequence[int], element:
         empty = np.empty(shape, ELEMENT_DTYPES[element])
         return DramView(empty, tuple(slice(low, high) for low, high in ranges), False)
     strides = tuple(step * stride for step, stride in zip(box.steps, box.strides, strict=True))
-    base = box.base + sum((s + low * p) * b for s, (low, _), p, b in zip(start, ranges, box.steps, box.strides, strict=True))
+    base = box.base + sum(
+        (s + low * p) * b
+        for s, (low, _), p, b in zip(start, ranges, box.steps, box.strides, strict=True)
+    )
     low, high = byte_span(tuple(zip(shape, strides, strict=True)), element)
     check_bounds(base + low, base + high, memory.size, where)
     inside = np.ndarray(shape, ELEMENT_DTYPES[element], memory.data, base, strides)
@@ -90,13 +102,20 @@ def strided_view(memory: Array, address: int, access: Strided, element: int, whe
     check_bounds(address + low, address + high, memory.size, where)
     strides = access.strides
     if element == 4 and (address % 4 or any(s % 4 for s in strides)):
-        raise SimulationError(f"{where}: 32-bit elements at address {address}, strides {list(strides)} are not aligned")
+        raise SimulationError(
+            f"{where}: 32-bit elements at address {address} with strides {strides} are not aligned"
+        )
     return np.ndarray(access.shape, ELEMENT_DTYPES[element], memory.data, address, strides)
 
 
 def view_of(
-    memory: Array, access: Strided | TensorBox, iterations: Sequence[int], trips: Sequence[int], element: int, where: str
-) -> Array | DramView:  # fmt: skip
+    memory: Array,
+    access: Strided | TensorBox,
+    iterations: Sequence[int],
+    trips: Sequence[int],
+    element: int,
+    where: str,
+) -> Array | DramView:
     """The operand's elements in the present iteration: an array on chip, a `DramView` in DRAM."""
     if isinstance(access, TensorBox):
         return dram_view(memory, access, iterations, element, where)
@@ -137,7 +156,9 @@ def _matmul(views: Sequence[View], params: Mapping[str, int], overwrite: bool) -
     if zb:
         right -= zb
     product = (left @ right).reshape(acc.shape)
-    product = product.astype(np.int32) if bound < 1 << 31 else product.astype(np.int64).astype(np.int32)
+    product = (
+        product.astype(np.int32) if bound < 1 << 31 else product.astype(np.int64).astype(np.int32)
+    )
     if overwrite:
         acc[...] = product
     else:
@@ -176,7 +197,9 @@ def _vmax(views: Sequence[View], params: Mapping[str, int], overwrite: bool) -> 
 
 def _shift(value: int | Array) -> int | Array:
     if np.min(value) < 1 or np.max(value) > 62:
-        raise SimulationError(f"a requantisation shift of {np.min(value)}..{np.max(value)} is outside 1..62")
+        raise SimulationError(
+            f"a requantisation shift of {np.min(value)}..{np.max(value)} is outside 1..62"
+        )
     return value
 
 
@@ -184,17 +207,26 @@ def _vrequant(views: Sequence[View], params: Mapping[str, int], overwrite: bool)
     acc, bias, multiplier, shift, destination = views
     total = acc + _distinct(bias)  # wraps in i32
     destination[...] = requantize(
-        total, _distinct(multiplier), _shift(_distinct(shift)), params["zp"], params["lo"], params["hi"]
+        total,
+        _distinct(multiplier),
+        _shift(_distinct(shift)),
+        params["zp"],
+        params["lo"],
+        params["hi"],
     )
 
 
 def _scaled(acc: Array, params: Mapping[str, int]) -> Array:
-    return requantize(acc, params["multiplier"], _shift(params["shift"]), params["zp"], params["lo"], params["hi"])
+    return requantize(
+        acc, params["multiplier"], _shift(params["shift"]), params["zp"], params["lo"], params["hi"]
+    )
 
 
 def _vadd(views: Sequence[View], params: Mapping[str, int], overwrite: bool) -> None:
     a, b, destination = views
-    acc = _widen(a, params["za"]) * np.int32(params["ma"]) + _widen(b, params["zb"]) * np.int32(params["mb"])
+    acc = _widen(a, params["za"]) * np.int32(params["ma"]) + _widen(b, params["zb"]) * np.int32(
+        params["mb"]
+    )
     destination[...] = _scaled(acc, params)
 
 
@@ -219,11 +251,14 @@ def _vfill(views: Sequence[View], params: Mapping[str, int], overwrite: bool) ->
 
 _EXECUTE: dict[str, Callable[[Sequence[View], Mapping[str, int], bool], None]] = {
     "load": _load, "store": _store, "matmul": _matmul, "vmac": _vmac, "vsum": _vsum, "vmax": _vmax,
-    "vrequant": _vrequant, "vadd": _vadd, "vmul": _vmul, "vlut": _vlut, "vclip": _vclip, "vfill": _vfill,
+    "vrequant": _vrequant, "vadd": _vadd, "vmul": _vmul, "vlut": _vlut, "vclip": _vclip,
+    "vfill": _vfill,
 }  # fmt: skip
 
 
-def execute(mnemonic: str, views: Sequence[View], params: Mapping[str, int], *, overwrite: bool = True) -> None:
+def execute(
+    mnemonic: str, views: Sequence[View], params: Mapping[str, int], *, overwrite: bool = True
+) -> None:
     """Run one instruction: read and write `views` (operands in the order of the table).
 
     `params` has every parameter of the instruction.  `overwrite` is matmul's, resolved for this

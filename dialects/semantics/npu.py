@@ -1,4 +1,4 @@
-"""Reference semantics of the npu dialect: a program's commands one after the other, in program order.
+"""Reference semantics of the npu dialect: a program's commands one after the other.
 
 Tokens are ignored: a program whose tokens are right computes the same in every order they allow.
 Buffers with addresses live in one scratchpad and one accumulator memory; buffers without have
@@ -44,8 +44,16 @@ class _Step:
     where: str
 
     def run(self, iterations: Sequence[int]) -> None:
-        views = [view_of(o.memory, o.access, iterations, self.trips, o.element, self.where) for o in self.operands]
-        execute(self.mnemonic, views, self.params, overwrite=overwrites(self.params.get("overwrite", 0), iterations))
+        views = [
+            view_of(o.memory, o.access, iterations, self.trips, o.element, self.where)
+            for o in self.operands
+        ]
+        execute(
+            self.mnemonic,
+            views,
+            self.params,
+            overwrite=overwrites(self.params.get("overwrite", 0), iterations),
+        )
 
 
 @dataclass(frozen=True)
@@ -59,8 +67,10 @@ def programs(module: ModuleOp) -> list[ProgramOp]:
     return [op for op in module.ops if isinstance(op, ProgramOp)]
 
 
-def run(program: ProgramOp, arena: Array, consts: Array, on_chip: Mapping[str, Array] | None = None) -> None:
-    """Run `program` in program order on `arena` (uint8, read and written) and `consts` (uint8, read).
+def run(
+    program: ProgramOp, arena: Array, consts: Array, on_chip: Mapping[str, Array] | None = None
+) -> None:
+    """Run `program` in program order on `arena` (uint8, read and written) and `consts` (uint8).
 
     `on_chip` gives the memories "spm" and "acc" (uint8, read and written) of allocated programs;
     by default they are as big as needed and start as garbage.  SimulationError names the command
@@ -71,9 +81,13 @@ def run(program: ProgramOp, arena: Array, consts: Array, on_chip: Mapping[str, A
     def prepare(command: Command) -> _Step:
         spec, params = command.instruction, command.param_values
         operands: list[_Operand] = []
-        for row, value, access in zip(spec.operands, command.buffers, command.accesses.data, strict=True):
+        for row, value, access in zip(
+            spec.operands, command.buffers, command.accesses.data, strict=True
+        ):
             memory, address = _place(value, memories, arena, consts)
-            operands.append(_Operand(memory, descriptor(value, access, address), element_bytes(row, params)))
+            operands.append(
+                _Operand(memory, descriptor(value, access, address), element_bytes(row, params))
+            )
         where = describe(command)
         if problem := misfit(spec.mnemonic, [o.access.shape for o in operands], params):
             raise SimulationError(f"{where}: {problem}")
@@ -105,9 +119,13 @@ def _memories(program: ProgramOp, given: Mapping[str, Array]) -> dict[SSAValue, 
     shared: dict[str, Array] = {}
     for space in ("spm", "acc"):
         placed = [a for a in allocs if a.address is not None and space_of(a.result) == space]
-        shared[space] = given[space] if space in given else _garbage(max(map(_end, placed), default=0))
+        shared[space] = (
+            given[space] if space in given else _garbage(max(map(_end, placed), default=0))
+        )
     return {
-        a.result: (_garbage(_bytes(a)), 0) if a.address is None else (shared[space_of(a.result)], a.address.value.data)
+        a.result: (_garbage(_bytes(a)), 0)
+        if a.address is None
+        else (shared[space_of(a.result)], a.address.value.data)
         for a in allocs
     }
 

@@ -20,7 +20,17 @@ from xdsl.ir import Operation
 
 from ...backends.targets.machine import Machine
 from ...dialects.constants import ConstantStore
-from ...dialects.graph import ConstantOp, ConvOp, MatMulOp, PoolOp, QAddOp, QMulOp, ReduceOp, RequantizeOp, place
+from ...dialects.graph import (
+    ConstantOp,
+    ConvOp,
+    MatMulOp,
+    PoolOp,
+    QAddOp,
+    QMulOp,
+    ReduceOp,
+    RequantizeOp,
+    place,
+)
 from ...dialects.locations import onnx_nodes
 from ...dialects.types import element_of
 from ..base import CompilerContext, Pass, main_function
@@ -71,12 +81,18 @@ def _islands(ops: list[Operation], reasons: dict[Operation, str | None]) -> None
 
 
 def _neighbours(op: Operation) -> list[Operation]:
-    producers = [o.owner for o in op.operands if isinstance(o.owner, Operation) and not isinstance(o.owner, ConstantOp)]
+    producers = [
+        o.owner
+        for o in op.operands
+        if isinstance(o.owner, Operation) and not isinstance(o.owner, ConstantOp)
+    ]
     consumers = [u for r in op.results for u in users(r)]
     return [*producers, *consumers]
 
 
-def decide(ops: list[Operation], machine: Machine | None, store: ConstantStore) -> dict[Operation, str | None]:
+def decide(
+    ops: list[Operation], machine: Machine | None, store: ConstantStore
+) -> dict[Operation, str | None]:
     """For each of `ops` (program order, without constants): why it runs on the CPU, or None."""
     if machine is None:
         return dict.fromkeys(ops, NO_MACHINE)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr
@@ -131,7 +131,7 @@ def input_names(func: FuncOp) -> list[str]:
     """The model's input names, in order; `arg0`, `arg1` ... where the function has none."""
     names = func.attributes.get("input_names")
     if isinstance(names, ArrayAttr):
-        return [n.data for n in names.data if isinstance(n, StringAttr)]
+        return [n.data for n in cast("ArrayAttr[StringAttr]", names)]
     return [f"arg{i}" for i in range(len(func.body.block.args))]
 
 
@@ -143,7 +143,10 @@ def samples(func: FuncOp, calibration: Mapping[str, Array]) -> Iterator[list[Arr
     """
     names, stacks = input_names(func), list[Array]()
     if unknown := sorted(set(calibration) - set(names)):
-        raise InputError(f"calibration data has no model input {unknown[0]!r}", hint=f"the inputs are {', '.join(names)}")
+        raise InputError(
+            f"calibration data has no model input {unknown[0]!r}",
+            hint=f"the inputs are {', '.join(names)}",
+        )
     for name, arg in zip(names, func.body.block.args, strict=True):
         if name not in calibration:
             raise InputError(f"calibration data lacks input {name!r}")
@@ -163,8 +166,8 @@ def samples(func: FuncOp, calibration: Mapping[str, Array]) -> Iterator[list[Arr
 
 
 def calibrate(
-    module: ModuleOp, store: ConstantStore, calibration: Mapping[str, Array], wanted: Collection[SSAValue],
-    make: Callable[[], Observer],
+    module: ModuleOp, store: ConstantStore, calibration: Mapping[str, Array],
+    wanted: Collection[SSAValue], make: Callable[[], Observer],
 ) -> dict[SSAValue, Range]:  # fmt: skip
     """Ranges of the `wanted` values of `@main`; a value never seen as finite has range (0, 0)."""
     func = main_function(module)

@@ -52,7 +52,11 @@ def _is_constant(value: SSAValue | None) -> bool:
 
 
 def _not_i8(value: SSAValue) -> str | None:
-    return None if element_of(value) == i8 else f"{_element_name(value)} data: the NPU computes on int8"
+    return (
+        None
+        if element_of(value) == i8
+        else f"{_element_name(value)} data: the NPU computes on int8"
+    )
 
 
 def _conv(op: ConvOp, machine: Machine, store: ConstantStore) -> str | None:
@@ -90,7 +94,11 @@ def _reduce(op: ReduceOp, machine: Machine, store: ConstantStore) -> str | None:
     if op.kind.data != "sum":
         return f"reduction {op.kind.data!r}: the vector unit only sums"
     spatial = any(axes == spatial_axes(rank, layout) for layout in ("NCHW", "NHWC"))
-    return None if rank == 4 and spatial else f"reduction over axes {list(axes)}: the vector unit sums over the spatial axes"
+    return (
+        None
+        if rank == 4 and spatial
+        else f"reduction over axes {list(axes)}: the vector unit sums over the spatial axes"
+    )
 
 
 def _requantize(op: RequantizeOp, machine: Machine, store: ConstantStore) -> str | None:
@@ -114,7 +122,12 @@ def _binary(op: QAddOp | QMulOp, machine: Machine, store: ConstantStore) -> str 
         kept = [i for i, d in enumerate(shape) if d != 1]
         if stretched and len(kept) > 1:
             return "broadcasting of more than a scalar or a vector"
-        if stretched and kept and len(result) == 4 and kept[0] not in (channel_axis(4, "NCHW"), channel_axis(4, "NHWC")):
+        if (
+            stretched
+            and kept
+            and len(result) == 4
+            and kept[0] not in (channel_axis(4, "NCHW"), channel_axis(4, "NHWC"))
+        ):
             return "broadcasting along an axis other than the channels"
     return None
 
@@ -142,7 +155,7 @@ def _slice(op: SliceOp, machine: Machine, store: ConstantStore) -> str | None:
 
 
 def whole_factors(op: ResizeOp) -> tuple[int, ...] | None:
-    """Factors f for which a nearest `op` is result[o] = x[o // f] along each spatial axis, else None.
+    """Factors f such that a nearest `op` is y[o] = x[o // f] along each spatial axis, else None.
 
     Checked against the coordinate rules themselves, which differ in their rounding.
     """
@@ -150,7 +163,9 @@ def whole_factors(op: ResizeOp) -> tuple[int, ...] | None:
         return None
     x, y = shape_of(op.x), shape_of(op.result)
     factors: list[int] = []
-    for axis, scale in zip(spatial_axes(len(x), op.layout.data), op.scales.get_values(), strict=True):
+    for axis, scale in zip(
+        spatial_axes(len(x), op.layout.data), op.scales.get_values(), strict=True
+    ):
         factor, rest = divmod(y[axis], x[axis])
         if rest or factor < 1 or abs(float(scale) - factor) > 1e-6:
             return None
@@ -187,8 +202,11 @@ def _map(op: MapOp, machine: Machine, store: ConstantStore) -> str | None:
     return f"{_element_name(op.args[-1])} {op.fn.data}: the vector unit computes on int8"
 
 
-def _conversion(op: QuantizeOp | DequantizeOp, machine: Machine, store: ConstantStore) -> str | None:
-    return f"conversion from {_element_name(op.x)} to {_element_name(op.result)}: the NPU has no floating point"
+def _conversion(
+    op: QuantizeOp | DequantizeOp, machine: Machine, store: ConstantStore
+) -> str | None:
+    names = f"{_element_name(op.x)} to {_element_name(op.result)}"
+    return f"conversion from {names}: the NPU has no floating point"
 
 
 RULES: dict[type[Operation], Rule] = {

@@ -1,4 +1,4 @@
-"""Per-channel scale and offset as a depthwise 1 x 1 convolution, where the tensor will be quantised.
+"""Per-channel scale and offset of a tensor to be quantised, as a depthwise 1 x 1 convolution.
 
     (x * s[1, C, 1, 1]) + b[1, C, 1, 1]   ==>   conv(x, s[C, 1, 1, 1], b[C], group = C)
 
@@ -25,7 +25,12 @@ def _per_channel(op: MapOp, store: ConstantStore) -> tuple[SSAValue, Array] | No
         return None
     for data, other in ((op.args[0], op.args[1]), (op.args[1], op.args[0])):
         array, shape = constant_array(other, store), shape_of(data)
-        if array is None or len(shape) != 4 or shape_of(op.result) != shape or (data is op.args[1] and op.fn.data == "sub"):
+        if (
+            array is None
+            or len(shape) != 4
+            or shape_of(op.result) != shape
+            or (data is op.args[1] and op.fn.data == "sub")
+        ):
             continue
         padded = (1,) * (4 - array.ndim) + array.shape
         if padded == (1, shape[1], 1, 1) and np.isfinite(array).all():
@@ -37,7 +42,12 @@ def fuse_channel_affine(plan: Plan, store: ConstantStore) -> bool:
     """Rewrite the quantised ones among the operations of `plan`; whether there were any."""
     done: set[MapOp] = set()
     for op, kind in plan.kinds.items():
-        if kind != "accumulate" or not isinstance(op, MapOp) or op in done or (found := _per_channel(op, store)) is None:
+        if (
+            kind != "accumulate"
+            or not isinstance(op, MapOp)
+            or op in done
+            or (found := _per_channel(op, store)) is None
+        ):
             continue
         data, values = found
         channels, last, inner = len(values), op, list[MapOp]()
@@ -47,13 +57,24 @@ def fuse_channel_affine(plan: Plan, store: ConstantStore) -> bool:
         if op.fn.data == "mul" and isinstance(user, MapOp) and is_map(user, "add", "sub"):
             following = _per_channel(user, store)
             if following is not None and following[0] is op.result:
-                offset, last, inner = following[1] * (1 if user.fn.data == "add" else -1), user, [op]
+                offset, last, inner = (
+                    following[1] * (1 if user.fn.data == "add" else -1),
+                    user,
+                    [op],
+                )
                 done.add(user)
-        constants = [ConstantOp.from_array(scale.reshape(channels, 1, 1, 1).astype(np.float32), store)]
+        constants = [
+            ConstantOp.from_array(scale.reshape(channels, 1, 1, 1).astype(np.float32), store)
+        ]
         if offset is not None:
             constants.append(ConstantOp.from_array(offset.astype(np.float32), store))
         conv = ConvOp(
-            data, *(c.result for c in constants), strides=[1, 1], pads=[0] * 4, dilations=[1, 1], group=channels
+            data,
+            *(c.result for c in constants),
+            strides=[1, 1],
+            pads=[0] * 4,
+            dilations=[1, 1],
+            group=channels,
         )
         replace(last, [*constants, conv])
         erase_dead(inner)

@@ -70,7 +70,9 @@ class ConstantFoldPass(Pass):
             value = evaluate_op(op, args, ctx.constants)[0]
             type = op.results[0].type
             encoding = type.encoding if isinstance(type, TensorType) else None
-            new = ConstantOp.from_array(np.ascontiguousarray(value).reshape(value.shape), ctx.constants, encoding=encoding)
+            new = ConstantOp.from_array(
+                np.ascontiguousarray(value).reshape(value.shape), ctx.constants, encoding=encoding
+            )
             replace(op, [new])
             for source in dict.fromkeys(constants):
                 if source.result.first_use is None:

@@ -22,7 +22,7 @@ from ...dialects.locations import inherit
 from ...dialects.types import element_of, shape_of, string, tensor
 from ..base import CompilerContext, Pass, main_function
 from .rules.driver import Replacement, Rewriter, Rules, apply_rules
-from .rules.layout import permuted_encoding, to_first, to_last, transposed
+from .rules.layout import encoding_of, permuted_encoding, to_first, to_last, transposed
 
 
 def convert(op: ConvOp | PoolOp | ResizeOp, ctx: Rewriter) -> Replacement:
@@ -37,9 +37,11 @@ def convert(op: ConvOp | PoolOp | ResizeOp, ctx: Rewriter) -> Replacement:
         ops.append(_weights(op, ctx))
         operands += [ops[-1].results[0], *op.operands[2:]]
     shape = shape_of(op.result)
-    type = tensor([shape[p] for p in to_last(rank)], element_of(op.result), op.result.type.encoding)  # pyright: ignore
+    type = tensor([shape[p] for p in to_last(rank)], element_of(op.result), encoding_of(op.result))
     new = type_of_op(op).create(
-        operands=operands, result_types=[type], properties={**op.properties, "layout": string("NHWC")}
+        operands=operands,
+        result_types=[type],
+        properties={**op.properties, "layout": string("NHWC")},
     )
     return [*ops, inherit(new, op), transposed(new.results[0], to_first(rank))]
 

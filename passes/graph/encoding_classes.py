@@ -1,4 +1,4 @@
-"""Values that share one encoding: through data movement always, through concatenation if it is cheap.
+"""Values that share one encoding: through data movement always, through concatenation if cheap.
 
 A concatenation runs on stored values when its operands have the encoding of its result.  An operand
 joins the result's class if nothing else reads it (its producer then rounds to the joint encoding
@@ -74,7 +74,7 @@ class Classes:
 
 
 def build_classes(plan: Plan, ranges: Mapping[SSAValue, Range], store: ConstantStore) -> Classes:
-    """Classes of all quantised values of `plan`, given the `ranges` of its `values` and `demanded`."""
+    """Classes of all values of `plan`, given the `ranges` of its `values` and `demanded`."""
     classes = Classes()
     for value in (*plan.values, *plan.demanded):
         classes.add(value, ranges[value])
@@ -105,7 +105,10 @@ def _concat(classes: Classes, op: ConcatOp, constants: list[Range]) -> None:
 
 def _note_readers(plan: Plan, classes: Classes) -> None:
     """List what reads each class, other than movement inside it."""
-    members = [*classes.ranges, *(op.results[0] for op, kind in plan.kinds.items() if kind == "move")]
+    members = [
+        *classes.ranges,
+        *(op.results[0] for op, kind in plan.kinds.items() if kind == "move"),
+    ]
     for value in dict.fromkeys(members):
         inside = classes.readers[classes.find(value)]
         for user in users(value):

@@ -51,7 +51,11 @@ def weight_scales(weights: Array, axis: int | None, bias: Array | None, x_scale:
     units of x_scale * scale, to stay below 2^29; a channel of zeros gets scale 1.
     """
     w = np.abs(np.asarray(weights, np.float64))
-    largest = w.max(initial=0.0) if axis is None else w.max(axis=tuple(a for a in range(w.ndim) if a != axis), initial=0.0)
+    largest = (
+        w.max(initial=0.0)
+        if axis is None
+        else w.max(axis=tuple(a for a in range(w.ndim) if a != axis), initial=0.0)
+    )
     scales = np.atleast_1d(largest) / QMAX
     if bias is not None:
         floor = np.abs(np.asarray(bias, np.float64)) / (x_scale * BIAS_LIMIT)
@@ -74,16 +78,20 @@ def _parameters(encoding: QuantAttr, rank: int) -> tuple[Array, Array]:
     return _aligned(scales, axis, rank), _aligned(zero_points, axis, rank)
 
 
-def quantize_array(values: Array, encoding: QuantAttr, element: Attribute = i8) -> Array:
+def quantize_array(values: Array | float, encoding: QuantAttr, element: Attribute = i8) -> Array:
     """Stored values of real `values`; NaN becomes the zero point, infinities saturate."""
     info = np.iinfo(numpy_dtype(element))
     scales, zero_points = _parameters(encoding, np.ndim(values))
     with np.errstate(all="ignore"):
-        steps = np.rint(np.nan_to_num(np.asarray(values, np.float32) / scales, nan=0.0, posinf=1e30, neginf=-1e30))
+        steps = np.rint(
+            np.nan_to_num(
+                np.asarray(values, np.float32) / scales, nan=0.0, posinf=1e30, neginf=-1e30
+            )
+        )
     return np.clip(steps + zero_points, info.min, info.max).astype(info.dtype)
 
 
-def dequantize_array(stored: Array, encoding: QuantAttr) -> Array:
+def dequantize_array(stored: Array | int, encoding: QuantAttr) -> Array:
     """Real f32 values of `stored`."""
     scales, zero_points = _parameters(encoding, np.ndim(stored))
     return (np.asarray(stored, np.int64) - zero_points).astype(np.float32) * scales

@@ -27,7 +27,9 @@ from ..base import CompilerContext, Pass, main_function
 from .rules.driver import Replacement, Rewriter, Rules, apply_rules
 
 
-def affine_of(op: Operation, ctx: Rewriter) -> tuple[SSAValue, Array | None, Array | None, int] | None:
+def affine_of(
+    op: Operation, ctx: Rewriter
+) -> tuple[SSAValue, Array | None, Array | None, int] | None:
     """`op` as x * scale + offset: (x, scale or None, offset or None, axis), f64 vectors [C] or [1].
 
     `axis` is that of the channels; None if `op` is not of this form with constants.
@@ -52,7 +54,9 @@ def affine_of(op: Operation, ctx: Rewriter) -> tuple[SSAValue, Array | None, Arr
     if len(long) > 1 or not np.isfinite(array.astype(np.float64)).all():
         return None
     vector, axis = array.astype(np.float64).reshape(-1), long[0] if long else -1
-    return op.args[0], *((vector, None) if op.fn.data == "mul" else (None, vector)), axis
+    if op.fn.data == "mul":
+        return op.args[0], vector, None, axis
+    return op.args[0], None, vector, axis
 
 
 def into_producer(op: Operation, ctx: Rewriter) -> Replacement:
@@ -65,7 +69,10 @@ def into_producer(op: Operation, ctx: Rewriter) -> Replacement:
     if not isinstance(root, ConvOp | MatMulOp) or not x.has_one_use() or type != op.results[0].type:
         return None
     rank = len(shape_of(x))
-    if axis not in (-1, channel_axis(rank, root.layout.data) if isinstance(root, ConvOp) else rank - 1):
+    if axis not in (
+        -1,
+        channel_axis(rank, root.layout.data) if isinstance(root, ConvOp) else rank - 1,
+    ):
         return None
     if not is_float(element_of(root.operands[0])):
         return None
@@ -98,15 +105,18 @@ def _dtype(value: SSAValue) -> np.dtype[np.generic]:
 
 def _rebuilt(root: ConvOp | MatMulOp, x: SSAValue, w: SSAValue, b: SSAValue | None) -> Operation:
     """`root` with other operands."""
-    new: Operation
     if isinstance(root, MatMulOp):
-        new = MatMulOp(x, w, b)
-    else:
-        new = ConvOp(
-            x, w, b, strides=int_values(root.strides), pads=int_values(root.pads),
-            dilations=int_values(root.dilations), group=root.group.value.data, layout=root.layout.data,
-        )  # fmt: skip
-    return new
+        return MatMulOp(x, w, b)
+    return ConvOp(
+        x,
+        w,
+        b,
+        strides=int_values(root.strides),
+        pads=int_values(root.pads),
+        dilations=int_values(root.dilations),
+        group=root.group.value.data,
+        layout=root.layout.data,
+    )
 
 
 def into_consumer(op: ConvOp, ctx: Rewriter) -> Replacement:

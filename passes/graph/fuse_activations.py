@@ -53,7 +53,7 @@ def factors(value: SSAValue, ctx: Rewriter) -> tuple[float, list[SSAValue]]:
 
 
 def plus(value: SSAValue, number: float, ctx: Rewriter) -> SSAValue | None:
-    """x if `value` is x + number (either order), else None."""
+    """X if `value` is x + number (either order), else None."""
     op = producer(value, "add")
     if op is None:
         return None
@@ -70,7 +70,7 @@ def scaled(value: SSAValue, ctx: Rewriter) -> tuple[float, SSAValue] | None:
 
 
 def relu6_of_plus_3(value: SSAValue, ctx: Rewriter) -> SSAValue | None:
-    """x if `value` is clip(x + 3, 0, 6), else None."""
+    """X if `value` is clip(x + 3, 0, 6), else None."""
     inner = producer(value, "clip")
     return plus(inner.args[0], 3.0, ctx) if inner and bounds(inner) == (0.0, 6.0) else None
 
@@ -111,7 +111,11 @@ def is_power(value: SSAValue, x: SSAValue, exponent: int, number: float, ctx: Re
         power = producer(v, "pow")
         if v is x:
             degree += 1
-        elif power is not None and power.args[0] is x and (n := ctx.uniform(power.args[1])) is not None:
+        elif (
+            power is not None
+            and power.args[0] is x
+            and (n := ctx.uniform(power.args[1])) is not None
+        ):
             degree += n if n == int(n) else math.nan
         else:
             return False

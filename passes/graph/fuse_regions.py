@@ -67,7 +67,27 @@ class Group:
             return False
         if shape_of(op.results[0]) != self.shape:
             return False
-        return isinstance(op, ELEMENTWISE) or self.reducing is None
+        root = op if isinstance(op, REDUCING) else fed_by(op)
+        return root is None or self.reducing is None or self.reducing is root
+
+    def add(self, op: Operation) -> None:
+        """Add `op`; its reducing operator, or the one that feeds it alone, is the group's."""
+        self.ops.append(op)
+        root = op if isinstance(op, REDUCING) else fed_by(op)
+        self.reducing = self.reducing or root
+
+
+def fed_by(op: Operation) -> Operation | None:
+    """The reducing operator whose only user is elementwise `op`, if there is one.
+
+    The two stay together: in an addition of two convolutions, the stages of the second must not
+    join the group of the first and leave their own accumulator behind.
+    """
+    for operand in op.operands:
+        owner = operand.owner
+        if isinstance(owner, REDUCING) and owner.results[0].has_one_use():
+            return owner
+    return None
 
 
 def by_position(user: Operation, value: SSAValue) -> bool:
@@ -88,9 +108,7 @@ def groups_of(ops: list[Operation], limit: int) -> list[Group]:
         if group is None:
             group = Group(device_of(op), shape_of(op.results[0]))
             out.append(group)
-        group.ops.append(op)
-        if isinstance(op, REDUCING):
-            group.reducing = op
+        group.add(op)
         group_of[op] = group
     return out
 
@@ -115,9 +133,7 @@ def outline(group: Group) -> None:
     block = last.parent_block()
     assert block is not None
     inside = set(ops)
-    arguments = dict.fromkeys(
-        o for op in ops for o in op.operands if o.owner not in inside
-    )
+    arguments = dict.fromkeys(o for op in ops for o in op.operands if o.owner not in inside)
     body = Block(arg_types=[a.type for a in arguments])
     inner: dict[SSAValue, SSAValue] = dict(zip(arguments, body.args, strict=True))
     for outer, arg in inner.items():

@@ -65,17 +65,21 @@ def represents(encoding: QuantAttr, value: float) -> bool:
 
 
 def moved_encoding(op: Operation, encoding: QuantAttr) -> QuantAttr | None:
-    """Encoding of the result of movement `op` on operands of `encoding`; None if it cannot be said."""
+    """Encoding of what movement `op` makes of operands of `encoding`; None if there is none."""
     if (axis := encoding.axis_index) is None:
         return encoding
     if isinstance(op, TransposeOp):
         scales = [float(s) for s in encoding.scales.get_values()]
-        return QuantAttr.get(scales, int_values(encoding.zero_points), int_values(op.perm).index(axis))
+        return QuantAttr.get(
+            scales, int_values(encoding.zero_points), int_values(op.perm).index(axis)
+        )
     return None
 
 
-def on_stored(op: Operation, operands: Sequence[SSAValue], encoding: QuantAttr, element: Attribute = i8) -> Operation:
-    """Movement `op` on stored values: `operands` replace the moved ones, the result has `encoding`."""
+def on_stored(
+    op: Operation, operands: Sequence[SSAValue], encoding: QuantAttr, element: Attribute = i8
+) -> Operation:
+    """Movement `op` on stored values: `operands` replace the moved ones; result in `encoding`."""
     rest = op.operands[len(operands) :]
     properties = dict(op.properties)
     if (value := pad_constant(op)) is not None:

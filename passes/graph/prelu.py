@@ -28,7 +28,9 @@ def split_prelu(ops: Iterable[Operation], store: ConstantStore) -> None:
             continue
         condition, scaled, x = op.args
         below, product = condition.owner, scaled.owner
-        if not (is_map(below, "less") and is_map(product, "mul") and shape_of(x) == shape_of(op.result)):
+        if not (
+            is_map(below, "less") and is_map(product, "mul") and shape_of(x) == shape_of(op.result)
+        ):
             continue
         assert isinstance(below, MapOp) and isinstance(product, MapOp)
         zero = constant_array(below.args[1], store)

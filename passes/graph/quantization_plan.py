@@ -13,7 +13,7 @@ what of that leads to an anchor through nothing but such operations, a second fo
   box decoding of a detector's head, whose results the user sees, or the residual stream of a
   transformer, which only normalisations read.  ReLU-like activations and sums of two tensors that
   end a backbone are not part of it.
-* Interpolated (linearly resized) values are encoded where they are added or joined to quantised ones.
+* Interpolated (linearly resized) values are encoded where they meet quantised ones.
 * Everything else (softmax, normalisation, arithmetic on real values, integers) stays as it is.
 """
 
@@ -26,15 +26,35 @@ from dataclasses import dataclass, field
 from xdsl.dialects.builtin import f32
 from xdsl.ir import Block, Operation, SSAValue
 
-from ...dialects.graph import ConcatOp, ConstantOp, ConvOp, MapOp, MatMulOp, PoolOp, ReduceOp, ResizeOp, is_map
+from ...dialects.graph import (
+    ConcatOp,
+    ConstantOp,
+    ConvOp,
+    MapOp,
+    MatMulOp,
+    PoolOp,
+    ReduceOp,
+    ResizeOp,
+    is_map,
+)
 from ...dialects.types import element_of, int_values, shape_of
 from .movement import is_movement, moved_operands
 
 CLAMPS = ("relu", "clip")
 """Activations fused into the integer operation before them, as bounds of its result."""
 
-HIDDEN_ACTIVATIONS = (*CLAMPS, "leaky_relu", "silu", "hard_swish", "gelu", "elu", "selu", "celu", "mish")
-"""Activations of hidden layers: quantised even where they end the model (unlike sigmoid, exp ...)."""
+HIDDEN_ACTIVATIONS = (
+    *CLAMPS,
+    "leaky_relu",
+    "silu",
+    "hard_swish",
+    "gelu",
+    "elu",
+    "selu",
+    "celu",
+    "mish",
+)
+"""Activations of hidden layers: quantised even where they end the model, unlike sigmoid."""
 
 BINARY = ("add", "sub", "mul")
 
@@ -63,19 +83,26 @@ def is_anchor(op: Operation) -> bool:
             weights, bias, x = op.b, op.bias, op.a
         case _:
             return False
-    return element_of(x) == f32 and is_constant(weights) and not is_constant(x) and (bias is None or is_constant(bias))
+    return (
+        element_of(x) == f32
+        and is_constant(weights)
+        and not is_constant(x)
+        and (bias is None or is_constant(bias))
+    )
 
 
 def _combined(value: SSAValue) -> bool:
-    """Whether arithmetic combines `value`, perhaps moved, with other tensors (as in x - mean(x))."""
+    """Whether arithmetic combines `value`, perhaps moved, with others (as in x - mean(x))."""
     return any(
-        _combined(user.results[0]) if is_movement(user) else isinstance(user, MapOp) and len(data_operands(user)) > 1
+        _combined(user.results[0])
+        if is_movement(user)
+        else isinstance(user, MapOp) and len(data_operands(user)) > 1
         for user in users(value)
     )
 
 
 def is_mean(op: Operation) -> bool:
-    """Average pooling, or a mean over all spatial axes (and no other) that is not a normalisation."""
+    """Average pooling, or a mean over exactly the spatial axes that is not a normalisation."""
     if isinstance(op, PoolOp):
         return op.kind.data == "average" and element_of(op.x) == f32
     if isinstance(op, ReduceOp) and op.kind.data == "mean" and element_of(op.x) == f32:
@@ -141,7 +168,9 @@ class Planner:
         """Record whether `op` leads to an anchor, and whether it ends the model plainly."""
         used_by = [u for r in op.results for u in users(r)]
         if any(
-            is_anchor(u) or is_mean(u) or (u in self.feeds and (u in hopes.kinds or isinstance(u, ResizeOp) or is_movement(u)))
+            is_anchor(u)
+            or is_mean(u)
+            or (u in self.feeds and (u in hopes.kinds or isinstance(u, ResizeOp) or is_movement(u)))
             for u in used_by
         ):
             self.feeds.add(op)
@@ -181,20 +210,30 @@ class Planner:
         if all(v in self.from_input for v in moved):
             self.from_input.add(op.results[0])
             return "move" if isinstance(op, PoolOp) else None
-        tail_join = isinstance(op, ConcatOp) and op not in self.feeds and op not in self.ends_plainly
+        tail_join = (
+            isinstance(op, ConcatOp) and op not in self.feeds and op not in self.ends_plainly
+        )
         return "move" if self._all_encodable(moved) and not tail_join else None
 
     def _all_encodable(self, values: list[SSAValue]) -> bool:
-        """Whether `values` are quantised, or interpolated from quantised values (but not all so)."""
+        """Whether `values` are quantised, or (some) interpolated from quantised values."""
         integer = [self.plan.is_integer(v) for v in values]
-        return any(integer) and all(i or v in self.interpolated for i, v in zip(integer, values, strict=True))
+        return any(integer) and all(
+            i or v in self.interpolated for i, v in zip(integer, values, strict=True)
+        )
 
     def _map(self, op: MapOp) -> str | None:
         data = data_operands(op)
         if not data or element_of(op.result) != f32 or not self._all_encodable(data):
             return None
         plan = self.plan
-        if op.fn.data in CLAMPS and single_user(data[0]) is op and plan.kinds[data[0].owner] in ("accumulate", "clamp"):  # pyright: ignore[reportArgumentType]
+        owner = data[0].owner
+        before = plan.kinds.get(owner) if isinstance(owner, Operation) else None
+        if (
+            op.fn.data in CLAMPS
+            and single_user(data[0]) is op
+            and before in ("accumulate", "clamp")
+        ):
             return "clamp"
         if op not in self.feeds and op not in self.ends_plainly:
             return None
@@ -234,4 +273,3 @@ def escapes(plan: Plan, value: SSAValue) -> bool:
 def make_plan(block: Block) -> Plan:
     """Decide what becomes integer in `block`."""
     return Planner(block, Planner(block, None).run()).run()
-

@@ -1,11 +1,15 @@
 """`quantize-insert`: calibrate, choose encodings, and insert quantize/dequantize pairs.
 
-    %y = graph.conv %x, %w, %b                 %xq = graph.quantize %x        -> i8, #graph.quant<...>
-    %r = graph.map "relu" %y          ==>      %xd = graph.dequantize %xq
-                                               %wd = graph.dequantize %wq     (constant, per channel)
-                                               %y = graph.conv %xd, %wd, %b
-                                               %r = graph.map "relu" %y
-                                               %rq = graph.quantize %r ; %rd = graph.dequantize %rq
+    %y = graph.conv %x, %w, %b
+    %r = graph.map "relu" %y
+==>
+    %xq = graph.quantize %x -> i8, #graph.quant<...>
+    %xd = graph.dequantize %xq
+    %wd = graph.dequantize %wq                            a constant, with a scale per channel
+    %y = graph.conv %xd, %wd, %b
+    %r = graph.map "relu" %y
+    %rq = graph.quantize %r
+    %rd = graph.dequantize %rq
 
 The result still computes in real arithmetic, on values that 8 bits can express: what an ONNX model
 with QuantizeLinear/DequantizeLinear says.  What is quantised is decided in `quantization_plan.py`,
@@ -37,8 +41,8 @@ from ...dialects.graph import (
 from ...dialects.locations import inherit
 from ...dialects.types import shape_of
 from ..base import CompilerContext, Pass, main_function
-from .channel_affine import fuse_channel_affine
 from .calibration import calibrate, observer_factory
+from .channel_affine import fuse_channel_affine
 from .encoding_classes import Classes, build_classes
 from .encodings import activation_encoding, quantize_array, weight_scales
 from .prelu import split_prelu
@@ -46,7 +50,9 @@ from .quantization_plan import BINARY, Plan, is_anchor, make_plan, stays_inside
 from .widen_halves import widen_halves
 
 
-def _pair(value: SSAValue, encoding: QuantAttr, source: Operation | None) -> tuple[QuantizeOp, DequantizeOp]:
+def _pair(
+    value: SSAValue, encoding: QuantAttr, source: Operation | None
+) -> tuple[QuantizeOp, DequantizeOp]:
     """A quantize/dequantize pair on `value`, with the names of `source`."""
     quantize = QuantizeOp(value, encoding)
     dequantize = DequantizeOp(quantize.result)
@@ -62,7 +68,9 @@ def _pair(value: SSAValue, encoding: QuantAttr, source: Operation | None) -> tup
 class Inserter:
     """Carries out a plan."""
 
-    def __init__(self, block: Block, plan: Plan, classes: Classes, store: ConstantStore, per_channel: bool):
+    def __init__(
+        self, block: Block, plan: Plan, classes: Classes, store: ConstantStore, per_channel: bool
+    ):
         self.block, self.plan, self.classes, self.store = block, plan, classes, store
         self.per_channel = per_channel
 
@@ -87,7 +95,11 @@ class Inserter:
         """Replace the weights of an anchor by a dequantised 8-bit constant."""
         match op:
             case ConvOp():
-                activation, bias, axis = op.x, op.b, 0 if op.layout.data == "NCHW" else len(shape_of(op.w)) - 1
+                activation, bias, axis = (
+                    op.x,
+                    op.b,
+                    0 if op.layout.data == "NCHW" else len(shape_of(op.w)) - 1,
+                )
             case MatMulOp():
                 activation, bias, axis = op.a, op.bias, len(shape_of(op.b)) - 1
             case _:
@@ -103,7 +115,9 @@ class Inserter:
     def _constant(self, op: Operation, index: int, array: Array, encoding: QuantAttr) -> None:
         """Make operand `index` of `op` a dequantised 8-bit constant."""
         source = op.operands[index].owner
-        constant = ConstantOp.from_array(quantize_array(array, encoding), self.store, encoding=encoding)
+        constant = ConstantOp.from_array(
+            quantize_array(array, encoding), self.store, encoding=encoding
+        )
         dequantize = DequantizeOp(constant.result)
         constant.result.name_hint = dequantize.result.name_hint = op.operands[index].name_hint
         for new in (constant, dequantize):
@@ -143,7 +157,9 @@ class Inserter:
     def _demanded(self, value: SSAValue, places: list[tuple[Operation, int]]) -> None:
         """Encode real `value` where quantised operations read it."""
         owner = value.owner
-        pair = _pair(value, self.classes.encoding(value), owner if isinstance(owner, Operation) else None)
+        pair = _pair(
+            value, self.classes.encoding(value), owner if isinstance(owner, Operation) else None
+        )
         if isinstance(owner, Operation):
             self.block.insert_ops_after(pair, owner)
         elif self.block.first_op is not None:
@@ -187,7 +203,8 @@ class QuantizeInsertPass(Pass):
             return
         if ctx.calibration is None:
             raise InputError(
-                "quantising needs calibration data", hint="give sample inputs with --calibrate FILE.npz"
+                "quantising needs calibration data",
+                hint="give sample inputs with --calibrate FILE.npz",
             )
         wanted = dict.fromkeys([*plan.values, *plan.demanded])
         make = observer_factory(self.method, self.percentile)

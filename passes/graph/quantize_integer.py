@@ -28,15 +28,24 @@ from xdsl.ir import Operation, SSAValue
 
 from ...dialects import scalar
 from ...dialects.constants import Array, ConstantStore
-from ...dialects.graph import ConstantOp, DequantizeOp, LookupOp, MapOp, QuantAttr, QuantizeOp, constant_array
+from ...dialects.graph import (
+    ConstantOp,
+    DequantizeOp,
+    LookupOp,
+    MapOp,
+    QuantAttr,
+    QuantizeOp,
+    constant_array,
+)
 from ...dialects.locations import describe, inherit
 from ...dialects.types import element_of, shape_of
 from ..base import CompilerContext, Pass, main_function
 from ..rewriting import erase_dead, replace
 from .encodings import QMAX, QMIN, all_values, quantize_array
-from .integer_forms import Target, integer_form
+from .integer_forms import integer_form
 from .quantization_plan import CLAMPS, single_user
 from .quantize_push import stored_form, target_encoding
+from .requantization import Target
 
 EXPRESSION_LIMIT = 256
 """Most maps one table expression may hold."""
@@ -52,7 +61,7 @@ class Expression:
 
 
 def table_expression(value: SSAValue, store: ConstantStore) -> Expression | None:
-    """`value` as maps and scalar constants over the real value of a single stored tensor, if it is."""
+    """`value` as maps and scalar constants over the reals of one stored tensor, if it is that."""
     shape, leaf = shape_of(value), None
     maps: dict[MapOp, None] = {}
     stack: list[tuple[SSAValue, bool]] = [(value, False)]
@@ -66,7 +75,11 @@ def table_expression(value: SSAValue, store: ConstantStore) -> Expression | None
             if (leaf is not None and leaf is not current) or shape_of(current) != shape:
                 return None
             leaf = current
-        elif not isinstance(owner, MapOp) or shape_of(current) != shape or len(maps) > EXPRESSION_LIMIT:
+        elif (
+            not isinstance(owner, MapOp)
+            or shape_of(current) != shape
+            or len(maps) > EXPRESSION_LIMIT
+        ):
             return None
         elif done:
             maps[owner] = None
@@ -91,7 +104,9 @@ def tabulate(expression: Expression, wanted: QuantAttr, store: ConstantStore) ->
         return reals if constant is None else constant.reshape(())
 
     for op in expression.maps:
-        result = scalar.evaluate(op.fn.data, [value_of(o) for o in op.args], op.param_values, element_of(op.result))
+        result = scalar.evaluate(
+            op.fn.data, [value_of(o) for o in op.args], op.param_values, element_of(op.result)
+        )
         values[op.result] = np.broadcast_to(result, reals.shape)
     return quantize_array(values[expression.maps[-1].result], wanted)
 
@@ -103,9 +118,17 @@ def fused_clamp(op: QuantizeOp) -> tuple[SSAValue, Target, list[MapOp]]:
     """
     encoding, lo, hi = target_encoding(op), QMIN, QMAX
     value, clamps = op.x, list[MapOp]()
-    while isinstance(owner := value.owner, MapOp) and owner.fn.data in CLAMPS and single_user(value) is not None:
+    while (
+        isinstance(owner := value.owner, MapOp)
+        and owner.fn.data in CLAMPS
+        and single_user(value) is not None
+    ):
         params = owner.param_values
-        bounds = [0.0, math.inf] if owner.fn.data == "relu" else [float(params["min"]), float(params["max"])]
+        bounds = (
+            [0.0, math.inf]
+            if owner.fn.data == "relu"
+            else [float(params["min"]), float(params["max"])]
+        )
         below, above = (int(b) for b in quantize_array(np.array(bounds, np.float32), encoding))
         below = min(below, above)  # clip with min > max yields max
         lo, hi = max(lo, min(below, hi)), min(hi, max(above, lo))
@@ -135,7 +158,9 @@ class Integerizer:
             return
         value, target, clamps = fused_clamp(op)
         producer = value.owner
-        form = integer_form(producer, target, self.store) if isinstance(producer, Operation) else None
+        form = (
+            integer_form(producer, target, self.store) if isinstance(producer, Operation) else None
+        )
         if form is None or not isinstance(producer, Operation):
             return
         if single_user(value) is None:

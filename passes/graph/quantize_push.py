@@ -20,12 +20,29 @@ from xdsl.dialects.builtin import ModuleOp, i8
 from xdsl.ir import Operation, SSAValue
 
 from ...dialects.constants import ConstantStore
-from ...dialects.graph import ConcatOp, ConstantOp, DequantizeOp, GatherOp, LookupOp, QuantAttr, QuantizeOp, SliceOp, quantization
+from ...dialects.graph import (
+    ConcatOp,
+    ConstantOp,
+    DequantizeOp,
+    GatherOp,
+    LookupOp,
+    QuantAttr,
+    QuantizeOp,
+    SliceOp,
+    quantization,
+)
 from ...dialects.types import element_of, is_float
 from ..base import CompilerContext, Pass, main_function
 from ..rewriting import erase_dead, replace
 from .encodings import all_values, quantize_array
-from .movement import is_movement, moved_encoding, moved_operands, on_stored, pad_constant, represents
+from .movement import (
+    is_movement,
+    moved_encoding,
+    moved_operands,
+    on_stored,
+    pad_constant,
+    represents,
+)
 from .quantization_plan import single_user, users
 from .signed_storage import make_signed
 
@@ -33,7 +50,11 @@ from .signed_storage import make_signed
 def stored_form(value: SSAValue) -> tuple[SSAValue, QuantAttr] | None:
     """(stored i8 tensor, encoding) if `value` is the real value of one."""
     owner = value.owner
-    if isinstance(owner, DequantizeOp) and element_of(owner.x) == i8 and (encoding := quantization(owner.x.type)):
+    if (
+        isinstance(owner, DequantizeOp)
+        and element_of(owner.x) == i8
+        and (encoding := quantization(owner.x.type))
+    ):
         return owner.x, encoding
     return None
 

@@ -1,7 +1,7 @@
 """Unsigned 8-bit storage becomes signed, so that integer operators only meet i8.
 
-    %q = graph.quantize %x -> ui8, zero point z       %s = graph.quantize %x -> i8, zero point z - 128
-    %d = graph.dequantize %q                     ==>  %d = graph.dequantize %s
+    %q = graph.quantize %x -> ui8, zero point z    %s = graph.quantize %x -> i8, z - 128
+    %d = graph.dequantize %q                  ==>  %d = graph.dequantize %s
 
 Only what crosses the function's boundary as ui8 is converted there, by a table of 256 entries.
 """
@@ -14,7 +14,15 @@ import numpy as np
 from xdsl.ir import Operation, SSAValue
 
 from ...dialects.constants import ConstantStore
-from ...dialects.graph import ConstantOp, DequantizeOp, LookupOp, QuantAttr, QuantizeOp, constant_array, quantization
+from ...dialects.graph import (
+    ConstantOp,
+    DequantizeOp,
+    LookupOp,
+    QuantAttr,
+    QuantizeOp,
+    constant_array,
+    quantization,
+)
 from ...dialects.types import element_of, int_values, ui8
 from ..rewriting import erase_dead, replace
 
@@ -24,7 +32,9 @@ OFFSET = 128
 def _signed(encoding: QuantAttr) -> QuantAttr:
     """The encoding of the same reals after subtracting 128 from the stored values."""
     scales = [float(s) for s in encoding.scales.get_values()]
-    return QuantAttr.get(scales, [z - OFFSET for z in int_values(encoding.zero_points)], encoding.axis_index)
+    return QuantAttr.get(
+        scales, [z - OFFSET for z in int_values(encoding.zero_points)], encoding.axis_index
+    )
 
 
 def make_signed(ops: Sequence[Operation], store: ConstantStore) -> None:
@@ -55,13 +65,16 @@ def make_signed(ops: Sequence[Operation], store: ConstantStore) -> None:
     erase_dead(leftovers)
 
 
-def _shifted(value: SSAValue, encoding: QuantAttr, store: ConstantStore) -> tuple[list[Operation], SSAValue]:
+def _shifted(
+    value: SSAValue, encoding: QuantAttr, store: ConstantStore
+) -> tuple[list[Operation], SSAValue]:
     """Operations that compute `value` - 128 as i8, and their result."""
     array = constant_array(value, store)
     if array is not None:
-        constant = ConstantOp.from_array((array.astype(np.int16) - OFFSET).astype(np.int8), store, encoding=encoding)
+        constant = ConstantOp.from_array(
+            (array.astype(np.int16) - OFFSET).astype(np.int8), store, encoding=encoding
+        )
         return [constant], constant.result
     table = ConstantOp.from_array(np.arange(-OFFSET, OFFSET, dtype=np.int8), store)
     lookup = LookupOp(value, table.result, encoding)
     return [table, lookup], lookup.result
-

@@ -9,7 +9,8 @@ Results are written straight into the output arguments, operands of a concatenat
 slices of its buffer (constant offsets in the maps of the nests that write and read them), reshapes
 are aliases.  Copies are made only where that is impossible: an input or constant that is returned,
 a value returned twice, an operand of a concatenation that is also read in ways a slice cannot be
-(through a reshape, at computed indices, or past its edges along the joined axis).
+(through a reshape, at computed indices, or past its edges along the joined axis).  `placement`
+decides which.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Operation, OpResult, SSAValue
 
 from ...dialects.graph import ConstantOp
-from ...dialects.locations import inherit
 from ...dialects.loop import (
     AllocOp,
     ConcatOp,
@@ -41,18 +41,9 @@ from ...dialects.loop import (
     ReshapeOp,
     captured,
 )
-from ...dialects.types import element_of, integer, memref, shape_of, type_of
+from ...dialects.types import element_of, integer, memref, shape_of
 from ..base import CompilerContext, Pass, main_function
-from .lowering.builder import NestBuilder
-
-
-@dataclass(frozen=True)
-class _Slice:
-    """A place in the buffer of another value: its operand of a concatenation."""
-
-    whole: SSAValue
-    axis: int
-    start: int
+from .placement import Placement, Slice, copy_nest
 
 
 @dataclass(frozen=True)
@@ -72,62 +63,17 @@ def _buffer_type(value: SSAValue, space: str = "dram") -> MemRefType[Any]:
     return memref(shape_of(value), element_of(value), space)
 
 
-def copy_nest(source: SSAValue, device: str | None) -> NestOp:
-    """A tensor-form nest that copies `source`."""
-    shape = shape_of(source)
-    nest = NestBuilder(shape)
-    map = nest.rows([{d: 1} for d in range(len(shape))])
-    return nest.finish(nest.read(source, map), map, type_of(source), device)
-
-
 class _Bufferizer:
-    """Plans where every value lives, then rebuilds the function's block."""
+    """Decides where every value lives, then rebuilds the function's block."""
 
     def __init__(self, func: FuncOp):
         self.func = func
         self.old = func.body.block
-        self._returned: dict[SSAValue, int] = {}
-        self._slices: dict[SSAValue, _Slice] = {}
-        self._axes: dict[SSAValue, frozenset[int]] = {}
+        self.places = Placement(self.old)
         self._views: dict[SSAValue, _View] = {}
         self._new: list[Operation] = []
         self._outputs: Sequence[SSAValue] = ()
 
-    # --- plan ---
-    def plan(self) -> None:
-        """Choose output arguments and slices; copy what cannot be where it must."""
-        last = self.old.last_op
-        assert isinstance(last, ReturnOp)
-        final: list[SSAValue] = []
-        for i, value in enumerate(last.arguments):
-            root = _root(value)
-            if not isinstance(root.owner, NestOp | ConcatOp) or root in self._returned:
-                copy = copy_nest(value, None)
-                if isinstance(value.owner, Operation):
-                    inherit(copy, value.owner)
-                    if (name := value.owner.attributes.get("tensor")) is not None:
-                        copy.attributes["tensor"] = name
-                self.old.insert_op_before(copy, last)
-                value = root = copy.results[0]
-            self._returned[root] = i
-            final.append(value)
-        if tuple(final) != tuple(last.arguments):
-            last.operands = final
-        for op in reversed(list(self.old.ops)):
-            if isinstance(op, ConcatOp):
-                self._plan_concat(op)
-
-    def _plan_concat(self, concat: ConcatOp) -> None:
-        axis, start = concat.axis.value.data, 0
-        axes = self._axes.get(concat.result, frozenset()) | {axis}
-        for value in concat.args:
-            free = value not in self._slices and value not in self._returned
-            if free and isinstance(value.owner, NestOp | ConcatOp) and _sliceable(value, axes):
-                self._slices[value] = _Slice(concat.result, axis, start)
-                self._axes[value] = axes
-            start += shape_of(value)[axis]
-
-    # --- rebuild ---
     def rebuild(self) -> None:
         """Make the memref form."""
         func, old = self.func, self.old
@@ -191,7 +137,7 @@ class _Bufferizer:
         """Where `value` is (to be) written; its buffer is made on first use."""
         if value in self._views:
             return self._views[value]
-        if (place := self._slices.get(value)) is not None:
+        if (place := self.places.slices.get(value)) is not None:
             whole = self._view(place.whole)
             offsets = list(whole.offsets)
             offsets[place.axis] += place.start
@@ -204,7 +150,7 @@ class _Bufferizer:
     def _buffer(self, value: SSAValue) -> SSAValue:
         assert isinstance(value, OpResult)
         type = _buffer_type(value)
-        if (i := self._returned.get(value)) is None:
+        if (i := self.places.returned.get(value)) is None:
             made: Operation = AllocOp(type)
         elif self._outputs[i].type == type:
             return self._outputs[i]
@@ -245,7 +191,7 @@ class _Bufferizer:
         device = concat.device.data if concat.device else None
         for value in concat.args:
             size = shape_of(value)[axis]
-            if self._slices.get(value) != _Slice(concat.result, axis, start):
+            if self.places.slices.get(value) != Slice(concat.result, axis, start):
                 source = self._views[value]
                 copy = copy_nest(value, device)
                 offsets = list(whole.offsets)
@@ -271,33 +217,9 @@ def _whole(buffer: SSAValue) -> _View:
     return _View(buffer, (0,) * len(shape_of(buffer)))
 
 
-def _root(value: SSAValue) -> SSAValue:
-    """The value that `value` is a reshape of."""
-    while isinstance(value.owner, ReshapeOp):
-        value = value.owner.x
-    return value
-
-
 def _within(op: Operation, nest: NestOp) -> bool:
     block = op.parent_block()
     return block is not None and block.parent_op() is nest
-
-
-def _sliceable(value: SSAValue, axes: frozenset[int]) -> bool:
-    """Whether every use of `value` can read it as a slice along `axes`."""
-    for use in value.uses:
-        op = use.operation
-        if isinstance(op, ConcatOp):
-            continue
-        if not isinstance(op, NestOp):
-            return False
-        if op.fill_values[use.index] is None or 0 in op.sizes:
-            continue
-        bounds = op.linear_maps[use.index].bounds(op.sizes)
-        shape = shape_of(value)
-        if any(bounds[a][0] < 0 or bounds[a][1] >= shape[a] for a in axes):
-            return False
-    return True
 
 
 @dataclass(frozen=True)
@@ -308,9 +230,7 @@ class BufferizePass(Pass):
 
     def run(self, ctx: CompilerContext, module: ModuleOp) -> None:
         """Bufferise @main."""
-        bufferizer = _Bufferizer(main_function(module))
-        bufferizer.plan()
-        bufferizer.rebuild()
+        _Bufferizer(main_function(module)).rebuild()
 
 
 PASS = BufferizePass

@@ -28,10 +28,11 @@ from ...dialects.locations import inherit, onnx_nodes
 from ...dialects.loop import LOOP
 from ...dialects.loop import ConcatOp as LoopConcatOp
 from ...dialects.loop import ReshapeOp as LoopReshapeOp
-from ...dialects.types import string, type_of
+from ...dialects.types import shape_of, string, type_of
 from ..base import CompilerContext, Pass, main_function
 from .lowering.elementwise import ELEMENTWISE
 from .lowering.kernel import DEFERRED, Kernel
+from .lowering.maps import is_unit_reshape
 from .lowering.tree import ANCHORS, VIEWS, Tree, trees
 
 _KEPT = (ConstantOp, ReturnOp, *LOOP.operations)
@@ -85,12 +86,21 @@ class _Lowering:
             for operand in op.operands:
                 self.value(operand)
             self.emit(op.clone(self._values))
-        elif isinstance(op, DEFERRED):
+        elif isinstance(op, DEFERRED) or self._reshaped_view(op):
             self._deferred[op.results[0]] = op
         elif isinstance(op, RegionOp):
             self._region(op)
         else:
             self._group([op], frozenset(op.results), device_of(op), op)
+
+    def _reshaped_view(self, op: Operation) -> bool:
+        """Whether `op` inserts or drops unit axes of a value that is not in memory."""
+        return (
+            isinstance(op, ReshapeOp)
+            and self.view(op.x) is not None
+            and device_of(op) != "npu"
+            and is_unit_reshape(shape_of(op.x), shape_of(op.result))
+        )
 
     def _region(self, region: RegionOp) -> None:
         for inner, outer in zip(region.block.args, region.args, strict=True):
@@ -145,7 +155,7 @@ class _Lowering:
         root = tree.root
         result = root.results[0]
         type = type_of(result)
-        if isinstance(root, ReshapeOp):
+        if isinstance(root, ReshapeOp) and not self._reshaped_view(root):
             made = LoopReshapeOp(self.value(root.x), type)
             if device:
                 made.attributes["device"] = string(device)

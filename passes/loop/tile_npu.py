@@ -47,7 +47,7 @@ from ...dialects.loop import (
 )
 from ...dialects.types import element_of, memref, shape_of, string
 from ..base import CompilerContext, Pass
-from .tiling.classify import Stage, assign_buffers, reduced_value
+from .tiling.chain import Stage, assign_buffers, reduced_value
 from .tiling.footprint import restrict, tile_box
 from .tiling.selection import Tiling, select
 from .tiling.work import Nest, analyse

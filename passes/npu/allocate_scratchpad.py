@@ -7,9 +7,9 @@ Before insert-sync, which then orders whatever reuses an address:
 
 A buffer lives from the first to the last top-level operation that uses it; buffers inside one
 top-level loop all live at once.  Buffers are placed layer by layer (runs of top-level operations of
-the same ONNX nodes), biggest first, each where it overlaps least with the layer before, then lowest:
-disjoint neighbours let the next layer's loads run ahead.  When a layer does not fit that way it is
-packed from the bottom, and when that fails all buffers are placed anew, biggest first.
+the same ONNX nodes), biggest first, each where it overlaps least with the layer before, then as low
+as possible: disjoint neighbours let the next layer's loads run ahead.  A layer that does not fit
+that way is packed from the bottom; if that fails all buffers are placed anew, biggest first.
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ def allocate(program: ProgramOp, machine: Machine) -> None:
             if space_of(alloc.result) == space:
                 stride = _align(alloc.bytes, machine.alignment)
                 alloc.slot_stride = integer(stride)
-                buffers.append(Buffer(alloc, stride * alloc.slots.value.data, first, last, layers[first]))
+                buffers.append(
+                    Buffer(alloc, stride * alloc.slots.value.data, first, last, layers[first])
+                )
         worst = _most_alive(buffers)
         fits = sum(b.size for b in worst) <= memory.bytes
         if not (fits and (_by_layer(buffers, memory.bytes) or _by_size(buffers, memory.bytes))):
@@ -136,22 +138,25 @@ def _by_size(buffers: Sequence[Buffer], capacity: int) -> bool:
     return _place(sorted(buffers, key=lambda b: (-b.size, b.first)), [], [], capacity)
 
 
-def _place(group: Sequence[Buffer], fixed: Sequence[Buffer], avoid: Sequence[Buffer], capacity: int) -> bool:
+def _place(
+    group: Sequence[Buffer], fixed: Sequence[Buffer], avoid: Sequence[Buffer], capacity: int
+) -> bool:
     """Addresses for `group` beside `fixed`, overlapping `avoid` as little as possible."""
     placed = list(fixed)
     for buffer in group:
         taken = [p for p in placed if p.first <= buffer.last and buffer.first <= p.last]
         candidates = {0, *(p.end for p in taken), *(p.end for p in avoid)}
         candidates |= {max(p.address - buffer.size, 0) for p in avoid}
-        free = [
-            a for a in candidates
-            if a + buffer.size <= capacity and all(a + buffer.size <= p.address or p.end <= a for p in taken)
-        ]  # fmt: skip
+        free = [a for a in candidates if _fits(a, a + buffer.size, taken, capacity)]
         if not free:
             return False
         buffer.address = min(free, key=lambda a: (_overlap(a, a + buffer.size, avoid), a))
         placed.append(buffer)
     return True
+
+
+def _fits(low: int, high: int, taken: Sequence[Buffer], capacity: int) -> bool:
+    return high <= capacity and all(high <= p.address or p.end <= low for p in taken)
 
 
 def _overlap(low: int, high: int, others: Sequence[Buffer]) -> int:

@@ -7,10 +7,10 @@ their queues differ (a queue is in order by itself).  Per block this gives
     forward edges   (child i, queue p) -> (child j, queue q), i < j: within one execution
     carried edges   the same, i and j in any order, `distance` executions later
 
-Forward edges are found with an interval map per memory (linear in the uses) and reduced by what each
-queue already knows to be finished through earlier edges (vector clocks).  Carried edges follow from
-buffers: one allocated in the block comes round again after `slots` executions, anything from outside
-the block in the next iteration.
+Forward edges are found with an interval map per memory (linear in the uses) and reduced by what
+each queue knows to be finished through earlier edges (vector clocks).  Carried edges follow from
+buffers: one allocated in the block comes round again after `slots` executions, anything from
+outside the block in the next iteration.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from xdsl.ir import Block, Operation
 
 from ...dialects.loop.structure import space_of
+from ...dialects.npu.attributes import TensorMapAttr
 from ...dialects.npu.commands import Command
 from ...dialects.npu.descriptors import TensorBox
 from ...dialects.npu.isa import Queue
@@ -52,7 +54,7 @@ class Use:
 
 @dataclass(frozen=True)
 class Edge:
-    """(child `source`, queue `producer`) completes before (child `target`, queue `consumer`) starts.
+    """`producer`'s part of child `source` completes before `consumer`'s of child `target` starts.
 
     `distance` 0: in the same execution of the block; else that many executions later: counted over
     all enclosing loops if `through`, else over the innermost one only.
@@ -115,12 +117,16 @@ def command_uses(op: Command, trips: tuple[int, ...]) -> list[Use]:
         if isinstance(buffer, AllocOp):
             size = (buffer.slots.value.data - 1) * slot_stride(buffer) + buffer.bytes
             if buffer.address is None:
-                memory, low = f"{space} {id(buffer)}", 0  # its own memory; never printed or ordered by
+                memory, low = (
+                    f"{space} {id(buffer)}",
+                    0,
+                )  # its own memory; never printed or ordered by
             else:
                 memory, low = space, buffer.address.value.data
             span, boxes, alloc = (low, low + size), [], buffer
         else:
-            box = tensor_box(access, buffer.address.value.data)  # pyright: ignore[reportArgumentType]
+            assert isinstance(access, TensorMapAttr)
+            box = tensor_box(access, buffer.address.value.data)
             memory, span = space, dram_range(box, trips, element_bytes(row, params))
             boxes, alloc = [DramUse(box, trips)], None
         if span[0] < span[1]:
@@ -142,7 +148,7 @@ def dram_range(box: TensorBox, trips: Sequence[int], element: int) -> tuple[int,
 
 
 def _reach(box: TensorBox, axis: int, trips: Sequence[int], outer: int) -> tuple[int, int]:
-    """Least and greatest coordinate on `axis` with the loops outside level `outer` at iteration 0."""
+    """Least and greatest coordinate on `axis`, loops outside level `outer` at iteration 0."""
     moves = [(box.box[axis] - 1) * box.steps[axis]]
     moves += [s * (n - 1) for s, n in list(zip(box.loops[axis], trips, strict=False))[outer:]]
     start = box.start[axis]
@@ -258,7 +264,9 @@ def _carried(uses: list[list[Use]], local: set[AllocOp], trips: tuple[int, ...])
                 buffers.setdefault(use.buffer, []).append((child, use))
     for buffer, items in buffers.items():
         if buffer in local:
-            yield from _between(_from_last_write(items), _to_first_write(items), buffer.slots.value.data, True)
+            yield from _between(
+                _from_last_write(items), _to_first_write(items), buffer.slots.value.data, True
+            )
         elif trips[-1] > 1 and _is_outside(buffer, len(trips)):
             yield from _between(_from_last_write(items), _to_first_write(items), 1, False)
     if trips[-1] > 1:
@@ -275,7 +283,9 @@ def _is_outside(buffer: AllocOp, depth: int) -> bool:
     return len(loop_trips(buffer)) < depth
 
 
-def _between(sources: list[tuple[int, Use]], targets: list[tuple[int, Use]], distance: int, through: bool) -> Iterator[Edge]:
+def _between(
+    sources: list[tuple[int, Use]], targets: list[tuple[int, Use]], distance: int, through: bool
+) -> Iterator[Edge]:
     for i, a in sources:
         for j, b in targets:
             if a.queue is not b.queue and (a.write or b.write):
@@ -295,7 +305,7 @@ def _to_first_write(items: list[tuple[int, Use]]) -> list[tuple[int, Use]]:
 
 
 def _disjoint(a: Use, b: Use, level: int) -> bool:
-    """Whether two DRAM uses never touch the same bytes in different iterations of the loop at `level`."""
+    """Whether no byte is touched by both in different iterations of the loop at `level`."""
     return all(_boxes_disjoint(x, y, level) for x in a.boxes for y in b.boxes)
 
 
@@ -305,7 +315,7 @@ def _boxes_disjoint(x: DramUse, y: DramUse, level: int) -> bool:
     if (a.base, a.extents, a.strides) != (b.base, b.extents, b.strides):
         return False
     order = sorted(range(len(a.extents)), key=lambda d: (a.strides[d], a.extents[d]))
-    for inner, outer in zip(order, order[1:], strict=False):  # distinct coordinates, distinct bytes
+    for inner, outer in pairwise(order):  # distinct coordinates, distinct bytes
         if a.strides[outer] < a.strides[inner] * a.extents[inner] and a.extents[outer] > 1:
             return False
     for axis in range(len(a.extents)):
@@ -320,9 +330,22 @@ def _reduce(edges: list[Edge], forward: _Forward) -> list[Edge]:
     """Carried edges that do not follow from the others and the forward edges."""
 
     def implied(a: Edge, b: Edge) -> bool:
-        source = b.source if a.producer is b.producer else forward.after[b.source, b.producer].get(a.producer, -1)
-        target = a.target if a.consumer is b.consumer else forward.before[a.target, a.consumer].get(b.consumer, -1)
-        return a.source <= source and b.target <= target and b.distance <= a.distance and (b.through or not a.through)
+        source = (
+            b.source
+            if a.producer is b.producer
+            else forward.after[b.source, b.producer].get(a.producer, -1)
+        )
+        target = (
+            a.target
+            if a.consumer is b.consumer
+            else forward.before[a.target, a.consumer].get(b.consumer, -1)
+        )
+        return (
+            a.source <= source
+            and b.target <= target
+            and b.distance <= a.distance
+            and (b.through or not a.through)
+        )
 
     kept = list(dict.fromkeys(edges))
     for edge in list(kept):

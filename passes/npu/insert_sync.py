@@ -1,7 +1,7 @@
 """insert-sync: order the commands of different queues by tokens.
 
-Runs after allocate-scratchpad, so that reuse of addresses between layers is ordered like every other
-hazard.  `hazards.py` says which (child, queue) must finish before which; here that becomes tokens:
+Runs after allocate-scratchpad: reuse of addresses between layers is a hazard like any other.
+`hazards.py` says which (child, queue) must finish before which; here that becomes tokens:
 
     npu.loop 9 {                                  %c = npu.token 2
       %b = npu.alloc {slots = 2} ...              npu.loop 9 iter(%f = %c) {
@@ -58,7 +58,7 @@ def synchronize(program: ProgramOp) -> None:
 
 @dataclass(eq=False)
 class _Carried:
-    """A token a loop is about to carry: initial value, what it yields, the same token one loop out."""
+    """A token a loop is to carry: initial value, the same token one loop out, what is yielded."""
 
     init: SSAValue
     outer: _Carried | None
@@ -149,4 +149,6 @@ def _rebuild(old: LoopOp, carried: list[_Carried]) -> None:
 def _add_waits(op: Command, values: list[SSAValue]) -> None:
     buffers = list(op.buffers)
     op.operands = [*buffers, *values]
-    op.properties["operandSegmentSizes"] = DenseArrayBase.from_list(i32, [len(buffers), len(values)])
+    op.properties["operandSegmentSizes"] = DenseArrayBase.from_list(
+        i32, [len(buffers), len(values)]
+    )

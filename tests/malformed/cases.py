@@ -80,10 +80,15 @@ def node(
 
 
 def model(
-    nodes: Sequence[NodeProto], *, inputs: Sequence[Any] | None = None, outputs: Sequence[Any] | None = None,
-    weights: Sequence[TensorProto] = (), opset: int | None = 17, functions: Sequence[FunctionProto] = (),
+    nodes: Sequence[NodeProto],
+    *,
+    inputs: Sequence[Any] | None = None,
+    outputs: Sequence[Any] | None = None,
+    weights: Sequence[TensorProto] = (),
+    opset: int | None = 17,
+    functions: Sequence[FunctionProto] = (),
     imports: Sequence[Any] = (),
-) -> ModelProto:  # fmt: skip
+) -> ModelProto:
     graph = GraphProto(name="g", node=nodes, initializer=weights)
     graph.input.extend([info("x")] if inputs is None else inputs)
     graph.output.extend([info("y", None)] if outputs is None else outputs)
@@ -145,9 +150,18 @@ model_case("opset-99", lambda: model([node("Relu", ["x"])], opset=99), "opset 99
 model_case("opset-0", lambda: model([node("Relu", ["x"])], opset=0), "opset 0")
 model_case("opset-negative", lambda: model([node("Relu", ["x"])], opset=-3), "opset -3")
 model_case(
-    "cyclic", lambda: model([node("Add", ["x", "b"], ["a"], "first"), node("Relu", ["a"], ["b"], "second"), node("Relu", ["b"])]),
-    "cyclic", "first", "Add",
-)  # fmt: skip
+    "cyclic",
+    lambda: model(
+        [
+            node("Add", ["x", "b"], ["a"], "first"),
+            node("Relu", ["a"], ["b"], "second"),
+            node("Relu", ["b"]),
+        ]
+    ),
+    "cyclic",
+    "first",
+    "Add",
+)
 model_case(
     "duplicate-output",
     lambda: model([node("Relu", ["x"]), node("Abs", ["x"])]),
@@ -182,9 +196,15 @@ model_case(
 )
 model_case("operator-of-other-opset", single("Gelu", opset=10), "Gelu", "opset 10")
 model_case(
-    "unknown-domain", lambda: model([helper.make_node("Relu", ["x"], ["y"], "n", domain="com.acme")], imports=[helper.make_opsetid("com.acme", 1)]),
-    "com.acme", "'n'", "Relu",
-)  # fmt: skip
+    "unknown-domain",
+    lambda: model(
+        [helper.make_node("Relu", ["x"], ["y"], "n", domain="com.acme")],
+        imports=[helper.make_opsetid("com.acme", 1)],
+    ),
+    "com.acme",
+    "'n'",
+    "Relu",
+)
 model_case(
     "wrong-attribute-type",
     single("LeakyRelu", alpha="steep"),
@@ -549,9 +569,11 @@ def _branch(op: str) -> GraphProto:
 
 def _loop() -> ModelProto:
     body = GraphProto(
-        name="body", node=[node("Relu", ["v"], ["w"])],
-        input=[info("i", (), TensorProto.INT64), info("c", (), TensorProto.BOOL), info("v")], output=[info("c", (), TensorProto.BOOL), info("w")],
-    )  # fmt: skip
+        name="body",
+        node=[node("Relu", ["v"], ["w"])],
+        input=[info("i", (), TensorProto.INT64), info("c", (), TensorProto.BOOL), info("v")],
+        output=[info("c", (), TensorProto.BOOL), info("w")],
+    )
     return model(
         [node("Loop", ["n", "", "x"], body=body)],
         inputs=[info("n", (), TensorProto.INT64), info("x")],

@@ -25,7 +25,7 @@ Buffer = tuple[Sequence[int], Attribute]
 def program(
     ins: Sequence[Buffer], outs: Sequence[Buffer], make: Callable[..., Sequence[Operation]]
 ) -> FuncOp:
-    """`@main` over buffers laid out one after the other; `make` builds operations on its arguments."""
+    """`@main` over buffers laid out in order; `make` builds operations on its arguments."""
     types = [memref(shape, element, "dram") for shape, element in (*ins, *outs)]
     block = Block(arg_types=types)
     offsets, at = list[int](), 0
@@ -54,7 +54,11 @@ def body(types: Sequence[Attribute], make: Callable[..., Sequence[Operation]]) -
 
 
 def elementwise(
-    fn: str, types: Sequence[Attribute], result: Attribute, size: int, params: dict[str, Param] | None = None
+    fn: str,
+    types: Sequence[Attribute],
+    result: Attribute,
+    size: int,
+    params: dict[str, Param] | None = None,
 ) -> FuncOp:
     """One scalar function over vectors of `size`."""
 
@@ -67,26 +71,33 @@ def elementwise(
 
 
 def run_both(
-    func: FuncOp, inputs: Sequence[Array], machine: Vectors | None = None, *, guarded: bool = True
+    func: FuncOp,
+    inputs: Sequence[Array],
+    machine: Vectors | None = None,
+    *,
+    guarded: bool = True,
+    consts: Array | None = None,
 ) -> tuple[list[Array], list[Array]]:
-    """Outputs by machine code and by the loop dialect's semantics; `guarded`: nothing else is written."""
+    """Outputs by machine code and by the semantics; `guarded`: nothing else is written."""
     ins, outs = slots(func)
     arena = aligned(func.attributes["arena_bytes"].value.data)  # pyright: ignore
     for slot, array in zip(ins, inputs, strict=True):
         slot.view(arena)[...] = array
-    reference, consts = arena.copy(), aligned(64)
-    guard = arena.copy()
+    reference, guard = arena.copy(), arena.copy()
+    consts = aligned(64) if consts is None else consts
     load(emit_function(func, whole_function(func), machine)).call("tw_main", consts, arena)
     run(func, reference, consts)
     written = np.zeros(arena.size, bool)
     for slot in outs:
         written[slot.offset : slot.offset + slot.view(arena).nbytes] = True
-    assert not guarded or np.array_equal(arena[~written], guard[~written]), "wrote outside the outputs"
+    assert not guarded or np.array_equal(arena[~written], guard[~written]), (
+        "wrote outside the outputs"
+    )
     return [s.view(arena).copy() for s in outs], [s.view(reference).copy() for s in outs]
 
 
 def ulps(got: Array, want: Array) -> float:
-    """Largest distance in units in the last place of `want`; NaN and infinity must agree exactly."""
+    """Largest distance in units in the last place; NaN and infinity must agree exactly."""
     got, want = np.atleast_1d(got), np.atleast_1d(want)
     same = (got == want) | (np.isnan(got) & np.isnan(want))
     if same.all():
@@ -94,5 +105,7 @@ def ulps(got: Array, want: Array) -> float:
     with np.errstate(all="ignore"):
         tiny = np.finfo(want.dtype).tiny
         unit = np.spacing(np.maximum(np.abs(want), tiny))
-        distance = np.abs(got.astype(np.float64) - want.astype(np.float64)) / unit.astype(np.float64)
+        distance = np.abs(got.astype(np.float64) - want.astype(np.float64)) / unit.astype(
+            np.float64
+        )
     return float(np.nanmax(np.where(same, 0, np.where(np.isfinite(distance), distance, np.inf))))

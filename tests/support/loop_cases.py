@@ -7,7 +7,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-from xdsl.ir import SSAValue
+from xdsl.ir import Operation, SSAValue
 
 from tilewright.dialects.fixed_point import add_multipliers, quantize_multiplier
 from tilewright.dialects.graph import (
@@ -35,6 +35,7 @@ from tilewright.dialects.graph import (
     SliceOp,
     SoftmaxOp,
     TransposeOp,
+    place,
 )
 from tilewright.dialects.graph.nn import REDUCTIONS
 from tilewright.dialects.types import element_type, ui8
@@ -366,6 +367,38 @@ def _resize(p: Program, option: tuple[str, str]) -> list[SSAValue]:
             )
         ),
     ]
+
+
+@family("folded", "npu", "cpu")
+def _folded(p: Program, device: str) -> list[SSAValue]:
+    """Shape-only operations as access maps, and where they cannot be."""
+    x = p.input(p.floats(1, 6, 7, 8))
+
+    def on(op: Operation) -> SSAValue:
+        place(op, device)
+        return p.add(op)
+
+    channels = on(SliceOp(x, [0, 0, 0, 2], [1, 6, 7, 4]))
+    rows = on(SliceOp(x, [0, 1, 0, 0], [1, 4, 7, 8]))
+    strided = on(SliceOp(channels, [0, 5, 0, 0], [1, 3, 7, 4], [1, -2, 1, 1]))
+    turned = on(TransposeOp(channels, [0, 3, 1, 2]))
+    wide = on(BroadcastOp(p.input(p.floats(7, 1)), [1, 6, 7, 4]))
+    line = on(ReshapeOp(on(SliceOp(x, [0, 2, 0, 0], [1, 1, 7, 8])), [7, 8]))
+    w4, w8 = p.constant(p.floats(3, 3, 4, 5)), p.constant(p.floats(3, 3, 8, 5))
+    out: list[Operation] = [
+        ConvOp(v, w, strides=[1, 1], pads=[1] * 4, dilations=[1, 1], layout="NHWC")
+        for v, w in ((channels, w4), (rows, w8), (strided, w4))
+    ]
+    out += [
+        MapOp("add", [channels, wide]),
+        MapOp("neg", [turned]),
+        MapOp("exp", [line]),
+        MatMulOp(line, p.constant(p.floats(8, 3))),
+        ConcatOp([channels, channels, strided], 1),
+        ReduceOp(turned, "max", [1]),
+        SoftmaxOp(line, 1),
+    ]
+    return [*map(on, out), strided]
 
 
 # --- quantised ---

@@ -24,7 +24,17 @@ def encoded(seed: int) -> EncodedProgram:
 
 
 def _signed(random: Random, bits: int) -> int:
-    return random.choice((0, 1, -1, 5, random.randrange(-(1 << (bits - 1)), 1 << (bits - 1)), (1 << (bits - 1)) - 1, -(1 << (bits - 1))))
+    return random.choice(
+        (
+            0,
+            1,
+            -1,
+            5,
+            random.randrange(-(1 << (bits - 1)), 1 << (bits - 1)),
+            (1 << (bits - 1)) - 1,
+            -(1 << (bits - 1)),
+        )
+    )
 
 
 def _loops(random: Random, depth: int) -> tuple[int, ...]:
@@ -36,8 +46,15 @@ def _loops(random: Random, depth: int) -> tuple[int, ...]:
 
 def _strided(random: Random, shape: tuple[int, ...], depth: int) -> Strided:
     slots = random.choice((1, 2, 65535))
-    rotation = (slots, random.randrange(1 << 40), random.randint(0, depth)) if slots > 1 else (1, 0, 0)
-    return Strided(_signed(random, 48), tuple((n, _signed(random, 32)) for n in shape), _loops(random, depth), *rotation)
+    rotation = (
+        (slots, random.randrange(1 << 40), random.randint(0, depth)) if slots > 1 else (1, 0, 0)
+    )
+    return Strided(
+        _signed(random, 48),
+        tuple((n, _signed(random, 32)) for n in shape),
+        _loops(random, depth),
+        *rotation,
+    )
 
 
 def _box(random: Random, shape: tuple[int, ...], depth: int) -> TensorBox:
@@ -45,7 +62,15 @@ def _box(random: Random, shape: tuple[int, ...], depth: int) -> TensorBox:
         return tuple(_signed(random, bits) for _ in shape)
 
     extents = tuple(random.randrange(1 << 28) for _ in shape)
-    return TensorBox(_signed(random, 48), extents, each(32), each(32), each(32), shape, tuple(_loops(random, depth) for _ in shape))
+    return TensorBox(
+        _signed(random, 48),
+        extents,
+        each(32),
+        each(32),
+        each(32),
+        shape,
+        tuple(_loops(random, depth) for _ in shape),
+    )
 
 
 def _shapes(mnemonic: str, random: Random) -> tuple[list[tuple[int, ...]], dict[str, int]]:
@@ -65,10 +90,15 @@ def _shapes(mnemonic: str, random: Random) -> tuple[list[tuple[int, ...]], dict[
     return [shape] * len(BY_MNEMONIC[mnemonic].operands), {}
 
 
-def _instruction(random: Random, mnemonic: str, depth: int, semaphores: int, layers: int) -> Instruction:
+def _instruction(
+    random: Random, mnemonic: str, depth: int, semaphores: int, layers: int
+) -> Instruction:
     spec = BY_MNEMONIC[mnemonic]
     shapes, fixed = _shapes(mnemonic, random) if spec.operands else ([], {})
-    params = {p: random.choice((PARAM_RANGES[p][0], PARAM_RANGES[p][1], random.randint(*PARAM_RANGES[p]))) for p in spec.params}
+    params = {
+        p: random.choice((PARAM_RANGES[p][0], PARAM_RANGES[p][1], random.randint(*PARAM_RANGES[p])))
+        for p in spec.params
+    }
     params |= fixed
     if "element" in params:
         params["element"] = random.choice((1, 2, 4, 8))
@@ -81,7 +111,11 @@ def _instruction(random: Random, mnemonic: str, depth: int, semaphores: int, lay
         operands.append(Operand(space, make(random, shape, depth)))
 
     def some() -> tuple[int, ...]:
-        return tuple(random.randrange(semaphores) for _ in range(random.randint(0, 4))) if semaphores else ()
+        return (
+            tuple(random.randrange(semaphores) for _ in range(random.randint(0, 4)))
+            if semaphores
+            else ()
+        )
 
     waits, signals = (some(), some()) if spec.operands or mnemonic == "sync" else ((), ())
     return Instruction(mnemonic, tuple(operands), params, waits, signals, random.randrange(layers))
@@ -101,4 +135,6 @@ def random_program(random: Random) -> tuple[DecodedProgram, int]:
         depth += (kind == "loop") - (kind == "end")
     code += [_instruction(random, "end", 0, 0, layers)] * depth
     code.append(Instruction("halt", layer=random.randrange(layers)))
-    return DecodedProgram(tuple(random.randrange(1 << 16) for _ in range(semaphores)), tuple(code)), layers
+    return DecodedProgram(
+        tuple(random.randrange(1 << 16) for _ in range(semaphores)), tuple(code)
+    ), layers

@@ -1,4 +1,4 @@
-"""Random but well-formed npu programs without tokens: nested loops, rotating buffers, aliasing DRAM."""
+"""Random well-formed npu programs without tokens: nested loops, rotating buffers, aliased DRAM."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from xdsl.parser import Parser
 
 from tilewright.backends.targets.machine import Dram, Machine, MatrixUnit, Memory, VectorUnit
 from tilewright.dialects.locations import location
+from tilewright.dialects.loop.structure import space_of
 from tilewright.dialects.npu import (
     COMMANDS,
     AccessAttr,
@@ -31,7 +32,16 @@ ARENA, CONSTS = 4096, 1024
 def machine(spm: int = 4096, acc: int = 4096, alignment: int = 16) -> Machine:
     """A small machine."""
     return Machine(
-        "test", "", "", 1e9, MatrixUnit(16, 16), VectorUnit(16), Memory(spm), Memory(acc), Dram(8.0), alignment=alignment
+        "test",
+        "",
+        "",
+        1e9,
+        MatrixUnit(16, 16),
+        VectorUnit(16),
+        Memory(spm),
+        Memory(acc),
+        Dram(8.0),
+        alignment=alignment,
     )
 
 
@@ -51,7 +61,10 @@ class ProgramMaker:
         self.random, self.max_ops, self.initialise = random, max_ops, initialise
         self.layer = 0
         self.top = Block()
-        self.drams = [self._dram(random.choice(("dram", "dram", "dram", "const"))) for _ in range(random.randint(2, 4))]
+        self.drams = [
+            self._dram(random.choice(("dram", "dram", "dram", "const")))
+            for _ in range(random.randint(2, 4))
+        ]
         for dram in self.drams:
             self.top.add_op(dram)
 
@@ -69,7 +82,10 @@ class ProgramMaker:
         scope = _Scope(list(outer.spm), list(outer.acc), outer.trips)
         for _ in range(self.random.randint(1, 2) if depth else 3):
             space = self.random.choice(("spm", "spm", "acc"))
-            alloc = AllocOp(memref([self.random.choice((64, 128))], i8, space), self.random.randint(1, 3) if depth else 1)
+            alloc = AllocOp(
+                memref([self.random.choice((64, 128))], i8, space),
+                self.random.randint(1, 3) if depth else 1,
+            )
             (scope.spm if space == "spm" else scope.acc).append(alloc)
             block.add_op(alloc)
             if self.initialise:
@@ -82,73 +98,90 @@ class ProgramMaker:
                 inner = Block()
                 self._block(inner, _Scope(scope.spm, scope.acc, [*scope.trips, trips]), depth + 1)
                 inner.add_op(YieldOp())
-                op: Any = LoopOp(trips, (), Region(inner))
+                ops: list[Operation] = [LoopOp(trips, (), Region(inner))]
             else:
-                op = self._command(scope)
-            if op is not None:
+                ops = self._commands(scope)
+            for op in ops:
                 op.location = location([f"node{self.layer}"])
-                block.add_op(op)
+            block.add_ops(ops)
 
     def _initialise(self, alloc: AllocOp, space: str) -> list[Any]:
-        """Commands that write all of the buffer (an accumulator from another buffer, whatever it holds)."""
+        """Commands that write all of the buffer (an accumulator from another, filled buffer)."""
         value, size = self.random.randint(-128, 127), alloc.bytes
         if space == "spm":
-            return [COMMANDS["vfill"]([alloc.result], [AccessAttr.get(0, (size,), (1,))], value=value)]
+            return [
+                COMMANDS["vfill"]([alloc.result], [AccessAttr.get(0, (size,), (1,))], value=value)
+            ]
         source = AllocOp(memref([size // 4], i8, "spm"))
         whole = AccessAttr.get(0, (1, 1, size // 4), (0, 0, 1))
-        fill = COMMANDS["vfill"]([source.result], [AccessAttr.get(0, (size // 4,), (1,))], value=value)
+        fill = COMMANDS["vfill"](
+            [source.result], [AccessAttr.get(0, (size // 4,), (1,))], value=value
+        )
         target = AccessAttr.get(0, (1, size // 4), (0, 4))
-        return [source, fill, COMMANDS["vsum"]([source.result, alloc.result], [whole, target], p_rank=1, t_rank=1, a_zp=5)]
+        return [
+            source,
+            fill,
+            COMMANDS["vsum"](
+                [source.result, alloc.result], [whole, target], p_rank=1, t_rank=1, a_zp=5
+            ),
+        ]
 
     def _command(self, scope: _Scope) -> Any:
-        kinds = ["load", "store", "vfill", "vclip", "vadd", "matmul", "vsum", "vrequant", "vmac", "vmax", "vmul", "vlut"]
+        kinds = [
+            "load",
+            "store",
+            "vfill",
+            "vclip",
+            "vadd",
+            "matmul",
+            "vsum",
+            "vrequant",
+            "vmac",
+            "vmax",
+            "vmul",
+            "vlut",
+        ]
         kind = self.random.choice(kinds[:2] * 3 + kinds)
         needs_acc = kind in ("matmul", "vsum", "vrequant", "vmac")
         if not scope.spm or (needs_acc and not scope.acc):
             return None
-        return getattr(self, f"_{kind}")(scope) if hasattr(self, f"_{kind}") else self._elementwise(kind, scope)
+        return (
+            getattr(self, f"_{kind}")(scope)
+            if hasattr(self, f"_{kind}")
+            else self._elementwise(kind, scope)
+        )
 
     def _buffer(self, scope: _Scope, space: str) -> AllocOp:
         buffers = scope.spm if space == "spm" else scope.acc
         return buffers[-1 - min(int(self.random.expovariate(0.7)), len(buffers) - 1)]
 
-    def _access(self, scope: _Scope, alloc: AllocOp, shape: tuple[int, ...], element: int) -> AccessAttr:
-        """A random access that stays inside the buffer in every iteration."""
-        strides, step = [], element
+    def _access(
+        self, scope: _Scope, alloc: AllocOp, shape: tuple[int, ...], element: int, dense: bool
+    ) -> AccessAttr:
+        """A random access that stays inside the buffer in every iteration; results are dense."""
+        strides: list[int] = []
+        step = last = element
         for size in reversed(shape):
-            strides.append(step if self.random.random() < 0.8 else 0)
+            strides.insert(0, step if dense or self.random.random() < 0.8 else 0)
+            last += (size - 1) * strides[0]
             step *= size
-        strides.reverse()
-        room = (alloc.bytes - sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) - element) // element
-        assert room >= 0, (alloc.bytes, shape)
-        loops = []
+        room = (alloc.bytes - last) // element
+        loops: list[int] = []
         for trips in scope.trips:
             stride = self.random.choice((0, 0, self.random.randint(0, room // max(trips - 1, 1))))
             room -= stride * (trips - 1)
             loops.append(stride * element)
         return AccessAttr.get(self.random.randint(0, room) * element, shape, strides, loops)
 
-    def _dense(self, scope: _Scope, alloc: AllocOp, shape: tuple[int, ...], element: int) -> AccessAttr:
-        """A random access without stride 0, for results."""
-        strides, step = [], element
-        for size in reversed(shape):
-            strides.append(step)
-            step *= size
-        room = (alloc.bytes - step) // element
-        loops = []
-        for trips in scope.trips:
-            stride = self.random.choice((0, 0, self.random.randint(0, room // max(trips - 1, 1))))
-            room -= stride * (trips - 1)
-            loops.append(stride * element)
-        return AccessAttr.get(self.random.randint(0, room) * element, shape, strides[::-1], loops)
-
-    def _operands(self, scope: _Scope, rows: list[tuple[str, tuple[int, ...], int, bool]]) -> tuple[list[SSAValue], list[Any]]:
+    def _operands(
+        self, scope: _Scope, rows: Sequence[_Row]
+    ) -> tuple[list[SSAValue], list[AccessAttr | TensorMapAttr]]:
         values: list[SSAValue] = []
-        accesses: list[Any] = []
+        accesses: list[AccessAttr | TensorMapAttr] = []
         for space, shape, element, write in rows:
             alloc = self._buffer(scope, space)
             values.append(alloc.result)
-            accesses.append((self._dense if write else self._access)(scope, alloc, shape, element))
+            accesses.append(self._access(scope, alloc, shape, element, write))
         return values, accesses
 
     def _box(self, scope: _Scope, dram: DramOp, shape: tuple[int, ...]) -> TensorMapAttr:
@@ -164,58 +197,81 @@ class ProgramMaker:
         shape = (self.random.randint(1, 4), self.random.randint(1, 8))
         dram = self.random.choice(self.drams)
         values, accesses = self._operands(scope, [("spm", shape, 1, True)])
-        return COMMANDS["load"]([dram.result, *values], [self._box(scope, dram, shape), *accesses], element=1, fill=7)
+        return COMMANDS["load"](
+            [dram.result, *values], [self._box(scope, dram, shape), *accesses], element=1, fill=7
+        )
 
     def _store(self, scope: _Scope) -> Any:
-        drams = [d for d in self.drams if d.result.type.memory_space.data == "dram"]  # pyright: ignore
+        drams = [d for d in self.drams if space_of(d.result) == "dram"]
         if not drams:
             return None
         shape = (self.random.randint(1, 4), self.random.randint(1, 8))
         dram = self.random.choice(drams)
         values, accesses = self._operands(scope, [("spm", shape, 1, False)])
-        return COMMANDS["store"]([dram.result, *values], [self._box(scope, dram, shape), *accesses], element=1)
+        return COMMANDS["store"](
+            [dram.result, *values], [self._box(scope, dram, shape), *accesses], element=1
+        )
 
     def _matmul(self, scope: _Scope) -> Any:
         m, k, n = (self.random.randint(1, 4) for _ in range(3))
-        values, accesses = self._operands(scope, [("spm", (m, k), 1, False), ("spm", (k, n), 1, False), ("acc", (m, n), 4, True)])
+        values, accesses = self._operands(
+            scope, [("spm", (m, k), 1, False), ("spm", (k, n), 1, False), ("acc", (m, n), 4, True)]
+        )
         mask = self.random.choice((0, -1, 1, 2, 3))
-        return COMMANDS["matmul"](values, accesses, m_rank=1, a_zp=self.random.randint(-128, 127), b_zp=0, overwrite=mask)
+        return COMMANDS["matmul"](
+            values, accesses, m_rank=1, a_zp=self.random.randint(-128, 127), b_zp=0, overwrite=mask
+        )
 
-    def _taps(self, kind: str, scope: _Scope) -> Any:
+    def _taps(self, kind: str, scope: _Scope) -> list[Operation]:
         p, t, c = (self.random.randint(1, 3) for _ in range(3))
-        rows = [("spm", (p, t, c), 1, False)]
+        rows: list[_Row] = [("spm", (p, t, c), 1, False)]
         rows += [("spm", (t, c), 1, False)] if kind == "vmac" else []
         rows += [("spm", (p, c), 1, True)] if kind == "vmax" else [("acc", (p, c), 4, True)]
-        values, accesses = self._operands(scope, rows)
-        zero_points = {"vmac": {"a_zp": 3, "b_zp": -1}, "vsum": {"a_zp": 5}, "vmax": {}}[kind]
-        return COMMANDS[kind](values, accesses, p_rank=1, t_rank=1, **zero_points)
+        params = {"vmac": {"a_zp": 3, "b_zp": -1}, "vsum": {"a_zp": 5}, "vmax": {}}[kind]
+        return [_command(kind, *self._operands(scope, rows), {"p_rank": 1, "t_rank": 1, **params})]
 
-    def _vmac(self, scope: _Scope) -> Any:
-        return self._taps("vmac", scope)
-
-    def _vsum(self, scope: _Scope) -> Any:
-        return self._taps("vsum", scope)
-
-    def _vmax(self, scope: _Scope) -> Any:
-        return self._taps("vmax", scope)
-
-    def _elementwise(self, kind: str, scope: _Scope) -> Any:
+    def _elementwise(self, kind: str, scope: _Scope) -> list[Operation]:
         shape = (self.random.randint(1, 4), self.random.randint(1, 4))
-        one = ("spm", shape, 1, False)
-        clamp = {"zp": 1, "lo": -128, "hi": 127}
-        wide = [("acc", shape, 4, False)]
-        rows, params = {
+        one: _Row = ("spm", shape, 1, False)
+        clamp = {"zp": 1, "lo": -128, "hi": 127, "multiplier": 1 << 30}
+        table: dict[str, tuple[list[_Row], dict[str, int]]] = {
             "vfill": ([], {"value": self.random.randint(-128, 127)}),
             "vclip": ([one], {"lo": -100, "hi": 100}),
-            "vadd": ([one, one], {"za": 1, "ma": 1 << 20, "mb": 1 << 19, "multiplier": 1 << 30, "shift": 51, **clamp}),
-            "vmul": ([one, one], {"za": 1, "zb": -3, "multiplier": 1 << 30, "shift": 36, **clamp}),
-            "vrequant": (wide, {}),
-            "vlut": (None, {}),
-        }[kind]
-        if rows is None or kind == "vrequant":
-            return None
-        values, accesses = self._operands(scope, [*rows, ("spm", shape, 1, True)])
-        return COMMANDS[kind](values, accesses, **params)
+            "vadd": ([one, one], {"za": 1, "ma": 1 << 20, "mb": 1 << 19, "shift": 51, **clamp}),
+            "vmul": ([one, one], {"za": 1, "zb": -3, "shift": 36, **clamp}),
+        }
+        rows, params = table[kind]
+        return [_command(kind, *self._operands(scope, [*rows, ("spm", shape, 1, True)]), params)]
+
+    def _vlut(self, scope: _Scope) -> list[Operation]:
+        values, accesses = self._operands(scope, [("spm", (3,), 1, False), ("spm", (3,), 1, True)])
+        table = self._buffer(scope, "spm").result
+        accesses.insert(1, AccessAttr.get(0, (4, 64), (0, 1)))
+        return [_command("vlut", [values[0], table, values[1]], accesses, {})]
+
+    def _vrequant(self, scope: _Scope) -> list[Operation]:
+        """With bias, multiplier and shift 20: the fill value of a load that is all outside."""
+        alloc = AllocOp(memref([16], i8, "spm"), 2 if scope.trips else 1)
+        outside = TensorMapAttr.get((1,), (4,), (1,), (1,), (4,))
+        dense = AccessAttr.get(0, (4,), (4,))
+        params = {"element": 4, "fill": 20}
+        load = _command("load", [self.drams[0].result, alloc.result], [outside, dense], params)
+        shape = (self.random.randint(1, 3), 4)
+        rows: list[_Row] = [("acc", shape, 4, False), ("spm", shape, 1, True)]
+        values, accesses = self._operands(scope, rows)
+        values[1:1] = [alloc.result] * 3
+        accesses[1:1] = [AccessAttr.get(0, shape, (0, 4))] * 3
+        clamp = {"zp": 0, "lo": -128, "hi": 127}
+        return [alloc, load, _command("vrequant", values, accesses, clamp)]
+
+
+def _command(
+    mnemonic: str,
+    values: Sequence[SSAValue],
+    accesses: Sequence[AccessAttr | TensorMapAttr],
+    params: dict[str, int],
+) -> Operation:
+    return COMMANDS[mnemonic](values, accesses, waits=(), **params)
 
 
 def parse_program(text: str) -> ProgramOp:

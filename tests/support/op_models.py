@@ -14,6 +14,8 @@ import onnx
 from onnx import ModelProto, TensorProto, helper
 
 I64 = np.int64
+F32: Any = np.float32
+I8: Any = np.int8
 
 
 class OpCase(NamedTuple):
@@ -87,9 +89,45 @@ X = In((2, 3, 4))
 IMG = In((1, 4, 9, 8))
 
 # --- elementwise ---
-for name in ("Abs", "Ceil", "Cos", "Erf", "Exp", "Floor", "HardSwish", "Neg", "Relu", "Round", "Sigmoid", "Sign", "Sin", "Softplus",
-             "Softsign", "Tan", "Tanh", "Sinh", "Cosh", "Atan", "Asinh", "LeakyRelu", "Elu", "Celu", "Selu", "HardSigmoid",
-             "ThresholdedRelu", "IsNaN", "IsInf", "Identity", "Shape", "Size", "Dropout", "Hardmax", "Softmax", "LogSoftmax", "Shrink"):  # fmt: skip
+for name in (
+    "Abs",
+    "Ceil",
+    "Cos",
+    "Erf",
+    "Exp",
+    "Floor",
+    "HardSwish",
+    "Neg",
+    "Relu",
+    "Round",
+    "Sigmoid",
+    "Sign",
+    "Sin",
+    "Softplus",
+    "Softsign",
+    "Tan",
+    "Tanh",
+    "Sinh",
+    "Cosh",
+    "Atan",
+    "Asinh",
+    "LeakyRelu",
+    "Elu",
+    "Celu",
+    "Selu",
+    "HardSigmoid",
+    "ThresholdedRelu",
+    "IsNaN",
+    "IsInf",
+    "Identity",
+    "Shape",
+    "Size",
+    "Dropout",
+    "Hardmax",
+    "Softmax",
+    "LogSoftmax",
+    "Shrink",
+):
     case(name, X)
 for name in ("Mish", "Gelu"):
     case(name, X, opset=20)
@@ -116,19 +154,19 @@ case("Max", X, w(4), w(3, 1), id="three")
 case("Div", In((5,), np.int32), np.array([2, -3, 4, 1, -1], np.int32), id="integers")
 case("Mod", In((5,), I64), ints(3, -3, 4, 1, -2), id="integers")
 case("Mod", X, w(4), fmod=1, id="fmod")
-case("Pow", X, np.float32(2.0), id="square")
+case("Pow", X, F32(2.0), id="square")
 case("Pow", X, ints(3), id="integer-exponent")
 for name in ("And", "Or", "Xor"):
     case(name, In((2, 3), np.bool_), In((3,), np.bool_))
 case("Not", In((2, 3), np.bool_))
 case("Where", In((3, 1), np.bool_), X, In((4,)))
 case("Clip", X, opset=6, min=-0.5, max=0.5)
-case("Clip", X, np.float32(-0.5), np.float32(0.5))
-case("Clip", X, None, np.float32(0.5), id="max-only")
+case("Clip", X, F32(-0.5), F32(0.5))
+case("Clip", X, None, F32(0.5), id="max-only")
 case("Clip", In((5,), np.int32), np.int32(-1), np.int32(1), id="integers", opset=13)
 case("Clip", X, In(()), None, id="dynamic")
 case("PRelu", IMG, w(4, 1, 1))
-case("PRelu", IMG, np.float32([0.25]), id="one-slope")
+case("PRelu", IMG, F32([0.25]), id="one-slope")
 case("Cast", X, to=TensorProto.INT32, id="to-int")
 case("Cast", In((4,), I64), to=TensorProto.FLOAT, id="to-float")
 case("Cast", In((4,), np.bool_), to=TensorProto.FLOAT, id="from-bool")
@@ -207,7 +245,7 @@ case(
     In((2, 4), np.uint8),
     RNG.integers(-9, 9, (4, 5)).astype(np.int8),
     np.uint8(3),
-    np.int8(1),
+    I8(1),
 )
 case(
     "ConvInteger",
@@ -217,8 +255,14 @@ case(
     np.uint8(1),
     pads=[1] * 4,
 )
-for equation, shapes in {"bij,bjk->bik": [(2, 3, 4), (2, 4, 5)], "bhid,bhjd->bhij": [(1, 2, 3, 4), (1, 2, 5, 4)], "ij,kj": [(2, 3), (4, 3)],
-                         "abc->ca": [(2, 3, 4)], "i,j->ij": [(3,), (4,)], "bi,ij,bj->b": [(2, 3), (3, 4), (2, 4)]}.items():  # fmt: skip
+for equation, shapes in {
+    "bij,bjk->bik": [(2, 3, 4), (2, 4, 5)],
+    "bhid,bhjd->bhij": [(1, 2, 3, 4), (1, 2, 5, 4)],
+    "ij,kj": [(2, 3), (4, 3)],
+    "abc->ca": [(2, 3, 4)],
+    "i,j->ij": [(3,), (4,)],
+    "bi,ij,bj->b": [(2, 3), (3, 4), (2, 4)],
+}.items():
     case("Einsum", *[In(s) for s in shapes], equation=equation, id=equation)
 case("MaxPool", IMG, kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1])
 case("MaxPool", IMG, kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1, id="ceil")
@@ -295,7 +339,7 @@ case("Split", In((2, 7)), ints(3, 4), axis=1, outputs=2)
 case("Split", In((2, 7)), axis=1, num_outputs=3, outputs=3, opset=18)
 case("Split", In((2, 6)), axis=1, outputs=3, opset=11)
 case("Split", In((2, 6)), axis=1, split=[1, 5], outputs=2, opset=11, id="sizes")
-case("Pad", X, ints(0, 1, 2, 1, 0, 3), np.float32(1.5))
+case("Pad", X, ints(0, 1, 2, 1, 0, 3), F32(1.5))
 for mode in ("reflect", "edge"):
     case("Pad", X, ints(1, 1, 2, 0, 2, 3), mode=mode, id=mode)
 case("Pad", X, ints(0, 1, 2, 0, 2, 3), mode="wrap", opset=19, id="wrap")
@@ -307,7 +351,7 @@ for mode in ("DCR", "CRD"):
 case("SpaceToDepth", In((2, 3, 4, 6)), blocksize=2)
 
 # --- resize ---
-UP = np.float32([1, 1, 2, 2.5])
+UP = F32([1, 1, 2, 2.5])
 for coordinates in (
     "half_pixel",
     "asymmetric",
@@ -331,7 +375,7 @@ for nearest in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil"):
         "Resize",
         In((1, 2, 4, 5)),
         None,
-        np.float32([1, 1, 0.6, 1.7]),
+        F32([1, 1, 0.6, 1.7]),
         mode="nearest",
         nearest_mode=nearest,
         id=nearest,
@@ -350,9 +394,9 @@ case(
     id="ratio",
 )
 case("Resize", In((1, 2, 4, 5)), UP, mode="linear", opset=10)
-case("Resize", In((1, 4, 5, 2)), None, np.float32([1, 2, 2, 1]), mode="linear", id="channels-last")
-case("Resize", In((4, 5)), None, np.float32([2, 3]), mode="linear", id="matrix")
-case("Upsample", In((1, 2, 4, 5)), np.float32([1, 1, 2, 3]), mode="nearest", opset=9)
+case("Resize", In((1, 4, 5, 2)), None, F32([1, 2, 2, 1]), mode="linear", id="channels-last")
+case("Resize", In((4, 5)), None, F32([2, 3]), mode="linear", id="matrix")
+case("Upsample", In((1, 2, 4, 5)), F32([1, 1, 2, 3]), mode="nearest", opset=9)
 case("Upsample", In((1, 2, 4, 5)), mode="linear", scales=[1.0, 1.0, 2.0, 2.0], opset=7)
 
 # --- reduction ---
@@ -424,7 +468,7 @@ case(
     opset=18,
     id="mul",
 )
-case("OneHot", In((2, 3), I64), ints(4), np.float32([-1, 2]), axis=1)
+case("OneHot", In((2, 3), I64), ints(4), F32([-1, 2]), axis=1)
 case("ConstantOfShape", ints(2, 3), value=onnx.numpy_helper.from_array(np.array([7], np.int32)))
 case("Range", ints(1).reshape(()), ints(9).reshape(()), ints(3).reshape(()))
 case("EyeLike", In((3, 4)), k=1)
@@ -435,8 +479,19 @@ for gates, name in ((1, "RNN"), (3, "GRU"), (4, "LSTM")):
     last = 3 if name == "LSTM" else 2
     case(name, In((5, 2, 3)), w(1, gates * 4, 3), w(1, gates * 4, 4), hidden_size=4, outputs=last)
     state = [In((2, 2, 4))] * (last - 1)
-    case(name, In((5, 2, 3)), w(2, gates * 4, 3), w(2, gates * 4, 4), w(2, gates * 8), None, *state, hidden_size=4, outputs=last,
-         direction="bidirectional", id="bidirectional")  # fmt: skip
+    case(
+        name,
+        In((5, 2, 3)),
+        w(2, gates * 4, 3),
+        w(2, gates * 4, 4),
+        w(2, gates * 8),
+        None,
+        *state,
+        hidden_size=4,
+        outputs=last,
+        direction="bidirectional",
+        id="bidirectional",
+    )
 case(
     "GRU",
     In((5, 2, 3)),
@@ -477,26 +532,45 @@ for padding in ("zeros", "border", "reflection"):
             )
 
 # --- quantisation ---
-case("QuantizeLinear", X, np.float32(0.05), np.uint8(120))
-case("QuantizeLinear", X, np.float32([0.05, 0.1, 0.02]), np.int8([0, 3, -5]), axis=1, id="per-axis")
-case("QuantizeLinear", X, np.float32(0.05), id="default")
-case("DequantizeLinear", In((2, 3), np.uint8), np.float32(0.05), np.uint8(120))
+case("QuantizeLinear", X, F32(0.05), np.uint8(120))
+case("QuantizeLinear", X, F32([0.05, 0.1, 0.02]), I8([0, 3, -5]), axis=1, id="per-axis")
+case("QuantizeLinear", X, F32(0.05), id="default")
+case("DequantizeLinear", In((2, 3), np.uint8), F32(0.05), np.uint8(120))
 case(
     "DequantizeLinear",
     In((2, 3), np.int8),
-    np.float32([0.05, 0.1, 0.02]),
-    np.int8([0, 3, -5]),
+    F32([0.05, 0.1, 0.02]),
+    I8([0, 3, -5]),
     axis=1,
     id="per-axis",
 )
 case(
     "DequantizeLinear",
     RNG.integers(-99, 99, (4, 5)).astype(np.int32),
-    np.float32(0.05),
+    F32(0.05),
     id="constant",
 )
 case("DynamicQuantizeLinear", X, outputs=3)
-case("QLinearConv", In((1, 2, 5, 5), np.uint8), np.float32(0.1), np.uint8(5), RNG.integers(-9, 9, (3, 2, 3, 3)).astype(np.int8), np.float32([0.1, 0.2, 0.3]),
-     np.int8([0, 0, 0]), np.float32(0.4), np.uint8(9), np.array([10, -20, 30], np.int32))  # fmt: skip
-case("QLinearMatMul", In((2, 4), np.uint8), np.float32(0.1), np.uint8(5), RNG.integers(0, 200, (4, 3)).astype(np.uint8), np.float32(0.2), np.uint8(90),
-     np.float32(0.4), np.uint8(9))  # fmt: skip
+case(
+    "QLinearConv",
+    In((1, 2, 5, 5), np.uint8),
+    F32(0.1),
+    np.uint8(5),
+    RNG.integers(-9, 9, (3, 2, 3, 3)).astype(np.int8),
+    F32([0.1, 0.2, 0.3]),
+    I8([0, 0, 0]),
+    F32(0.4),
+    np.uint8(9),
+    np.array([10, -20, 30], np.int32),
+)
+case(
+    "QLinearMatMul",
+    In((2, 4), np.uint8),
+    F32(0.1),
+    np.uint8(5),
+    RNG.integers(0, 200, (4, 3)).astype(np.uint8),
+    F32(0.2),
+    np.uint8(90),
+    F32(0.4),
+    np.uint8(9),
+)

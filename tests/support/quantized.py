@@ -17,9 +17,9 @@ from tilewright.passes.base import CompilerContext, main_function
 from tilewright.passes.graph.calibration import input_names
 from tilewright.passes.registry import find_pass
 
-
 MACHINE = Machine(
-    name="small", description="", source="", clock_hz=1e9, matrix=MatrixUnit(16, 16), vector=VectorUnit(16),
+    name="small", description="", source="", clock_hz=1e9,
+    matrix=MatrixUnit(16, 16), vector=VectorUnit(16),
     scratchpad=Memory(1 << 18), accumulator=Memory(1 << 16), dram=Dram(16.0),
 )  # fmt: skip
 

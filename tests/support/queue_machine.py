@@ -72,7 +72,14 @@ def step(item: Dynamic, memories: Memories) -> None:
         return
     spec = BY_MNEMONIC[instruction.mnemonic]
     views = [
-        view_of(memories.space(o.space), o.access, iterations, trips, element_bytes(row, instruction.params), str(instruction))
+        view_of(
+            memories.space(o.space),
+            o.access,
+            iterations,
+            trips,
+            element_bytes(row, instruction.params),
+            str(instruction),
+        )
         for row, o in zip(spec.operands, instruction.operands, strict=True)
     ]
     first = overwrites(instruction.params.get("overwrite", 0), iterations)
@@ -85,7 +92,7 @@ def run_in_order(program: DecodedProgram, memories: Memories) -> None:
 
 
 def run_interleaved(program: DecodedProgram, memories: Memories, random: Random) -> list[int]:
-    """Run in a random allowed order; returns the final semaphore counts.  AssertionError on deadlock."""
+    """Run in a random allowed order; returns the final semaphore counts."""
     queues: dict[Queue, list[Dynamic]] = {}
     for item in reversed(unroll(program)):
         queues.setdefault(item[0].queue, []).append(item)
@@ -115,7 +122,9 @@ def touched(item: Dynamic, memories: Memories) -> list[tuple[str, bool, set[int]
     out: list[tuple[str, bool, set[int]]] = []
     if instruction.mnemonic == "sync":
         return out
-    for row, o in zip(BY_MNEMONIC[instruction.mnemonic].operands, instruction.operands, strict=True):
+    for row, o in zip(
+        BY_MNEMONIC[instruction.mnemonic].operands, instruction.operands, strict=True
+    ):
         memory = memories.space(o.space)
         element = element_bytes(row, instruction.params)
         view = view_of(memory, o.access, iterations, trips, element, "")

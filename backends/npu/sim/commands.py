@@ -48,10 +48,16 @@ def commands_of(expansion: Expansion, machine: Machine) -> Commands:
     signals = [s.instruction.signals for s in sites]
     sync = [s.instruction.mnemonic == "sync" for s in sites]
     return Commands(
-        [queue[s] for s in order], expansion.control, [next(cost[s]) for s in order], [waits[s] for s in order],
-        [signals[s] for s in order], [next(tile[s]) for s in order], [next(touched[s]) for s in order],
-        [sync[s] for s in order], expansion.tail,
-    )  # fmt: skip
+        queue=[queue[s] for s in order],
+        control=expansion.control,
+        cost=[next(cost[s]) for s in order],
+        waits=[waits[s] for s in order],
+        signals=[signals[s] for s in order],
+        tile=[next(tile[s]) for s in order],
+        touched=[next(touched[s]) for s in order],
+        sync=[sync[s] for s in order],
+        tail=expansion.tail,
+    )
 
 
 def _stationary(machine: Machine) -> int:
@@ -84,5 +90,3 @@ def executions(expansion: Expansion) -> list[int]:
         out.append(seen[s])
         seen[s] += 1
     return out
-
-

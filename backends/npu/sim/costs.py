@@ -76,7 +76,7 @@ def accesses(dims: Dims, element: int, width: int) -> int:
 
 
 def bursts(dims: Dims, element: int, address: int, burst: int) -> int:
-    """DRAM bursts touched: every contiguous run is a request of its own, cut at burst boundaries."""
+    """DRAM bursts touched: contiguous runs are requests of their own, cut at burst boundaries."""
     run, outer = contiguous(dims, element)
     varying = [(n, s % burst) for n, s in outer if s % burst]
     repeat = math.prod(n for n, s in outer if s % burst == 0)
@@ -143,8 +143,8 @@ def site_costs(site: Site, expansion: Expansion, machine: Machine) -> list[Cost]
         unit = machine.matrix
         if k > unit.rows or n > unit.columns:
             raise SimulationError(
-                f"{describe(site, expansion.layers)}: a {k} x {n} tile of weights exceeds the array of"
-                f" {unit.rows} x {unit.columns}"
+                f"{describe(site, expansion.layers)}: a {k} x {n} tile of weights"
+                f" exceeds the array of {unit.rows} x {unit.columns}"
             )
         work, before, after = matrix_cycles(
             machine, m, n, k, accesses(site.places[1].dims, 1, machine.scratchpad.width)

@@ -32,6 +32,7 @@ MAX_EXECUTIONS = 5_000_000
 """Dynamic instructions a program may expand to; more is taken for a mistake in a loop count."""
 
 Dims = tuple[tuple[int, int], ...]
+Sizes = dict[str, int]
 QUEUE_INDEX = {queue: i for i, queue in enumerate(QUEUES)}
 
 
@@ -65,7 +66,7 @@ class Place:
 
     @property
     def space(self) -> str:
-        """ "spm", "acc", "dram" or "const"."""
+        """One of "spm", "acc", "dram" and "const"."""
         return self.operand.space
 
     def reads(self) -> bool:
@@ -78,7 +79,8 @@ class Place:
 
     def clipped(self, i: int) -> Dims:
         """(size, byte stride) per axis of execution `i`'s part inside the DRAM tensor."""
-        return tuple((high - low, s) for (low, high), s in zip(self.clips[i], self.box_strides, strict=True))
+        sizes = (high - low for low, high in self.clips[i])
+        return tuple(zip(sizes, self.box_strides, strict=True))
 
 
 @dataclass
@@ -135,7 +137,7 @@ def layer_name(layers: Sequence[Sequence[str]], index: int) -> str:
 
 
 def expand(
-    program: DecodedProgram, control: Control, sizes: dict[str, int], layers: Sequence[Sequence[str]]
+    program: DecodedProgram, control: Control, sizes: Sizes, layers: Sequence[Sequence[str]]
 ) -> Expansion:  # fmt: skip
     """Resolve all loops; `sizes` are the bytes of "spm", "acc", "dram" and "const".
 
@@ -208,7 +210,7 @@ def _positions(
 
 
 def _site(
-    index: int, instruction: Instruction, trips: tuple[int, ...], sizes: dict[str, int],
+    index: int, instruction: Instruction, trips: tuple[int, ...], sizes: Sizes,
     layers: Sequence[Sequence[str]],
 ) -> Site:  # fmt: skip
     specs = BY_MNEMONIC[instruction.mnemonic].operands
@@ -245,7 +247,7 @@ def _combine(base: int, strides: Sequence[int], iterations: Sequence[Array], cou
 
 def _on_chip(
     site: Site, spec: OperandSpec, operand: Operand, element: int, iterations: Sequence[Array],
-    sizes: dict[str, int], layers: Sequence[Sequence[str]],
+    sizes: Sizes, layers: Sequence[Sequence[str]],
 ) -> Place:  # fmt: skip
     access = operand.access
     assert isinstance(access, Strided)
@@ -272,7 +274,7 @@ def _on_chip(
 
 def _in_dram(
     site: Site, spec: OperandSpec, operand: Operand, element: int, iterations: Sequence[Array],
-    sizes: dict[str, int], layers: Sequence[Sequence[str]],
+    sizes: Sizes, layers: Sequence[Sequence[str]],
 ) -> Place:  # fmt: skip
     box = operand.access
     assert isinstance(box, TensorBox)

@@ -52,7 +52,8 @@ class _Runner:
         self.dtypes = [ELEMENT_DTYPES.get(p.element) for p in self.site.places]
         if any(d is None for d in self.dtypes):
             raise SimulationError(
-                f"{expansion.where(index)}: no element of {[p.element for p in self.site.places]} bytes"
+                f"{expansion.where(index)}: elements of"
+                f" {[p.element for p in self.site.places]} bytes"
             )
         self.shapes = [tuple(n for n, _ in p.dims) for p in self.site.places]
         self.strides = [tuple(s for _, s in p.dims) for p in self.site.places]
@@ -100,7 +101,7 @@ class _Runner:
     def _check(self, k: int, place: Place, i: int, overwrite: bool) -> None:
         """Reads must be of valid bytes; written bytes become valid.
 
-        Marked before execution: a command that reads what it writes (accumulation) is checked first.
+        Operands are checked in order, before execution.
         """
         valid = self.state.valid[place.space]
         if valid is None:
@@ -117,15 +118,15 @@ class _Runner:
         view = shadow_view(valid, place.addresses[i], span)
         if reads and not view.all():
             raise SimulationError(
-                f"{self.expansion.where(self.index, i)}: {place.spec.name} reads bytes of {place.space} that were never written"
-                f" (operand at {place.addresses[i]})"
+                f"{self.expansion.where(self.index, i)}: {place.spec.name} reads bytes of"
+                f" {place.space} that were never written (operand at {place.addresses[i]})"
             )
         if writes:
             view[...] = True
 
 
 def run(expansion: Expansion, order: Sequence[int], steps: Sequence[int], state: Memories) -> None:
-    """Execute all commands in `order`; `steps[c]` is command c's execution number within its site."""
+    """Execute all in `order`; `steps[c]` is command c's execution number within its site."""
     runners = [_Runner(expansion, s, state) for s in range(len(expansion.sites))]
     site = expansion.site
     for c in order:

@@ -15,40 +15,18 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ....dialects.errors import SimulationError
 from ....dialects.npu.isa import QUEUES
 from ...targets.machine import Machine
-from .costs import Cost, bank_ports
+from .commands import Commands
+from .costs import Cost
+from .sharing import DRAM, Sharing, Unit
 
 LOAD, STORE, MATRIX, VECTOR = range(4)
 _END, _DONE, _TRY, _START = range(4)  # order of events within a cycle
-
-
-@dataclass
-class Commands:
-    """Dynamic commands in program order, as parallel lists: what timing needs to know of them.
-
-    `control[c]`: cycles of the control processor before c is issued.  `tile[c]`: for a matmul a
-    key of its stationary tile (equal: no preload), `touched[c]`: for a matmul the scratchpad bytes
-    of that tile, for others the scratchpad bytes it writes (a write there ends the tile's reuse).
-    """
-
-    queue: list[int]
-    control: list[int]
-    cost: list[Cost]
-    waits: list[tuple[int, ...]]
-    signals: list[tuple[int, ...]]
-    tile: list[object] = field(default_factory=list[object])
-    touched: list[tuple[int, int] | None] = field(default_factory=list[tuple[int, int] | None])
-    sync: list[bool] = field(default_factory=list[bool])
-    tail: int = 0
-
-    def __len__(self) -> int:
-        return len(self.queue)
 
 
 @dataclass
@@ -74,31 +52,6 @@ class Schedule:
     cycles: int
 
 
-class _Unit:
-    """State of one queue and its unit."""
-
-    __slots__ = (
-        "accepted", "active", "blame", "blocked", "commands", "completed", "completions", "ended", "free",
-        "last", "left", "lost", "pending", "planned", "promised", "rate", "sent", "version", "window",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self.commands: list[int] = []  # issued, in order
-        self.accepted = self.ended = self.completed = self.version = 0
-        self.completions: list[int] = []
-        self.pending: deque[int] = deque()  # accepted, not yet working
-        self.active = -1
-        self.left = 0.0  # work left at cycle `last`, done at `rate`
-        self.rate = 1.0
-        self.lost = [0.0, 0.0]  # cycles lost to banks and to DRAM
-        self.blame = 0  # which of the two it loses to at present
-        self.last = self.free = self.promised = 0
-        self.blocked = -1  # semaphore its head waits for
-        self.planned = -1  # command with a START event in the heap
-        self.sent = 0  # DRAM requests so far
-        self.window: deque[tuple[int, int, int, int]] = deque()  # (before, bursts, start, end)
-
-
 class Engine:
     """One simulation in time; `run()` once."""
 
@@ -107,13 +60,12 @@ class Engine:
         self.counts = list(semaphores)
         self.waiters: list[list[int]] = [[] for _ in semaphores]
         self.depths = [machine.control.queue_depths[q.value] for q in QUEUES]
-        self.ports = bank_ports(machine)
         self.windows = (machine.dram.outstanding_reads, machine.dram.outstanding_writes)
-        self.units = [_Unit() for _ in QUEUES]
+        self.units = [Unit() for _ in QUEUES]
+        self.sharing = Sharing(self.units, commands.cost, machine)
         self.heap: list[tuple[int, int, int, int]] = []
         self.next = 0
         self.control_time = 0
-        self.slowed = False
         self.resident: object = None
         self.resident_range = (0, 0)
         self.preload = 0
@@ -183,7 +135,7 @@ class Engine:
 
     # --- accepting ---
 
-    def _try(self, u: int, unit: _Unit, now: int) -> None:
+    def _try(self, u: int, unit: Unit, now: int) -> None:
         """Accept as many commands of unit `u` as can go now."""
         c, s, counts = self.c, self.s, self.counts
         while unit.accepted < len(unit.commands):
@@ -228,8 +180,11 @@ class Engine:
             if unit.active < 0 and unit.planned < 0:
                 self._begin(u, unit, now)
 
-    def _preload(self, i: int, unit: _Unit, now: int) -> int:
-        """Cycle at which the stationary tile of matmul `i` is in place; -1: once the array is free."""
+    def _preload(self, i: int, unit: Unit, now: int) -> int:
+        """Cycle at which the stationary tile of matmul `i` is in place.
+
+        Negative: that many cycles after the array is free (no double buffering).
+        """
         tile = self.c.tile[i]
         if tile == self.resident:
             return now
@@ -242,7 +197,7 @@ class Engine:
 
     # --- working ---
 
-    def _begin(self, u: int, unit: _Unit, now: int) -> None:
+    def _begin(self, u: int, unit: Unit, now: int) -> None:
         """Start the oldest accepted command of an idle unit, or plan it for when it can start."""
         if not unit.pending or unit.active >= 0:
             return
@@ -274,13 +229,13 @@ class Engine:
             ):
                 self.resident = None
         heapq.heappush(self.heap, (now + cost.work, _END, u, unit.version))
-        if self.slowed or self._contends(u, cost):
-            self._share(now)
+        if self.sharing.slowed or self.sharing.contends(unit):
+            self._divide(now)
         if u in (STORE, MATRIX):
             self._try(u, unit, now)
 
-    def _credit(self, u: int, unit: _Unit, cost: Cost) -> int:
-        """Cycle at which the number of outstanding DRAM requests allows the next command's first."""
+    def _credit(self, u: int, unit: Unit, cost: Cost) -> int:
+        """Cycle at which the limit on outstanding requests allows the next command's first."""
         needed = unit.sent + 1 - self.windows[u]  # this request must have returned
         if not cost.bursts or needed <= 0:
             return 0
@@ -291,74 +246,27 @@ class Engine:
         back = start + math.ceil((end - start) * max(needed - before, 0) / bursts)
         return back + (self.machine.dram.write_latency if u == STORE else 0)
 
-    def _contends(self, u: int, cost: Cost) -> bool:
-        """Whether the command that starts shares an oversubscribed resource with an active one."""
-        for v, other in enumerate(self.units):
-            if v != u and other.active >= 0:
-                theirs = self.c.cost[other.active]
-                if cost.mask & theirs.mask:
-                    return True
-                if (
-                    cost.dram
-                    and theirs.dram
-                    and cost.dram + theirs.dram > self.machine.dram.bytes_per_cycle
-                ):
-                    return True
-        return False
+    def _divide(self, now: int) -> None:
+        """Share banks and bandwidth anew; ends move."""
+        for end, u in self.sharing.divide(now):
+            heapq.heappush(self.heap, (end, _END, u, self.units[u].version))
 
-    def _share(self, now: int) -> None:
-        """Divide banks and bandwidth anew among the commands that work now."""
-        active = [(u, unit) for u, unit in enumerate(self.units) if unit.active >= 0]
-        demand: dict[int, float] = {}
-        dram = 0.0
-        for _, unit in active:
-            cost = self.c.cost[unit.active]
-            dram += cost.dram
-            for bank, amount in cost.banks:
-                demand[bank] = demand.get(bank, 0.0) + amount
-        dram_rate = min(1.0, self.machine.dram.bytes_per_cycle / dram) if dram else 1.0
-        slow = {b: self.ports[b] / d for b, d in demand.items() if d > self.ports[b] * (1 + 1e-9)}
-        self.slowed = False
-        for u, unit in active:
-            self._advance(unit, now)
-            cost = self.c.cost[unit.active]
-            bank_rate = min((slow[b] for b, _ in cost.banks if b in slow), default=1.0)
-            channel = dram_rate if cost.dram else 1.0
-            rate = min(bank_rate, channel)
-            if rate > 1 - 1e-9:
-                rate = 1.0
-            else:
-                self.slowed = True
-            if rate != unit.rate:
-                unit.rate = rate
-                unit.version += 1
-                end = now + max(math.ceil(unit.left / rate - 1e-9), 0)
-                heapq.heappush(self.heap, (end, _END, u, unit.version))
-            unit.blame = 0 if bank_rate <= channel else 1
-
-    def _advance(self, unit: _Unit, now: int) -> None:
-        """Account for the work done and lost since the last change of rate."""
-        elapsed = now - unit.last
-        unit.left -= elapsed * unit.rate
-        unit.lost[unit.blame] += elapsed * (1 - unit.rate)
-        unit.last = now
-
-    def _end(self, u: int, unit: _Unit, now: int) -> None:
+    def _end(self, u: int, unit: Unit, now: int) -> None:
         """The work of a command is over: the unit is free, results follow after `after` cycles."""
         i, s = unit.active, self.s
         cost = self.c.cost[i]
         s.end[i] = now
         lost = now - s.start[i] - cost.work
         if lost:
-            self._advance(unit, now)
-            s.dram[i] = round(lost * unit.lost[1] / sum(unit.lost))
+            unit.advance(now)
+            s.dram[i] = round(lost * unit.lost[DRAM] / sum(unit.lost))
             s.bank[i] = lost - s.dram[i]
         unit.active, unit.free = -1, now
         if cost.bursts:
             unit.window.append((unit.sent, cost.bursts, s.start[i], now))
             unit.sent += cost.bursts
-        if self.slowed:
-            self._share(now)
+        if self.sharing.slowed:
+            self._divide(now)
         done = unit.promised = max(now + cost.after, unit.promised)  # in order
         if done > now or unit.completed < unit.ended:
             heapq.heappush(self.heap, (done, _DONE, u, i))

@@ -49,10 +49,17 @@ def trace_events(
         layer = site.instruction.layer
         mnemonic = site.instruction.mnemonic
         args = {
-            "layer": names[layer] if layer < len(names) else f"#{layer}", "instruction": site.index,
-            "iteration": list(site.iteration(i)), "issued": s.issue[c], "accepted": s.accept[c], "start": s.start[c],
-            "end": s.end[c], "completed": s.complete[c], "bank_stall": s.bank[c] + costs[c].own_bank, "dram_stall": s.dram[c],
-        }  # fmt: skip
+            "layer": names[layer] if layer < len(names) else f"#{layer}",
+            "instruction": site.index,
+            "iteration": list(site.iteration(i)),
+            "issued": s.issue[c],
+            "accepted": s.accept[c],
+            "start": s.start[c],
+            "end": s.end[c],
+            "completed": s.complete[c],
+            "bank_stall": s.bank[c] + costs[c].own_bank,
+            "dram_stall": s.dram[c],
+        }
         name = f"{mnemonic} {args['layer']}"
         events.append(_slice(2 * site.queue + 2, name, mnemonic, s.start[c], s.end[c], us, args))
         if s.issue[c] > s.ready[c]:

@@ -1,6 +1,7 @@
 """Import rules by family; importing this package registers them all."""
 
 from . import (
+    activation,
     control,
     convolution,
     elementwise,
@@ -20,6 +21,7 @@ from . import (
 )
 
 __all__ = [
+    "activation",
     "control",
     "convolution",
     "elementwise",

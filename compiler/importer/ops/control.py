@@ -36,7 +36,8 @@ def if_(node: Node) -> list[Any]:
         if not possible:
             raise error
         node.importer.ctx.notes.append(
-            f"node {node.name!r} (If): its {which} branch is left out, it cannot run: {error.render()}"
+            f"node {node.name!r} (If): its {which} branch is left out, "
+            f"it cannot run: {error.render()}"
         )
         return possible[0]
     taken, other = possible

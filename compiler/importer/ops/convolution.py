@@ -51,9 +51,17 @@ def conv_window(node: Node, x: Sequence[int], w: Sequence[int]) -> Window:
 
 
 def _emit(node: Node, x: SSAValue, w: SSAValue, b: SSAValue | None, frame: Window) -> SSAValue:
-    return node.emit(ConvOp(
-        x, w, b, strides=frame.strides, pads=frame.pads, dilations=frame.dilations, group=node.integer("group", 1)
-    ))  # fmt: skip
+    return node.emit(
+        ConvOp(
+            x,
+            w,
+            b,
+            strides=frame.strides,
+            pads=frame.pads,
+            dilations=frame.dilations,
+            group=node.integer("group", 1),
+        )
+    )
 
 
 @rule("ConvInteger")
@@ -79,7 +87,8 @@ def conv_transpose(node: Node) -> Value:
     n, group = len(shape) - 2, node.integer("group", 1)
     if n < 1 or w.ndim != n + 2 or shape[1] != w.shape[0] or group < 1 or shape[1] % group:
         raise node.error(
-            f"input of shape {list(shape)} and weights of shape {list(w.shape)} in {group} groups do not fit"
+            f"input of shape {list(shape)} and weights of shape {list(w.shape)} "
+            f"in {group} groups do not fit"
         )
     if node.integers("kernel_shape", w.shape[2:]) != list(w.shape[2:]):
         raise node.error(f"attribute 'kernel_shape' does not fit weights of shape {list(w.shape)}")
@@ -94,7 +103,7 @@ def conv_transpose(node: Node) -> Value:
     taps = [
         max(math.ceil(k / s), math.ceil((b + size) / s) - i + 1)
         for k, s, b, size, i in zip(extents, strides, begins, sizes, shape[2:], strict=True)
-    ]  # fmt: skip
+    ]
     weights = _phases(w, group, strides, dilations, taps)
     outputs, phases = w.shape[1] * group, math.prod(strides)
     bias = node.x(2) if node.has(2) else None

@@ -29,7 +29,7 @@ def wrapped(node: Node, indices: Array, extent: int) -> Array:
     """Constant `indices` counted from the front; ModelError if one is out of range."""
     if indices.size and not (-extent <= int(indices.min()) and int(indices.max()) < extent):
         raise node.error(
-            f"indices from {indices.min()} to {indices.max()} are not all in an axis of extent {extent}"
+            f"indices from {indices.min()} to {indices.max()} leave an axis of extent {extent}"
         )
     return np.where(indices < 0, indices + extent, indices)
 

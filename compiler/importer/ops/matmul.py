@@ -28,10 +28,12 @@ def product(node: Node, a: SSAValue, b: SSAValue) -> SSAValue:
         raise node.error("operands must not be scalars")
     if shape_a[-1] != shape_b[-2 if len(shape_b) > 1 else 0]:
         raise node.error(f"inner extents of {list(shape_a)} and {list(shape_b)} differ")
-    result = node.emit(MatMulOp(
-        node.reshape(a, (1, *shape_a)) if len(shape_a) == 1 else a,
-        node.reshape(b, (*shape_b, 1)) if len(shape_b) == 1 else b,
-    ))  # fmt: skip
+    result = node.emit(
+        MatMulOp(
+            node.reshape(a, (1, *shape_a)) if len(shape_a) == 1 else a,
+            node.reshape(b, (*shape_b, 1)) if len(shape_b) == 1 else b,
+        )
+    )
     shape = list(shape_of(result))
     if len(shape_b) == 1:
         shape.pop()
@@ -110,7 +112,7 @@ def matmul_integer(node: Node) -> Value:
 
 
 def centred(node: Node, i: int, zero_point: int, axis: int) -> SSAValue:
-    """Input `i` in i32, minus its zero point (per tensor, or a vector along all axes but `axis`)."""
+    """Input `i` in i32, minus its zero point (one, or a vector along all axes but `axis`)."""
     x = node.cast(node.x(i), i32)
     if not node.has(zero_point):
         return x
@@ -138,7 +140,8 @@ def einsum(node: Node) -> Value:
         len(t) != len(shape_of(a)) for t, a in zip(terms, args, strict=False)
     ):
         raise node.error(
-            f"equation {equation!r} does not fit operands of shapes {[list(shape_of(a)) for a in args]}"
+            f"equation {equation!r} does not fit operands of shapes "
+            f"{[list(shape_of(a)) for a in args]}"
         )
     if any(len(set(t)) != len(t) for t in (*terms, right)) or not set(right) <= set(left):
         raise node.unsupported(

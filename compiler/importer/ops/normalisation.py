@@ -32,7 +32,7 @@ def batch_norm(node: Node) -> Value:
     x, shape = node.x(), node.shape()
     if len(shape) < 2 or any(node.shape(i) != (shape[1],) for i in range(1, 5)):
         raise node.error(
-            f"scale, bias, mean and variance must have one element for each channel of {list(shape)}"
+            f"scale, bias, mean and variance must have one element a channel of {list(shape)}"
         )
     scale, bias, mean, var = (node.cast(node.x(i), element_of(x)) for i in range(1, 5))
     return node.emit(BatchNormOp(x, scale, bias, mean, var, node.real("epsilon", 1e-5)))
@@ -96,7 +96,7 @@ def layer_norm(node: Node) -> list[Value]:
 
 @rule("GroupNormalization")
 def group_norm(node: Node) -> Value:
-    """Groups of channels; scale and bias for each group in opset 18, for each channel from 21 on."""
+    """Groups of channels; scale and bias are per group in opset 18, per channel from 21 on."""
     x, shape = node.x(), node.shape()
     groups, rank = node.integer("num_groups"), len(node.shape())
     if rank < 3 or groups < 1 or shape[1] % groups:
@@ -117,7 +117,8 @@ def group_norm(node: Node) -> Value:
     for i, fn in ((1, "mul"), (2, "add")):
         if node.shape(i) != ((shape[1],) if each_channel else (groups,)):
             raise node.error(
-                f"scale and bias of shape {list(node.shape(i))} do not fit {list(shape)} in {groups} groups"
+                f"scale and bias of shape {list(node.shape(i))} do not fit {list(shape)} "
+                f"in {groups} groups"
             )
         y = node.map(fn, y, _channels(node, node.x(i), rank if each_channel else rank + 1))
     return node.reshape(y, shape)

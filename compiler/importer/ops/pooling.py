@@ -22,10 +22,18 @@ def pool(node: Node) -> Value:
             "its second output (indices) cannot be computed", "replace MaxUnpool by Resize"
         )
     frame = _window(node)
-    return node.emit(PoolOp(
-        node.x(), "max" if node.op == "MaxPool" else "average", kernel=frame.kernel, strides=frame.strides, pads=frame.pads,
-        dilations=frame.dilations, ceil_pads=frame.ceil_pads, count_include_pad=node.integer("count_include_pad", 0),
-    ))  # fmt: skip
+    return node.emit(
+        PoolOp(
+            node.x(),
+            "max" if node.op == "MaxPool" else "average",
+            kernel=frame.kernel,
+            strides=frame.strides,
+            pads=frame.pads,
+            dilations=frame.dilations,
+            ceil_pads=frame.ceil_pads,
+            count_include_pad=node.integer("count_include_pad", 0),
+        )
+    )
 
 
 @rule("LpPool")
@@ -37,9 +45,17 @@ def lp_pool(node: Node) -> Value:
     powers = node.map("mul", x, x) if p == 2 else node.map("abs", x)
     if p > 2:
         powers = node.map("pow", powers, node.scalar(p, x))
-    total = node.emit(PoolOp(
-        powers, "sum", kernel=frame.kernel, strides=frame.strides, pads=frame.pads, dilations=frame.dilations, ceil_pads=frame.ceil_pads
-    ))  # fmt: skip
+    total = node.emit(
+        PoolOp(
+            powers,
+            "sum",
+            kernel=frame.kernel,
+            strides=frame.strides,
+            pads=frame.pads,
+            dilations=frame.dilations,
+            ceil_pads=frame.ceil_pads,
+        )
+    )
     match p:
         case 1:
             return total

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from onnx import TensorProto
 from xdsl.dialects.builtin import f32, i8
 from xdsl.ir import Attribute, SSAValue
 
@@ -69,10 +70,8 @@ def _storage(node: Node, dtype: np.dtype[np.generic]) -> Attribute:
 @rule("QuantizeLinear")
 def quantize_linear(node: Node) -> Value:
     """Real -> stored."""
-    if node.has(2):
-        dtype = node.dtype(2)
-    else:
-        dtype = numpy_type(node.integer("output_dtype", 0) or 2)  # 2: uint8
+    wanted = node.integer("output_dtype", 0) or int(TensorProto.UINT8)
+    dtype = node.dtype(2) if node.has(2) else numpy_type(wanted)
     element = _storage(node, dtype)
     x, scale, zero_point = node.cast(node.x(), f32), node.array(1), node.array(2)
     if scale is None or (node.has(2) and zero_point is None):

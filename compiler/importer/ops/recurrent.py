@@ -119,7 +119,7 @@ _STEPS: dict[str, Callable[[Cell, SSAValue, State], State]] = {
 
 @rule("RNN", "GRU", "LSTM")
 def recurrent(node: Node) -> list[Value | None]:
-    """All steps in one or both directions; outputs all states, the last one, and the last memory."""
+    """All steps in one or both directions: all states, the last one, and the last memory."""
     batch_first = node.integer("layout", 0)
     if len(node.shape()) != 3:
         raise node.error(f"the input must have rank 3, not shape {list(node.shape())}")

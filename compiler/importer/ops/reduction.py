@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 from xdsl.dialects.builtin import i1, i32, i64
+from xdsl.ir import SSAValue
 
 from ....dialects.graph import ArgReduceOp, GatherOp, ReduceOp
 from ....dialects.types import element_of, shape_of
@@ -14,9 +15,17 @@ from ..node import Node, Value, rule
 from .movement import axes_of
 
 _KINDS = {
-    "ReduceSum": "sum", "ReduceMean": "mean", "ReduceMax": "max", "ReduceMin": "min", "ReduceProd": "prod", "ReduceL1": "l1",
-    "ReduceL2": "l2", "ReduceSumSquare": "sum_square", "ReduceLogSum": "log_sum", "ReduceLogSumExp": "log_sum_exp",
-}  # fmt: skip
+    "ReduceSum": "sum",
+    "ReduceMean": "mean",
+    "ReduceMax": "max",
+    "ReduceMin": "min",
+    "ReduceProd": "prod",
+    "ReduceL1": "l1",
+    "ReduceL2": "l2",
+    "ReduceSumSquare": "sum_square",
+    "ReduceLogSum": "log_sum",
+    "ReduceLogSumExp": "log_sum_exp",
+}
 
 
 @rule(*_KINDS)
@@ -115,7 +124,7 @@ def cum_sum(node: Node) -> Value:
     axis = node.axis(int(node.static_scalar(1, "the axis")), len(shape))
     backwards, extent = bool(node.integer("reverse", 0)), shape[axis]
 
-    def shifted(by: int) -> Value:
+    def shifted(by: int) -> SSAValue:
         kept = node.slice_axis(total, axis, by if backwards else 0, extent - by)
         amounts = [by if i == axis else 0 for i in range(len(shape))]
         none = [0] * len(shape)
@@ -125,6 +134,6 @@ def cum_sum(node: Node) -> Value:
     if node.integer("exclusive", 0):
         total = shifted(1) if extent > 1 else node.map("sub", x, x)
     while step < extent:
-        total = node.map("add", total, shifted(step))  # pyright: ignore[reportArgumentType]
+        total = node.map("add", total, shifted(step))
         step *= 2
     return total

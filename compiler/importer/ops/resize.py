@@ -155,7 +155,14 @@ def _resize(node: Node, how: Resampling) -> Value:
 
 def _emit(node: Node, x: SSAValue, how: Resampling, axes: Sequence[int]) -> SSAValue:
     assert len(shape_of(x)) == len(axes) + 2
-    return node.emit(ResizeOp(
-        x, [how.sizes[a] for a in axes], how.mode, [how.scales[a] for a in axes],
-        coordinates=how.coordinates, nearest=how.nearest, cubic_coeff=how.cubic_coeff,
-    ))  # fmt: skip
+    return node.emit(
+        ResizeOp(
+            x,
+            [how.sizes[a] for a in axes],
+            how.mode,
+            [how.scales[a] for a in axes],
+            coordinates=how.coordinates,
+            nearest=how.nearest,
+            cubic_coeff=how.cubic_coeff,
+        )
+    )

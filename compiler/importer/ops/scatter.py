@@ -84,7 +84,8 @@ def scatter_elements(node: Node) -> Value:
 
 def _misfit(node: Node) -> Exception:
     return node.error(
-        f"indices of shape {list(node.shape(1))} and updates of shape {list(node.shape(2))} do not fit {list(node.shape())}"
+        f"indices of shape {list(node.shape(1))} and updates of shape {list(node.shape(2))} "
+        f"do not fit {list(node.shape())}"
     )
 
 
@@ -135,11 +136,11 @@ def _combined(
 
 
 def _scattered_by_data(node: Node, target: SSAValue, shape: Sequence[int]) -> Value:
-    """As `_scattered`, at computed positions; of several updates for one row the last one counts."""
+    """As `_scattered`, at computed positions; the last of several updates of a row counts."""
     rows, count = shape[0], shape_of(target)[0]
     if node.text("reduction", "none") != "none" or rows * count > PAIR_LIMIT:
         raise node.unsupported(
-            "the graph core has no scatter by computed indices, except of small tensors and without reduction",
+            "the graph core has no scatter by computed indices (but of small tensors, plainly)",
             "use constant indices, or Where with a mask",
         )
     x, updates = _rows(node, count, shape)

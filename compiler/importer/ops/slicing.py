@@ -9,7 +9,7 @@ from ..node import Node, Value, rule
 
 @rule("Slice")
 def slice_(node: Node) -> Value:
-    """Python's slicing of some axes: counted from the end if negative, clamped, any step but zero."""
+    """Python's slicing of some axes: negative counts from the end, clamped, any step but 0."""
     shape, rank = node.shape(), len(node.shape())
     if node.opset < 10:
         begins, ends = node.integers("starts"), node.integers("ends")
@@ -56,7 +56,8 @@ def split(node: Node) -> list[SSAValue]:
         sizes = [size] * (parts - 1) + [shape[axis] - size * (parts - 1)]
     if sum(sizes) != shape[axis] or min(sizes, default=0) < 0 or len(sizes) < len(node.outputs):
         raise node.error(
-            f"an axis of extent {shape[axis]} cannot be split into {sizes} for {len(node.outputs)} outputs"
+            f"an axis of extent {shape[axis]} cannot be split into {sizes} "
+            f"for {len(node.outputs)} outputs"
         )
     x, begin = node.x(), 0
     out: list[SSAValue] = []

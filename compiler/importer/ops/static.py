@@ -132,7 +132,7 @@ def non_zero(node: Node) -> Value:
 
 @rule("OneHot")
 def one_hot(node: Node) -> Value:
-    """On where the index equals the position on the new axis, off elsewhere; indices may be negative."""
+    """On where the (maybe negative) index is the position on the new axis, else off."""
     indices, depth = node.x(0), int(node.static_scalar(1, "the depth"))
     if node.shape(2) != (2,) or depth < 1:
         raise node.error(f"depth {depth} and values of shape {list(node.shape(2))} do not fit")

@@ -10,7 +10,10 @@ from ..node import Node
 
 @dataclass(frozen=True)
 class Window:
-    """A resolved window; `pads` are all begins, then all ends, `ceil_pads` the part of the ends that ceil mode adds."""
+    """A resolved window.
+
+    `pads` are all begins, then all ends; `ceil_pads` is the part of the ends that ceil mode adds.
+    """
 
     kernel: list[int]
     strides: list[int]
@@ -27,7 +30,8 @@ def window(node: Node, spatial: Sequence[int], kernel: Sequence[int]) -> Window:
         *kernel, *strides, *dilations, 1
     ) < 1:
         raise node.error(
-            f"kernel {list(kernel)}, strides {strides} and dilations {dilations} must be {n} positive numbers each"
+            f"kernel {list(kernel)}, strides {strides} and dilations {dilations} "
+            f"must be {n} positive numbers each"
         )
     extents = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
     auto_pad = node.text("auto_pad", "NOTSET")
@@ -59,7 +63,8 @@ def window(node: Node, spatial: Sequence[int], kernel: Sequence[int]) -> Window:
                 room = last
         if room < 0:
             raise node.error(
-                f"a window of extent {extents[i]} does not fit {spatial[i]} elements padded by {pads[i]} and {pads[n + i]}"
+                f"a window of extent {extents[i]} does not fit {spatial[i]} elements "
+                f"padded by {pads[i]} and {pads[n + i]}"
             )
         pads[n + i] += ceil_pads[i]
     return Window(list(kernel), strides, dilations, pads, ceil_pads)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from xdsl.dialects.builtin import f32, f64
 from xdsl.ir import SSAValue
 
+from ....dialects.constants import Array
 from ....dialects.graph import BroadcastOp, CastOp, DequantizeOp, MapOp, QuantizeOp
 from ....dialects.graph.base import broadcast_shapes
-from ....dialects.types import Param, element_of, is_float, shape_of
+from ....dialects.types import Param, element_of, is_float, numpy_dtype, shape_of
 from .driver import Replacement, Rewriter, Rules, producer
 
 IDEMPOTENT = ("relu", "abs", "floor", "ceil", "round", "sign")
@@ -100,7 +102,7 @@ def merge_clips(op: MapOp, ctx: Rewriter) -> Replacement:
 
 
 def constant_to_the_right(op: MapOp, ctx: Rewriter) -> Replacement:
-    """c + x = x + c, likewise for every commutative function."""
+    """C + x = x + c, likewise for every commutative function."""
     if op.fn.data not in ("add", "mul", "minimum", "maximum", "and", "or", "xor", "equal"):
         return None
     a, b = op.args
@@ -113,7 +115,7 @@ _RIGHT_NEUTRAL: dict[str, float] = {"add": 0, "sub": 0, "mul": 1, "div": 1, "pow
 
 
 def neutral_constant(op: MapOp, ctx: Rewriter) -> Replacement:
-    """x + 0 = x - 0 = x * 1 = x / 1 = x ** 1 = x, where the constant does not broadcast x."""
+    """X + 0 = x - 0 = x * 1 = x / 1 = x ** 1 = x, where the constant does not broadcast x."""
     neutral = _RIGHT_NEUTRAL.get(op.fn.data)
     if neutral is None or op.args[0].type != op.result.type:
         return None
@@ -121,22 +123,15 @@ def neutral_constant(op: MapOp, ctx: Rewriter) -> Replacement:
 
 
 def zero_product(op: MapOp, ctx: Rewriter) -> Replacement:
-    """x * 0 = 0 for integers (a float may be infinite or NaN)."""
+    """X * 0 = 0 for integers (a float may be infinite or NaN)."""
     if op.fn.data != "mul" or is_float(element_of(op.result)) or ctx.uniform(op.args[1]) != 0:
         return None
-    zero = ctx.constant(np.zeros((), ctx_dtype(op.args[1], ctx)))
+    zero = ctx.constant(np.zeros((), numpy_dtype(element_of(op.result))))
     return [zero, BroadcastOp(zero.result, shape_of(op.result))]
 
 
-def ctx_dtype(value: SSAValue, ctx: Rewriter) -> np.dtype[np.generic]:
-    """numpy dtype of a constant."""
-    array = ctx.array(value)
-    assert array is not None
-    return array.dtype
-
-
 def subtract_constant(op: MapOp, ctx: Rewriter) -> Replacement:
-    """x - c = x + (-c) and 0 - x = -x, for floats."""
+    """X - c = x + (-c) and 0 - x = -x, for floats."""
     if op.fn.data != "sub" or not is_float(element_of(op.result)):
         return None
     c = ctx.array(op.args[1])
@@ -149,14 +144,14 @@ def subtract_constant(op: MapOp, ctx: Rewriter) -> Replacement:
 
 
 def divide_by_constant(op: MapOp, ctx: Rewriter) -> Replacement:
-    """x / c = x * (1 / c), for f32 and f64 where 1 / c is a normal number."""
+    """X / c = x * (1 / c), for f32 and f64 where 1 / c is a normal number."""
     if op.fn.data != "div" or ctx.array(op.args[0]) is not None:
         return None
     c = ctx.array(op.args[1])
-    if c is None or c.size > SMALL or c.dtype not in (np.float32, np.float64):
+    if c is None or c.size > SMALL or element_of(op.args[1]) not in (f32, f64):
         return None
     with np.errstate(all="ignore"):
-        inverse = (1 / c).astype(c.dtype)
+        inverse: Array = np.asarray(1 / c).astype(c.dtype)
     if not (np.isfinite(inverse) & (np.abs(inverse) >= np.finfo(c.dtype).tiny)).all():
         return None
     new = ctx.constant(inverse)
@@ -167,7 +162,7 @@ _POWERS = {0.5: "sqrt", -1.0: "reciprocal", -0.5: "rsqrt"}
 
 
 def constant_power(op: MapOp, ctx: Rewriter) -> Replacement:
-    """x ** 2 = x * x, x ** 0.5 = sqrt(x), x ** -1 = 1 / x, x ** -0.5 = 1 / sqrt(x)."""
+    """X ** 2 = x * x, x ** 0.5 = sqrt(x), x ** -1 = 1 / x, x ** -0.5 = 1 / sqrt(x)."""
     if op.fn.data != "pow" or not is_float(element_of(op.result)):
         return None
     x, exponent = op.args[0], ctx.uniform(op.args[1])
@@ -214,11 +209,21 @@ def quantize_of_dequantize(op: QuantizeOp, ctx: Rewriter) -> Replacement:
 
 RULES: Rules = {
     MapOp: (
-        no_op, involution, idempotent, absorbed, merge_clips, constant_to_the_right, neutral_constant,
-        zero_product, subtract_constant, divide_by_constant, constant_power, decided_select,
+        no_op,
+        involution,
+        idempotent,
+        absorbed,
+        merge_clips,
+        constant_to_the_right,
+        neutral_constant,
+        zero_product,
+        subtract_constant,
+        divide_by_constant,
+        constant_power,
+        decided_select,
         broadcast_operand,
     ),
     CastOp: (cast_to_same,),
     QuantizeOp: (quantize_of_dequantize,),
-}  # fmt: skip
+}
 """All elementwise rules."""

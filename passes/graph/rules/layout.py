@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 from xdsl.dialects.builtin import TensorType
 from xdsl.ir import Attribute, Operation, SSAValue
 
 from ....dialects.graph import ConstantOp, QuantAttr, ReshapeOp, TransposeOp, quantization
-from ....dialects.types import element_of, int_values, shape_of, tensor
+from ....dialects.types import int_values, shape_of, tensor, type_of
 from .driver import Rewriter
-from .movement import is_identity, moves_only_ones
+from .movement import moves_only_ones
 
 CONSTANT_LIMIT = 1 << 20
 """Elements up to which constant operands are transposed at compile time."""
@@ -57,9 +58,14 @@ def permuted_encoding(encoding: QuantAttr | None, perm: Sequence[int]) -> QuantA
 
 def permuted_type(type: Attribute, perm: Sequence[int]) -> TensorType[Attribute]:
     """The type of the transposed tensor."""
-    assert isinstance(type, TensorType)
     encoding = permuted_encoding(quantization(type), perm)
-    return tensor(permute(type.get_shape(), perm), type.element_type, encoding)
+    whole = cast(TensorType[Attribute], type)
+    return tensor(permute(whole.get_shape(), perm), whole.element_type, encoding)
+
+
+def encoding_of(value: SSAValue) -> Attribute:
+    """The encoding of a tensor's type (`none` where it has none)."""
+    return type_of(value).encoding
 
 
 def transposed(x: SSAValue, perm: Sequence[int]) -> TransposeOp:
@@ -141,9 +147,3 @@ def regroup(
                 right, b, j = right * target[j], [*b, j], j + 1
         groups.append((a, b))
     return groups
-
-
-__all__ = [
-    "Operand", "Perm", "element_of", "inverse", "is_identity", "moves_only_ones", "permute",
-    "permuted_encoding", "permuted_type", "regroup", "to_first", "to_last", "transposed",
-]  # fmt: skip

@@ -19,7 +19,7 @@ from ....dialects.graph import (
     TransposeOp,
     quantization,
 )
-from ....dialects.types import int_values, shape_of
+from ....dialects.types import element_of, int_values, shape_of, type_of
 from .driver import Replacement, Rewriter, Rules
 
 CONCAT_LIMIT = 64
@@ -100,9 +100,8 @@ def trivial_concat(op: ConcatOp, ctx: Rewriter) -> Replacement:
         inner = arg.owner
         if shape_of(arg)[axis] == 0:
             continue
-        nested = isinstance(inner, ConcatOp) and inner.axis == op.axis and arg.has_one_use()
-        if nested and len(inner.args) + len(op.args) <= CONCAT_LIMIT and arg.type.encoding == op.result.type.encoding:  # pyright: ignore
-            args += inner.args  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+        if isinstance(inner, ConcatOp) and _flattens(inner, op):
+            args += inner.args
         else:
             args.append(arg)
     if len(args) == 1 and args[0].type == op.result.type:
@@ -110,6 +109,13 @@ def trivial_concat(op: ConcatOp, ctx: Rewriter) -> Replacement:
     if not args or len(args) == len(op.args):
         return None
     return [ConcatOp(args, axis)]
+
+
+def _flattens(inner: ConcatOp, outer: ConcatOp) -> bool:
+    """Whether the operands of `inner` may stand in `outer` themselves."""
+    fits = inner.axis == outer.axis and inner.result.has_one_use()
+    few = len(inner.args) + len(outer.args) <= CONCAT_LIMIT
+    return fits and few and type_of(inner.result).encoding == type_of(outer.result).encoding
 
 
 def whole_slice(op: SliceOp, ctx: Rewriter) -> Replacement:
@@ -144,7 +150,7 @@ def slice_of_concat(op: SliceOp, ctx: Rewriter) -> Replacement:
     for arg in inner.args:
         extent = shape_of(arg)[axis]
         if base <= low and high < base + extent:
-            if arg.type.encoding != op.result.type.encoding:  # pyright: ignore
+            if type_of(arg).encoding != type_of(op.result).encoding:
                 return None
             starts[axis] -= base
             return [SliceOp(arg, starts, int_values(op.sizes), int_values(op.steps))]
@@ -183,7 +189,7 @@ def reduce_of_ones(op: ReduceOp, ctx: Rewriter) -> Replacement:
         return None
     if any(shape[a] != 1 for a in int_values(op.axes)):
         return None
-    if op.x.type.element_type != op.result.type.element_type:  # pyright: ignore
+    if element_of(op.x) != element_of(op.result):
         return None
     return op.x if op.x.type == op.result.type else [ReshapeOp(op.x, shape_of(op.result))]
 

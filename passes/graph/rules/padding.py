@@ -43,7 +43,7 @@ def pad_into_conv(op: ConvOp, ctx: Rewriter) -> Replacement:
 
 
 def pad_into_pool(op: PoolOp, ctx: Rewriter) -> Replacement:
-    """max of -inf, a sum or an average of zeros: the pool pads by itself.
+    """Max of -inf, a sum or an average of zeros: the pool pads by itself.
 
     An average counts the padded elements, so it must count its own padding too, or have none.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import Attribute, Operation, SSAValue
 
 from ....dialects.graph import (
     ArgReduceOp,
@@ -29,40 +29,63 @@ from ....dialects.graph import (
 from ....dialects.locations import inherit
 from ....dialects.types import int_values, integer, ints, shape_of
 from .driver import Replacement, Rewriter, Rules
-from .layout import Operand, Perm, inverse, permute, permuted_type, to_first, transposed
+from .layout import (
+    Operand,
+    Perm,
+    encoding_of,
+    inverse,
+    permute,
+    permuted_type,
+    to_first,
+    transposed,
+)
 
 
-def perm_of(value: SSAValue) -> Perm | None:
-    """The permutation of the transpose that defines `value`, else None."""
-    return int_values(value.owner.perm) if isinstance(value.owner, TransposeOp) else None
+def source_of(value: SSAValue) -> tuple[SSAValue, Perm] | None:
+    """(x, perm) if `value` is a transpose of x, else None."""
+    owner = value.owner
+    return (owner.x, int_values(owner.perm)) if isinstance(owner, TransposeOp) else None
 
 
-def rebuilt(op: Operation, operands: Sequence[SSAValue], perm: Perm, **properties: object) -> list[Operation]:
+def first_perm(operands: Sequence[SSAValue], rank: int) -> Perm | None:
+    """The permutation of the first operand that is a transpose of `rank` axes."""
+    found = (source_of(o) for o in operands if len(shape_of(o)) == rank)
+    return next((f[1] for f in found if f is not None), None)
+
+
+def rebuilt(
+    op: Operation, operands: Sequence[SSAValue], perm: Perm, **properties: Attribute
+) -> list[Operation]:
     """`op` on other operands, then the transpose that gives the old result."""
     type = permuted_type(op.results[0].type, inverse(perm))
     new = op.__class__.create(
-        operands=list(operands), result_types=[type], properties={**op.properties, **properties}  # pyright: ignore
+        operands=list(operands),
+        result_types=[type],
+        properties={**op.properties, **properties},
     )
     return [inherit(new, op), transposed(new.results[0], perm)]
 
 
 def unary(op: CastOp | QuantizeOp | DequantizeOp | LookupOp, ctx: Rewriter) -> Replacement:
     """Elementwise on its first operand."""
-    perm = perm_of(op.x)
-    if perm is None:
+    found = source_of(op.x)
+    if found is None:
         return None
-    return rebuilt(op, [op.x.owner.operands[0], *op.operands[1:]], perm)  # pyright: ignore
+    x, perm = found
+    return rebuilt(op, [x, *op.operands[1:]], perm)
 
 
 def broadcasting(op: MapOp | QAddOp | QMulOp | RequantizeOp, ctx: Rewriter) -> Replacement:
     """Elementwise on operands that broadcast."""
-    return joined(op, ctx, op.operands, ctx_limit=len(shape_of(op.results[0])))
+    return joined(op, ctx, op.operands)
 
 
-def joined(op: Operation, ctx: Rewriter, operands: Sequence[SSAValue], ctx_limit: int, **properties: object) -> Replacement:
+def joined(
+    op: Operation, ctx: Rewriter, operands: Sequence[SSAValue], **properties: Attribute
+) -> Replacement:
     """Bring every operand to the order of the transposed ones, if that saves more than it costs."""
-    rank = ctx_limit
-    perm = next((p for o in operands if (p := perm_of(o)) is not None and len(p) == rank), None)
+    rank = len(shape_of(op.results[0]))
+    perm = first_perm(operands, rank)
     if perm is None:
         return None
     brought = [Operand(o, perm, ctx) for o in operands]
@@ -75,27 +98,27 @@ def joined(op: Operation, ctx: Rewriter, operands: Sequence[SSAValue], ctx_limit
 
 def concat(op: ConcatOp, ctx: Rewriter) -> Replacement:
     """Concatenation along the axis's place in x."""
-    rank = len(shape_of(op.result))
-    perm = next((p for o in op.args if (p := perm_of(o)) is not None), None)
+    perm = first_perm(op.args, len(shape_of(op.result)))
     if perm is None:
         return None
-    return joined(op, ctx, op.args, rank, axis=integer(perm[op.axis.value.data]))
+    return joined(op, ctx, op.args, axis=integer(perm[op.axis.value.data]))
 
 
 def along_axis(op: SoftmaxOp, ctx: Rewriter) -> Replacement:
     """Softmax along the axis's place in x."""
-    perm = perm_of(op.x)
-    if perm is None:
+    found = source_of(op.x)
+    if found is None:
         return None
-    return rebuilt(op, [op.x.owner.operands[0]], perm, axis=integer(perm[op.axis.value.data]))  # pyright: ignore
+    x, perm = found
+    return rebuilt(op, [x], perm, axis=integer(perm[op.axis.value.data]))
 
 
 def reduction(op: ReduceOp | ArgReduceOp, ctx: Rewriter) -> Replacement:
     """Reduction of the axes' places in x; without keepdims the others close up."""
-    perm = perm_of(op.x)
-    if perm is None:
+    found = source_of(op.x)
+    if found is None:
         return None
-    x: SSAValue = op.x.owner.operands[0]  # pyright: ignore
+    x, perm = found
     axes = int_values(op.axes) if isinstance(op, ReduceOp) else (op.axis.value.data,)
     moved = sorted(perm[a] for a in axes)
     place = {"axes": ints(moved)} if isinstance(op, ReduceOp) else {"axis": integer(moved[0])}
@@ -108,40 +131,45 @@ def reduction(op: ReduceOp | ArgReduceOp, ctx: Rewriter) -> Replacement:
 
 def sliced(op: SliceOp, ctx: Rewriter) -> Replacement:
     """Slice of x."""
-    perm = perm_of(op.x)
-    if perm is None:
+    found = source_of(op.x)
+    if found is None:
         return None
+    x, perm = found
     undo = inverse(perm)
     names = ("starts", "sizes", "steps")
     values = {n: ints(permute(int_values(getattr(op, n)), undo)) for n in names}
-    return rebuilt(op, [op.x.owner.operands[0]], perm, **values)  # pyright: ignore
+    return rebuilt(op, [x], perm, **values)
 
 
 def padded(op: PadOp, ctx: Rewriter) -> Replacement:
     """Pad of x."""
-    perm = perm_of(op.x)
-    if perm is None:
+    found = source_of(op.x)
+    if found is None:
         return None
+    x, perm = found
     undo = inverse(perm)
     values = {n: ints(permute(int_values(getattr(op, n)), undo)) for n in ("low", "high")}
-    return rebuilt(op, [op.x.owner.operands[0]], perm, **values)  # pyright: ignore
+    return rebuilt(op, [x], perm, **values)
 
 
 def broadcast(op: BroadcastOp, ctx: Rewriter) -> Replacement:
     """Broadcast of x to the permuted shape."""
-    perm = perm_of(op.x)
-    if perm is None or len(perm) != len(shape_of(op.result)):
+    found = source_of(op.x)
+    if found is None or len(found[1]) != len(shape_of(op.result)):
         return None
-    return rebuilt(op, [op.x.owner.operands[0]], perm)  # pyright: ignore
+    x, perm = found
+    return rebuilt(op, [x], perm)
 
 
 def spatial(op: ConvOp | PoolOp, ctx: Rewriter) -> Replacement:
     """A window does not care for the order of spatial axes: kernel, strides and pads move along."""
-    perm = perm_of(op.x)
-    rank = len(shape_of(op.x))
-    if perm is None or op.layout.data != "NHWC" or perm[0] != 0 or perm[-1] != rank - 1:
+    found = source_of(op.x)
+    if found is None or op.layout.data != "NHWC":
         return None
-    x: SSAValue = op.x.owner.operands[0]  # pyright: ignore
+    x, perm = found
+    rank = len(perm)
+    if perm[0] != 0 or perm[-1] != rank - 1:
+        return None
     undo, n = inverse(perm), rank - 2
     order = [p - 1 for p in undo[1:-1]]
 
@@ -149,7 +177,11 @@ def spatial(op: ConvOp | PoolOp, ctx: Rewriter) -> Replacement:
         parts = [values[k : k + n] for k in range(0, len(values), n)]
         return [v for part in parts for v in permute(part, order)]
 
-    names = ("strides", "pads", "dilations") if isinstance(op, ConvOp) else ("kernel", "strides", "pads", "dilations", "ceil_pads")
+    names = (
+        ("strides", "pads", "dilations")
+        if isinstance(op, ConvOp)
+        else ("kernel", "strides", "pads", "dilations", "ceil_pads")
+    )
     values = {k: ints(moved(int_values(getattr(op, k)))) for k in names}
     if isinstance(op, PoolOp):
         return rebuilt(op, [x], perm, **values)
@@ -158,14 +190,27 @@ def spatial(op: ConvOp | PoolOp, ctx: Rewriter) -> Replacement:
     w = ctx.array(op.w)
     if w is None:
         return None
-    weights = ctx.constant(w.transpose([*order, n, n + 1]).copy(), getattr(op.w.type, "encoding", None))
+    weights = ctx.constant(w.transpose([*order, n, n + 1]).copy(), encoding_of(op.w))
     return [weights, *rebuilt(op, [x, weights.result, *op.operands[2:]], perm, **values)]
 
 
 RULES: Rules = {
-    MapOp: (broadcasting,), QAddOp: (broadcasting,), QMulOp: (broadcasting,), RequantizeOp: (broadcasting,),
-    CastOp: (unary,), QuantizeOp: (unary,), DequantizeOp: (unary,), LookupOp: (unary,),
-    ConcatOp: (concat,), SoftmaxOp: (along_axis,), ReduceOp: (reduction,), ArgReduceOp: (reduction,),
-    SliceOp: (sliced,), PadOp: (padded,), BroadcastOp: (broadcast,), ConvOp: (spatial,), PoolOp: (spatial,),
-}  # fmt: skip
+    MapOp: (broadcasting,),
+    QAddOp: (broadcasting,),
+    QMulOp: (broadcasting,),
+    RequantizeOp: (broadcasting,),
+    CastOp: (unary,),
+    QuantizeOp: (unary,),
+    DequantizeOp: (unary,),
+    LookupOp: (unary,),
+    ConcatOp: (concat,),
+    SoftmaxOp: (along_axis,),
+    ReduceOp: (reduction,),
+    ArgReduceOp: (reduction,),
+    SliceOp: (sliced,),
+    PadOp: (padded,),
+    BroadcastOp: (broadcast,),
+    ConvOp: (spatial,),
+    PoolOp: (spatial,),
+}
 """All rules of this family."""

@@ -15,7 +15,8 @@ from ....dialects.graph import MatMulOp, ReshapeOp, TransposeOp, quantization
 from ....dialects.locations import inherit
 from ....dialects.types import int_values, shape_of
 from .driver import Replacement, Rewriter, Rules
-from .layout import inverse, is_identity, permute, regroup, to_first, transposed
+from .layout import encoding_of, inverse, permute, regroup, to_first, transposed
+from .movement import is_identity
 
 
 def through_reshape(op: ReshapeOp, ctx: Rewriter) -> Replacement:
@@ -30,6 +31,7 @@ def through_reshape(op: ReshapeOp, ctx: Rewriter) -> Replacement:
     groups = regroup(shape, target)
     if groups is None:
         return None
+
     # The groups in the order in which x holds them: by their first axis longer than 1.
     def position(g: int) -> int:
         axes = [perm[i] for i in groups[g][0] if shape[i] != 1]
@@ -70,12 +72,11 @@ def into_matmul(op: MatMulOp, ctx: Rewriter) -> Replacement:
     undo = inverse(perm)
     rows = weights.reshape(*shape[1:], weights.shape[1])
     order = [*(p - 1 for p in undo[1:]), len(shape) - 1]
-    encoding = getattr(op.b.type, "encoding", None)
     quant = quantization(op.b.type)
     if quant is not None and quant.axis_index == 0:
         return None
     new_weights = np.ascontiguousarray(rows.transpose(order)).reshape(weights.shape)
-    constant = ctx.constant(new_weights, encoding)
+    constant = ctx.constant(new_weights, encoding_of(op.b))
     x = ReshapeOp(source.x, target)
     new = MatMulOp.create(
         operands=[x.result, constant.result, *op.operands[2:]],

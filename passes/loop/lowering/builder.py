@@ -51,8 +51,8 @@ from ....dialects.types import (
 
 
 @lru_cache(maxsize=65536)
-def _params(items: tuple[tuple[str, Param], ...]) -> DictionaryAttr:
-    return params_attr(dict(items))
+def _params(items: tuple[tuple[str, str, Param], ...]) -> DictionaryAttr:
+    return params_attr({name: value for name, _, value in items})
 
 
 @lru_cache(maxsize=4096)
@@ -123,7 +123,9 @@ class NestBuilder:
         """Apply scalar function `fn`."""
         properties: dict[str, Attribute] = {"fn": string(fn)}
         if params:
-            properties["params"] = _params(tuple(sorted(params.items())))
+            properties["params"] = _params(
+                tuple((k, repr(params[k]), params[k]) for k in sorted(params))
+            )
         return self._add(
             ApplyOp.create(operands=list(args), result_types=[result], properties=properties)
         )

@@ -19,7 +19,7 @@ from xdsl.ir import SSAValue
 
 from ....dialects.graph import ConvOp, MatMulOp
 from ....dialects.loop import Linear
-from ....dialects.types import element_of, int_values, shape_of
+from ....dialects.types import element_of, int_values, is_float, shape_of
 from .builder import compute_type
 from .kernel import Kernel
 
@@ -95,7 +95,7 @@ def conv(k: Kernel, op: ConvOp) -> None:
         kind="add",
     )
     consts = [0, 0, *begins] if nchw else [0, *begins, 0]
-    fill = op.x_zp.value.data if element_of(op.result) == i32 else 0.0
+    fill = 0.0 if is_float(element_of(op.x)) else op.x_zp.value.data
     a = k.scalar(op.x, k.nest.rows(layout(x_channel, x_spatial), consts), fill)
     b = k.scalar(op.w, k.nest.rows([y_channel, w_in, *taps] if nchw else [*taps, w_in, y_channel]))
     _product(k, op, a, b, op.x_zp.value.data, op.w_zp.value.data, op.b)

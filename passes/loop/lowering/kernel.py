@@ -24,7 +24,6 @@ from ....dialects.types import element_of, int_values, shape_of, tensor, type_of
 from . import maps
 from .builder import NestBuilder
 
-
 DEFERRED = (SliceOp, TransposeOp, BroadcastOp)
 """Shape-only operations that become access maps of their readers where these allow it."""
 

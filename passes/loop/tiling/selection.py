@@ -43,8 +43,8 @@ class Tiling:
 
 
 def _where(condition: Any, yes: Any, no: Any) -> Any:
-    out: Any = np.where(condition, yes, no)
-    return out
+    # numpy's overloads know nothing of Any
+    return np.where(condition, yes, no)  # pyright: ignore[reportUnknownVariableType]
 
 
 def command_cycles(machine: Machine) -> int:

@@ -10,18 +10,8 @@ from xdsl.ir import SSAValue
 from ....backends.targets.machine import Machine
 from ....dialects.loop import Linear, NestOp
 from ....dialects.types import element_of, numpy_dtype, shape_of
-from .classify import (
-    Reduction,
-    Roles,
-    Stage,
-    assign_buffers,
-    choose_unit,
-    innermost_dim,
-    reduced_value,
-    reduction_of,
-    roles,
-    stages,
-)
+from .chain import Stage, assign_buffers, reduced_value, stages
+from .classify import Reduction, Roles, choose_unit, innermost_dim, reduction_of, roles
 from .footprint import depends, overhang_leaves, whole_dims
 
 

@@ -14,16 +14,12 @@ others add.  An accumulator tile is laid out like the output tile, row-major.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 
 from ....backends.targets.machine import Machine
 from ....dialects.loop import NestOp
 from ....dialects.npu.isa import MAX_DIMS
 from ...loop.tiling.classify import reduction_of, roles
 from .emitter import Dim, Emitter, coalesce, dims_of, operands_of
-
-Chunk = tuple[int, Dim]
-"""(start, Dim of equal blocks): a dimension's blocks as a loop over them."""
 
 
 def blocks(extent: int, limit: int) -> list[tuple[int, int, int]]:
@@ -128,8 +124,3 @@ def _levels(low: int, high: int) -> int:
 def _mask(reducing: int, first: int, depth: int) -> int:
     """Overwrite mask: tile loops that reduce, and the leaf's own loops from level `first`."""
     return -1 if reducing < 0 else reducing | _levels(first, depth)
-
-
-def tile_macs(nest: NestOp) -> int:
-    """Multiply-accumulates of one execution of a leaf."""
-    return prod(nest.sizes)

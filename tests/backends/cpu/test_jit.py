@@ -4,9 +4,9 @@ import threading
 
 import numpy as np
 import pytest
-from support.cpu_nests import elementwise
 from xdsl.dialects.builtin import f32
 
+from support.cpu_nests import elementwise
 from tilewright.backends.cpu import jit
 from tilewright.backends.cpu.emit import emit_function, whole_function
 from tilewright.backends.cpu.schedule import VARIANTS, Vectors, variant_header
@@ -43,7 +43,10 @@ def test_second_load_takes_the_object_from_the_cache(cache, monkeypatch):
     assert np.allclose(run(jit.load(ir), X), np.exp(X), rtol=1e-6)
 
 
-@pytest.mark.parametrize("damage", [lambda d: b"", lambda d: d[:50], lambda d: d[:-1] + bytes([d[-1] ^ 1]), lambda d: b"x" * 999])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda d: b"", lambda d: d[:50], lambda d: d[:-1] + bytes([d[-1] ^ 1]), lambda d: b"x" * 999],
+)
 def test_a_damaged_entry_is_compiled_again(cache, damage):
     ir = exponential()
     jit.load(ir)
@@ -97,7 +100,9 @@ def test_variants_are_told_apart():
 
 def test_the_narrow_variant_runs_everywhere(cache):
     func = elementwise("tanh", [f32], f32, 100)
-    text = "".join(variant_header(v) + emit_function(func, whole_function(func), v) for v in VARIANTS)
+    text = "".join(
+        variant_header(v) + emit_function(func, whole_function(func), v) for v in VARIANTS
+    )
     for machine in VARIANTS:
         assert np.allclose(run(jit.load(text, machine), X), np.tanh(X), rtol=1e-6)
     assert len(list((cache / "objects").iterdir())) == 2

@@ -4,20 +4,24 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.cpu_nests import body, program, run_both
 from xdsl.dialects.builtin import f16, f32, i1, i8, i32, i64
 
+from support.cpu_nests import body, program, run_both
+from tilewright.backends.cpu.emit import emit_function, whole_function
+from tilewright.backends.cpu.jit import aligned, load
 from tilewright.backends.cpu.schedule import Vectors
+from tilewright.dialects.graph.attributes import ConstantRefAttr
 from tilewright.dialects.loop import (
     ApplyOp,
     ExtractOp,
+    FillOp,
+    GlobalOp,
     IndexOp,
     Linear,
     NestOp,
     ScalarConstantOp,
-    fill_attr,
 )
-from tilewright.dialects.types import numpy_dtype, ui8
+from tilewright.dialects.types import memref, numpy_dtype, string, ui8
 
 FAST = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -28,7 +32,9 @@ def draw_array(rng, shape, element):
         return rng.integers(0, 2, shape).astype(bool)
     if dtype.kind in "iu":
         info = np.iinfo(dtype)
-        return rng.integers(max(info.min, -1000), min(info.max, 1000), shape, endpoint=True).astype(dtype)
+        return rng.integers(max(info.min, -1000), min(info.max, 1000), shape, endpoint=True).astype(
+            dtype
+        )
     return rng.standard_normal(shape).astype(dtype)
 
 
@@ -40,11 +46,13 @@ def check(func, inputs, machine=None, rtol=1e-5):
         else:
             scale = max(1.0, float(np.abs(b.astype(np.float64)).max(initial=0)))
             tolerance = rtol if a.dtype == np.float32 else 2e-2
-            assert np.allclose(a.astype(np.float64), b.astype(np.float64), rtol=tolerance, atol=tolerance * scale)
+            assert np.allclose(
+                a.astype(np.float64), b.astype(np.float64), rtol=tolerance, atol=tolerance * scale
+            )
 
 
 def conv(n, size, channels, kernel, stride, pad, dilation=1, element=f32, groups=1):
-    """NHWC convolution with bias and an activation; `groups` of channels (ic = oc = channels / groups)."""
+    """NHWC convolution with bias and an activation."""
     (h, w), (ic, oc), (kh, kw) = size, channels, kernel
     oh = (h + 2 * pad - dilation * (kh - 1) - 1) // stride + 1
     ow = (w + 2 * pad - dilation * (kw - 1) - 1) // stride + 1
@@ -70,16 +78,28 @@ def conv(n, size, channels, kernel, stride, pad, dilation=1, element=f32, groups
         if floats:
             return [biased, ApplyOp("relu", [biased.result], f32)]
         m, s = ScalarConstantOp(1518500250, i32), ScalarConstantOp(42, i32)
-        return [biased, m, s, ApplyOp("requantize", [biased.result, m.result, s.result], i8, {"zp": -5})]
+        return [
+            biased,
+            m,
+            s,
+            ApplyOp("requantize", [biased.result, m.result, s.result], i8, {"zp": -5}),
+        ]
 
     def make(x, k, b, y):
         return [
             NestOp(
-                [n, oh, ow, groups, ocg, kh, kw, icg], [x, k], [b], [x_map, w_map, b_map, y_map],
-                body([element, element], inner), body([acc, acc], outer), reduce="add",
-                reduction_dims=[5, 6, 7], fills=[fill, None, None], outs=[y],
+                [n, oh, ow, groups, ocg, kh, kw, icg],
+                [x, k],
+                [b],
+                [x_map, w_map, b_map, y_map],
+                body([element, element], inner),
+                body([acc, acc], outer),
+                reduce="add",
+                reduction_dims=[5, 6, 7],
+                fills=[fill, None, None],
+                outs=[y],
             )
-        ]  # fmt: skip
+        ]
 
     shapes = [((n, h, w, ic), element), ((kh, kw, icg, oc), element), ((oc,), acc)]
     return program(shapes, [((n, oh, ow, oc), element)], make), shapes
@@ -88,11 +108,16 @@ def conv(n, size, channels, kernel, stride, pad, dilation=1, element=f32, groups
 @pytest.mark.parametrize("element", [f32, i8], ids=str)
 @FAST
 @given(
-    n=st.integers(1, 2), size=st.tuples(st.integers(3, 13), st.integers(3, 13)),
-    channels=st.tuples(st.integers(1, 20), st.integers(1, 40)), kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
-    stride=st.integers(1, 2), pad=st.integers(0, 2), dilation=st.integers(1, 2), lanes=st.sampled_from([4, 8, 16]),
+    n=st.integers(1, 2),
+    size=st.tuples(st.integers(3, 13), st.integers(3, 13)),
+    channels=st.tuples(st.integers(1, 20), st.integers(1, 40)),
+    kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    stride=st.integers(1, 2),
+    pad=st.integers(0, 2),
+    dilation=st.integers(1, 2),
+    lanes=st.sampled_from([4, 8, 16]),
     seed=st.integers(0, 99),
-)  # fmt: skip
+)
 def test_convolution(element, n, size, channels, kernel, stride, pad, dilation, lanes, seed):
     if any(s + 2 * pad < dilation * (k - 1) + 1 for s, k in zip(size, kernel, strict=True)):
         return
@@ -102,7 +127,9 @@ def test_convolution(element, n, size, channels, kernel, stride, pad, dilation, 
 
 
 @pytest.mark.parametrize("element", [f32, i8], ids=str)
-@pytest.mark.parametrize(("groups", "channels"), [(8, (8, 8)), (19, (19, 19)), (4, (8, 16)), (3, (6, 3)), (32, (32, 64))])
+@pytest.mark.parametrize(
+    ("groups", "channels"), [(8, (8, 8)), (19, (19, 19)), (4, (8, 16)), (3, (6, 3)), (32, (32, 64))]
+)
 def test_grouped_and_depthwise_convolution(element, groups, channels):
     func, shapes = conv(1, (9, 7), channels, (3, 3), 1, 1, 1, element, groups)
     rng = np.random.default_rng(0)
@@ -111,18 +138,42 @@ def test_grouped_and_depthwise_convolution(element, groups, channels):
 
 @FAST
 @given(
-    m=st.integers(1, 20), n=st.integers(1, 40), k=st.integers(1, 40), batch=st.integers(1, 3),
-    left=st.booleans(), right=st.booleans(), element=st.sampled_from([f32, i32, f16]), seed=st.integers(0, 99),
-)  # fmt: skip
+    m=st.integers(1, 20),
+    n=st.integers(1, 40),
+    k=st.integers(1, 40),
+    batch=st.integers(1, 3),
+    left=st.booleans(),
+    right=st.booleans(),
+    element=st.sampled_from([f32, i32, f16]),
+    seed=st.integers(0, 99),
+)
 def test_matrix_products(m, n, k, batch, left, right, element, seed):
     """Any transposition: row panels, dot products, gathers."""
     a_axes, b_axes = ([3, 1] if left else [1, 3]), ([2, 3] if right else [3, 2])
-    a_shape, b_shape = (batch, *((k, m) if left else (m, k))), (batch, *((n, k) if right else (k, n)))
+    a_shape, b_shape = (
+        (batch, *((k, m) if left else (m, k))),
+        (batch, *((n, k) if right else (k, n))),
+    )
 
     def make(a, b, y):
-        maps = [Linear.select([0, *a_axes], 4), Linear.select([0, *b_axes], 4), Linear.select([0, 1, 2], 4)]
+        maps = [
+            Linear.select([0, *a_axes], 4),
+            Linear.select([0, *b_axes], 4),
+            Linear.select([0, 1, 2], 4),
+        ]
         region = body([element, element], lambda p, q: [ApplyOp("mul", [p, q], element)])
-        return [NestOp([batch, m, n, k], [a, b], [], maps, region, reduce="add", reduction_dims=[3], outs=[y])]
+        return [
+            NestOp(
+                [batch, m, n, k],
+                [a, b],
+                [],
+                maps,
+                region,
+                reduce="add",
+                reduction_dims=[3],
+                outs=[y],
+            )
+        ]
 
     ins = [(a_shape, element), (b_shape, element)]
     rng = np.random.default_rng(seed)
@@ -161,18 +212,37 @@ def nests(draw):
     flip = draw(st.booleans()) and order
     if flip:
         last = order[-1]
-        maps[-1] = Linear.of([*({d: 1} for d in order[:-1]), {last: -1}], rank, [*(0 for _ in order[:-1]), sizes[last] - 1])
+        maps[-1] = Linear.of(
+            [*({d: 1} for d in order[:-1]), {last: -1}],
+            rank,
+            [*(0 for _ in order[:-1]), sizes[last] - 1],
+        )
     functions = [draw(st.sampled_from(["add", "mul", "maximum", "sub"])) for _ in operands[1:]]
     index = draw(st.booleans()) and element not in (f16,)
     seed, lanes = draw(st.integers(0, 999)), draw(st.sampled_from([4, 8, 16]))
     float_fills = [float(f) if numpy_dtype(element).kind == "f" else f for f in fills]
-    return sizes, kind, reduced, element, operands, maps, float_fills, shape, functions, index, seed, lanes
+    return (
+        sizes,
+        kind,
+        reduced,
+        element,
+        operands,
+        maps,
+        float_fills,
+        shape,
+        functions,
+        index,
+        seed,
+        lanes,
+    )
 
 
 @settings(FAST, max_examples=300)
 @given(nests())
 def test_random_nests(case):
-    sizes, kind, reduced, element, operands, maps, fills, shape, functions, index, seed, lanes = case
+    sizes, kind, reduced, element, operands, maps, fills, shape, functions, index, seed, lanes = (
+        case
+    )
 
     def inner(*args):
         ops, value = [], args[0]
@@ -187,10 +257,27 @@ def test_random_nests(case):
 
     def make(*args):
         region = body([element] * len(operands), inner)
-        return [NestOp(sizes, args[:-1], [], maps, region, reduce=kind, reduction_dims=reduced, fills=fills, outs=[args[-1]])]
+        return [
+            NestOp(
+                sizes,
+                args[:-1],
+                [],
+                maps,
+                region,
+                reduce=kind,
+                reduction_dims=reduced,
+                fills=fills,
+                outs=[args[-1]],
+            )
+        ]
 
     rng = np.random.default_rng(seed)
-    check(program(operands, [(shape, element)], make), [draw_array(rng, *s) for s in operands], Vectors(lanes), 1e-4)
+    check(
+        program(operands, [(shape, element)], make),
+        [draw_array(rng, *s) for s in operands],
+        Vectors(lanes),
+        1e-4,
+    )
 
 
 def test_table_look_up_and_clamped_gather():
@@ -229,7 +316,14 @@ def test_in_place(size):
     def make(x, y):
         map = Linear.select([0], 1)
         first = NestOp([size], [x], [], [map, map], body([f32], lambda v: []), outs=[y])
-        twice = NestOp([size], [y], [], [map, map], body([f32], lambda v: [ApplyOp("add", [v, v], f32)]), outs=[y])
+        twice = NestOp(
+            [size],
+            [y],
+            [],
+            [map, map],
+            body([f32], lambda v: [ApplyOp("add", [v, v], f32)]),
+            outs=[y],
+        )
         return [first, twice]
 
     check(program([((size,), f32)], [((size,), f32)], make), [np.arange(size, dtype=np.float32)])
@@ -258,7 +352,18 @@ def test_logical_reductions(kind):
 
     def make(x, y):
         maps = [Linear.select([0, 1], 2), Linear.select([0], 2)]
-        return [NestOp([9, 21], [x], [], maps, body([element], lambda v: []), reduce=kind, reduction_dims=[1], outs=[y])]
+        return [
+            NestOp(
+                [9, 21],
+                [x],
+                [],
+                maps,
+                body([element], lambda v: []),
+                reduce=kind,
+                reduction_dims=[1],
+                outs=[y],
+            )
+        ]
 
     rng = np.random.default_rng(0)
     x = draw_array(rng, (9, 21), element)
@@ -269,16 +374,59 @@ def test_logical_reductions(kind):
 def test_empty_domains():
     def make(x, y):
         maps = [Linear.select([0, 1], 2), Linear.select([0], 2)]
-        return [NestOp([4, 0], [x], [], maps, body([f32], lambda v: []), reduce="add", reduction_dims=[1], outs=[y])]
+        return [
+            NestOp(
+                [4, 0],
+                [x],
+                [],
+                maps,
+                body([f32], lambda v: []),
+                reduce="add",
+                reduction_dims=[1],
+                outs=[y],
+            )
+        ]
 
-    (got,), _ = run_both(program([((4, 0), f32)], [((4,), f32)], make), [np.zeros((4, 0), np.float32)])
+    (got,), _ = run_both(
+        program([((4, 0), f32)], [((4,), f32)], make), [np.zeros((4, 0), np.float32)]
+    )
     assert np.array_equal(got, np.zeros(4, np.float32))
 
 
 def test_fill_of_a_buffer():
-    from tilewright.dialects.loop import FillOp
-
     func = program([], [((3, 7), f32)], lambda y: [FillOp(y, 2.5)])
     (got,), _ = run_both(func, [])
     assert np.array_equal(got, np.full((3, 7), 2.5, np.float32))
-    assert fill_attr(2.5) is not None
+
+
+@pytest.mark.parametrize(("n", "lanes"), [(200, 8), (257, 16), (130, 4), (1000, 16)])
+def test_constant_matrices_are_packed(n, lanes):
+    """Wide constants become panels at load; twice, with other constants at another address."""
+    k, m = 160, 11
+
+    def make(x, y):
+        weights = GlobalOp(ConstantRefAttr(string("00")), memref((k, n), f32, "const"), offset=64)
+        maps = [Linear.select([0, 2], 3), Linear.select([2, 1], 3), Linear.select([0, 1], 3)]
+        region = body([f32, f32], lambda a, b: [ApplyOp("mul", [a, b], f32)])
+        nest = NestOp(
+            [m, n, k],
+            [x, weights.result],
+            [],
+            maps,
+            region,
+            reduce="add",
+            reduction_dims=[2],
+            outs=[y],
+        )
+        return [weights, nest]
+
+    func = program([((m, k), f32)], [((m, n), f32)], make)
+    module = load(emit_function(func, whole_function(func), Vectors(lanes)))
+    assert module.packed_bytes >= k * n * 4
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        consts = aligned(64 + k * n * 4)
+        consts[64:].view(np.float32)[:] = rng.standard_normal(k * n)
+        x = draw_array(rng, (m, k), f32)
+        (got,), (want,) = run_both(func, [x], Vectors(lanes), consts=consts)
+        assert np.allclose(got, want, rtol=1e-4, atol=1e-4)

@@ -5,9 +5,9 @@ import itertools
 import ml_dtypes
 import numpy as np
 import pytest
-from support.cpu_nests import elementwise, run_both, ulps
 from xdsl.dialects.builtin import bf16, f16, f32, f64, i1, i8, i16, i32, i64
 
+from support.cpu_nests import elementwise, run_both, ulps
 from tilewright.backends.cpu.scalar_emit import EMITTERS
 from tilewright.dialects.scalar import SCALAR_FUNCTIONS
 from tilewright.dialects.types import numpy_dtype, ui8, ui16, ui32, ui64
@@ -16,22 +16,91 @@ FLOATS = [f16, bf16, f32, f64]
 INTEGERS = [i8, i16, i32, i64, ui8, ui16, ui32, ui64]
 
 EDGES = [
-    0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 0.1, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 1e-40, 1.2e-38,
-    3.4028235e38, -3.4028235e38, 88.72, 88.73, 89.5, -87.4, -103.9, -104.2, 127.5, -128.5, 255.0, 1e10, -1e10, 2147483648.0,
-    -2147483648.0, 2147483520.0, 9.2233715e18, 1e19, 8388607.5, 8388609.0, 0.99999994, 1.0000001, 20.0, -20.0, 3.84, 9.1,
-]  # fmt: skip
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    0.5,
+    -0.5,
+    1.5,
+    2.5,
+    -2.5,
+    0.1,
+    np.inf,
+    -np.inf,
+    np.nan,
+    1e-45,
+    -1e-45,
+    1e-40,
+    1.2e-38,
+    3.4028235e38,
+    -3.4028235e38,
+    88.72,
+    88.73,
+    89.5,
+    -87.4,
+    -103.9,
+    -104.2,
+    127.5,
+    -128.5,
+    255.0,
+    1e10,
+    -1e10,
+    2147483648.0,
+    -2147483648.0,
+    2147483520.0,
+    9.2233715e18,
+    1e19,
+    8388607.5,
+    8388609.0,
+    0.99999994,
+    1.0000001,
+    20.0,
+    -20.0,
+    3.84,
+    9.1,
+]
 
 # Units in the last place allowed; what is not named is exact.
 ULPS = {
-    "exp": 2, "log": 2, "tanh": 4, "erf": 4, "sigmoid": 4, "softplus": 4, "silu": 4, "mish": 16, "elu": 3, "celu": 3,
-    "selu": 4, "sin": 2, "cos": 2, "tan": 4, "asin": 4, "acos": 4, "atan": 4, "sinh": 4, "cosh": 4, "asinh": 4, "acosh": 4,
-    "atanh": 4, "pow": 2, "gelu": 4, "rsqrt": 1,
-}  # fmt: skip
+    "exp": 2,
+    "log": 2,
+    "tanh": 4,
+    "erf": 4,
+    "sigmoid": 4,
+    "softplus": 4,
+    "silu": 4,
+    "mish": 16,
+    "elu": 3,
+    "celu": 3,
+    "selu": 4,
+    "sin": 2,
+    "cos": 2,
+    "tan": 4,
+    "asin": 4,
+    "acos": 4,
+    "atan": 4,
+    "sinh": 4,
+    "cosh": 4,
+    "asinh": 4,
+    "acosh": 4,
+    "atanh": 4,
+    "pow": 2,
+    "gelu": 4,
+    "rsqrt": 1,
+}
 
 
 def floats(dtype: np.dtype, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    values = np.concatenate([EDGES, rng.standard_normal(300) * 3, rng.uniform(-100, 100, 300), rng.standard_normal(50) * 1e-3])
+    values = np.concatenate(
+        [
+            EDGES,
+            rng.standard_normal(300) * 3,
+            rng.uniform(-100, 100, 300),
+            rng.standard_normal(50) * 1e-3,
+        ]
+    )
     with np.errstate(over="ignore"):
         return values.astype(np.float32 if dtype.itemsize < 8 else dtype).astype(dtype)
 
@@ -80,14 +149,21 @@ def compare(fn, types, result, inputs, params=None, allowed=0.0):
     off = ulps(got, want)
     if off > allowed:
         worst = [i for i in range(len(got)) if ulps(got[i : i + 1], want[i : i + 1]) > allowed][:5]
-        pytest.fail(f"{fn} {types[0]}: {off} ulp at {[x[worst] for x in inputs]}: {got[worst]} for {want[worst]}")
+        pytest.fail(
+            f"{fn} {types[0]}: {off} ulp at {[x[worst] for x in inputs]}: "
+            f"{got[worst]} for {want[worst]}"
+        )
 
 
 def test_every_function_has_an_emitter():
     assert set(EMITTERS) == set(SCALAR_FUNCTIONS)
 
 
-UNARY_FLOAT = [n for n, fn in SCALAR_FUNCTIONS.items() if fn.arity == 1 and fn.result != "explicit" and n not in ("widen", "not")]
+UNARY_FLOAT = [
+    n
+    for n, fn in SCALAR_FUNCTIONS.items()
+    if fn.arity == 1 and fn.result != "explicit" and n not in ("widen", "not")
+]
 
 
 @pytest.mark.parametrize("element", FLOATS, ids=str)
@@ -102,7 +178,9 @@ def test_unary_on_floats(fn, element):
         func = elementwise(fn, [element], element, len(x))
         (got,), (want,) = run_both(func, [x])
         a, b = got.astype(np.float64), want.astype(np.float64)
-        near = np.isclose(a, b, rtol=2e-2 if element in (bf16, f16) else 2e-6, atol=1e-6, equal_nan=True)
+        near = np.isclose(
+            a, b, rtol=2e-2 if element in (bf16, f16) else 2e-6, atol=1e-6, equal_nan=True
+        )
         assert near.all(), (x[~near], got[~near], want[~near])
         return
     compare(fn, [element], result, [x], params, ULPS.get(fn, 0))
@@ -111,17 +189,34 @@ def test_unary_on_floats(fn, element):
 def test_gelu_by_tanh():
     x = floats(np.dtype(np.float32))
     x = x[np.abs(x) < 1e4]
-    (got,), (want,) = run_both(elementwise("gelu", [f32], f32, len(x), {"approximate": "tanh"}), [x])
+    (got,), (want,) = run_both(
+        elementwise("gelu", [f32], f32, len(x), {"approximate": "tanh"}), [x]
+    )
     assert np.allclose(got, want, rtol=2e-6, atol=1e-6, equal_nan=True)
 
 
 @pytest.mark.parametrize("element", INTEGERS, ids=str)
 @pytest.mark.parametrize("fn", ["neg", "abs", "sign", "relu", "clip", "identity"])
 def test_unary_on_integers(fn, element):
-    compare(fn, [element], element, [samples(element)], {"min": 2, "max": 9} if fn == "clip" else None)
+    compare(
+        fn, [element], element, [samples(element)], {"min": 2, "max": 9} if fn == "clip" else None
+    )
 
 
-BINARY = ["add", "sub", "mul", "div", "mod", "minimum", "maximum", "equal", "less", "less_equal", "greater", "greater_equal"]
+BINARY = [
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "mod",
+    "minimum",
+    "maximum",
+    "equal",
+    "less",
+    "less_equal",
+    "greater",
+    "greater_equal",
+]
 
 
 @pytest.mark.parametrize("element", [*FLOATS, *INTEGERS], ids=str)
@@ -153,7 +248,10 @@ def test_remainder_as_in_c(element):
 
 
 def test_floored_remainder_of_floats():
-    a, b = (x[np.isfinite(x)] for x in (floats(np.dtype(np.float32), 1), floats(np.dtype(np.float32), 2)))
+    a, b = (
+        x[np.isfinite(x)]
+        for x in (floats(np.dtype(np.float32), 1), floats(np.dtype(np.float32), 2))
+    )
     a, b = pairs(a, b)
     compare("mod", [f32, f32], f32, [a, b])
 
@@ -169,7 +267,12 @@ def test_power():
 def test_select(element):
     n = len(samples(element, 1))
     condition = np.random.default_rng(0).integers(0, 2, n).astype(bool)
-    compare("select", [i1, element, element], element, [condition, samples(element, 1), samples(element, 2)])
+    compare(
+        "select",
+        [i1, element, element],
+        element,
+        [condition, samples(element, 1), samples(element, 2)],
+    )
 
 
 @pytest.mark.parametrize("element", [i1, i32], ids=str)
@@ -194,13 +297,17 @@ def test_cast(source, target):
 
 
 @pytest.mark.parametrize("source", [f16, f32, f64], ids=str)
-@pytest.mark.parametrize(("target", "lo", "hi"), [(i8, -128, 127), (ui8, 0, 255), (i16, -32768, 32767), (i8, -127, 127)])
+@pytest.mark.parametrize(
+    ("target", "lo", "hi"), [(i8, -128, 127), (ui8, 0, 255), (i16, -32768, 32767), (i8, -127, 127)]
+)
 def test_quantize(source, target, lo, hi):
     x = samples(source)
     x = np.concatenate([x[~np.isnan(x)], (np.arange(-300, 300) * 0.05).astype(x.dtype)])
     for scale, zp in ((0.1, 0), (0.0235, 3), (1.0, -7), (3e-5, 0)):
         if lo <= zp:
-            compare("quantize", [source], target, [x], {"scale": scale, "zp": zp, "lo": lo, "hi": hi})
+            compare(
+                "quantize", [source], target, [x], {"scale": scale, "zp": zp, "lo": lo, "hi": hi}
+            )
 
 
 @pytest.mark.parametrize("source", [i8, ui8, i16, i32], ids=str)
@@ -217,7 +324,13 @@ def test_requantize():
     shift = rng.integers(1, 63, len(acc)).astype(np.int32)
     for params in ({"zp": 3}, {"zp": -128, "lo": -100, "hi": 50}):
         compare("requantize", [i32, i32, i32], i8, [acc, multiplier, shift], params)
-    compare("requantize", [i32, i32, i32], ui8, [acc, multiplier, shift], {"zp": 128, "lo": 0, "hi": 255})
+    compare(
+        "requantize",
+        [i32, i32, i32],
+        ui8,
+        [acc, multiplier, shift],
+        {"zp": 128, "lo": 0, "hi": 255},
+    )
 
 
 @pytest.mark.parametrize("element", [i8, ui8], ids=str)
@@ -225,8 +338,20 @@ def test_qadd_and_qmul(element):
     a, b = pairs(integers(numpy_dtype(element), 1), integers(numpy_dtype(element), 2))
     lo, hi = (-128, 127) if element == i8 else (0, 255)
     scales = {"multiplier": 1518500250, "zp": 2, "lo": lo, "hi": hi}
-    compare("qadd", [element, element], element, [a, b], {"za": 3, "ma": 1 << 20, "zb": -4, "mb": 777777, "shift": 51, **scales})
-    compare("qadd", [element, element], element, [a, b], {"ma": 1 << 29, "mb": 1 << 29, "shift": 60, **scales})
+    compare(
+        "qadd",
+        [element, element],
+        element,
+        [a, b],
+        {"za": 3, "ma": 1 << 20, "zb": -4, "mb": 777777, "shift": 51, **scales},
+    )
+    compare(
+        "qadd",
+        [element, element],
+        element,
+        [a, b],
+        {"ma": 1 << 29, "mb": 1 << 29, "shift": 60, **scales},
+    )
     compare("qmul", [element, element], element, [a, b], {"za": 3, "zb": -4, "shift": 37, **scales})
 
 

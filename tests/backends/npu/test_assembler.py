@@ -20,7 +20,8 @@ TEXT = """\
 .semaphore 1 = 0
 .layer 0 ; conv1, relu1
 loop count=14
-  load src=dram[4096](1 of 1:802816 at 0, 17 of 224:672 at -1+16*i0 step 2) dst=spm[16+64*i0+544*(n1%2)](1:544, 17:32) element=1 fill=3 wait s0 signal s1
+  load src=dram[4096](3 of 9:6 at 0, 6 of 6:1 at -1+2*i0 step 2) dst=spm[16+64*i0](3:6, 6:1) \
+element=1 fill=3 wait s0 signal s1
   vclip a=spm[16+544*(n1%2)](17:32) dst=spm[2048](17:32) hi=127 wait s1 signal s0
 end
 .layer 1
@@ -57,7 +58,9 @@ def test_layer_names_cannot_break_the_text() -> None:
 
 
 def test_free_layout() -> None:
-    assert assemble(TEXT.replace("  ", "\t ").replace("\n", "\r\n\n").replace("halt", "halt ; the end")) == assemble(TEXT)
+    assert assemble(
+        TEXT.replace("  ", "\t ").replace("\n", "\r\n\n").replace("halt", "halt ; the end")
+    ) == assemble(TEXT)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +108,9 @@ def test_damaged_text(seed: int, damage: int) -> None:
     text = list(disassemble(encoded(seed).code))
     for _ in range(random.randint(1, 4)):
         position = random.randrange(len(text))
-        text[position] = random.choice(("", " ", "9", "-", "]", "(", "s", "\n", ",", ":", "*i3", "²"))
+        text[position] = random.choice(
+            ("", " ", "9", "-", "]", "(", "s", "\n", ",", ":", "*i3", "²")
+        )
     try:
         code = assemble("".join(text))
     except IRError as error:

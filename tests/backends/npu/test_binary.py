@@ -41,7 +41,9 @@ def test_the_bytes_of_a_program() -> None:
         9 << 60 | 7,  # value = 7
         1 << 48,  # halt, 1 word
     )
-    assert pack(PROGRAM, 1) == b"TWNP" + struct.pack("<HHII", 1, 2, 9, 1) + struct.pack("<7Q", *words)
+    assert pack(PROGRAM, 1) == b"TWNP" + struct.pack("<HHII", 1, 2, 9, 1) + struct.pack(
+        "<7Q", *words
+    )
 
 
 @pytest.mark.parametrize("length", range(0, 72, 8))
@@ -79,10 +81,16 @@ def test_noise(noise: bytes) -> None:
 
 
 def _with_words(words: list[int]) -> bytes:
-    return b"TWNP" + struct.pack("<HHII", 1, 4, 3 + len(words), 1) + bytes(8) + struct.pack(f"<{len(words)}Q", *words)
+    return (
+        b"TWNP"
+        + struct.pack("<HHII", 1, 4, 3 + len(words), 1)
+        + bytes(8)
+        + struct.pack(f"<{len(words)}Q", *words)
+    )
 
 
 FILL_WORDS = instruction_words(FILL)
+LONGER = FILL_WORDS[0] + (1 << 48)
 HALT = instruction_words(Instruction("halt"))
 
 
@@ -93,7 +101,7 @@ HALT = instruction_words(Instruction("halt"))
         ([*HALT, *FILL_WORDS, *HALT], "vfill after halt"),
         ([0xFF << 56 | 1 << 48, *HALT], "unknown opcode 0xff"),
         ([FILL_WORDS[0] | 1 << 30, *FILL_WORDS[1:], *HALT], "not in canonical form"),
-        ([FILL_WORDS[0] + (1 << 48), *FILL_WORDS[1:], PARAM.pack(0, 0, 7), *HALT], "not in canonical form"),
+        ([LONGER, *FILL_WORDS[1:], PARAM.pack(0, 0, 7), *HALT], "not in canonical form"),
         ([*FILL_WORDS[:4], DIM.pack(0, 1) , *HALT], "empty dimension"),
         ([*FILL_WORDS[:4], PARAM.pack(0, 0, 300), *HALT], "value = 300 is outside"),
         ([*FILL_WORDS[:1], 9, *FILL_WORDS[2:], *HALT], "semaphore outside the table"),
@@ -105,16 +113,28 @@ HALT = instruction_words(Instruction("halt"))
     ],
 )  # fmt: skip
 def test_malformed(words: list[int], message: str) -> None:
-    with pytest.raises(ArtefactError, match=rf"machine code at byte \d+: .*{message}|machine code at byte \d+: {message}"):
+    with pytest.raises(
+        ArtefactError,
+        match=rf"machine code at byte \d+: .*{message}|machine code at byte \d+: {message}",
+    ):
         decode(_with_words(words))
 
 
 @pytest.mark.parametrize(
     ("instruction", "message"),
     [
-        (Instruction("vfill", (Operand("spm", Strided(1 << 47, ((1, 1),))),), {"value": 0}), "address"),
-        (Instruction("vfill", (Operand("spm", Strided(0, ((1 << 28, 1),))),), {"value": 0}), "size"),
-        (Instruction("vfill", (Operand("spm", Strided(0, ((1, 1 << 31),))),), {"value": 0}), "stride"),
+        (
+            Instruction("vfill", (Operand("spm", Strided(1 << 47, ((1, 1),))),), {"value": 0}),
+            "address",
+        ),
+        (
+            Instruction("vfill", (Operand("spm", Strided(0, ((1 << 28, 1),))),), {"value": 0}),
+            "size",
+        ),
+        (
+            Instruction("vfill", (Operand("spm", Strided(0, ((1, 1 << 31),))),), {"value": 0}),
+            "stride",
+        ),
         (Instruction("sync", (), {"queue": 1}, (0, 1, 2, 3, 4)), "5 waits"),
         (Instruction("sync", (), {"queue": 1}, (255,)), "semaphores"),
         (Instruction("halt", layer=1 << 24), "layer"),

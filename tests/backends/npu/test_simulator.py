@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.machine_code import (
+from support.hand_code import (
     acc,
     clip,
     fill,
@@ -31,10 +32,11 @@ from support.queue_machine import Memories, run_in_order
 from tilewright.backends.npu.encode import decode, encode
 from tilewright.backends.npu.program import DecodedProgram
 from tilewright.backends.npu.sim import bounds, counters, functional, hazards
+from tilewright.backends.npu.sim.commands import commands_of, executions
 from tilewright.backends.npu.sim.expand import expand
 from tilewright.backends.npu.sim.footprint import footprint, shadow_view
 from tilewright.backends.npu.sim.timing import schedule
-from tilewright.backends.npu.simulator import commands_of, executions, simulate
+from tilewright.backends.npu.simulator import simulate
 from tilewright.backends.targets.load import list_targets, load_target
 from tilewright.backends.targets.machine import Dram, Machine, MatrixUnit, Memory
 from tilewright.dialects.errors import SimulationError
@@ -68,18 +70,22 @@ def run_on(code: DecodedProgram, target: Machine, memories: Memories) -> None:
 @st.composite
 def targets(draw: st.DrawFn) -> Machine:
     """Machines that differ in everything timing depends on."""
-    pick = lambda *values: draw(st.sampled_from(values))  # noqa: E731
-    depth = pick(1, 2, 8)
-    base = machine()
+
+    def pick(*values: Any) -> Any:
+        return draw(st.sampled_from(values))
+
+    base, window = machine(), pick(1, 8)
+    dataflow = pick("weight-stationary", "output-stationary", "dot-product")
+    depths = dict.fromkeys(base.control.queue_depths, pick(1, 2, 8))
     return replace(
         base,
-        matrix=MatrixUnit(16, 16, pick(1, 4), pick("weight-stationary", "output-stationary", "dot-product"), pick(True, False)),
+        matrix=MatrixUnit(16, 16, pick(1, 4), dataflow, pick(True, False)),
         scratchpad=Memory(4096, pick(1, 4), pick(1, 2), pick(4, 16), pick(1, 8)),
         accumulator=Memory(4096, pick(1, 2), pick(1, 2), pick(16, 64)),
-        dram=Dram(pick(0.7, 3.0, 64.0), pick(16, 64), pick(0, 100), pick(0, 50), pick(1, 8), pick(1, 8)),
-        control=replace(base.control, issue_cycles=pick(0, 3), queue_depths=dict.fromkeys(("load", "store", "matrix", "vector"), depth)),
+        dram=Dram(pick(0.7, 3.0, 64.0), pick(16, 64), pick(0, 100), pick(0, 50), window, window),
+        control=replace(base.control, issue_cycles=pick(0, 3), queue_depths=depths),
         dma_bytes_per_cycle=pick(1.0, 16.0),
-    )  # fmt: skip
+    )
 
 
 @settings(deadline=None, max_examples=60)
@@ -185,9 +191,11 @@ def test_write_after_read_is_a_race() -> None:
 def test_order_is_transitive() -> None:
     """load -> vector -> store: the store is ordered after the load without waiting for it."""
     code = [
-        load(64, signals=[0]), clip(4, 0, 512, waits=[0], signals=[1]), store(64, target=256, waits=[1]),
+        load(64, signals=[0]),
+        clip(4, 0, 512, waits=[0], signals=[1]),
+        store(64, target=256, waits=[1]),
         store(4, target=512, source=512),
-    ]  # fmt: skip
+    ]
     simulate_code(*code, semaphores=[0, 0])
 
 
@@ -325,20 +333,22 @@ def test_trace_is_valid_and_complete() -> None:
     assert (work["ts"], work["dur"]) == (0.011, 0.016)  # cycles 11 to 27 at 1 GHz
     for tid in {e["tid"] for e in slices}:  # slices of a track do not overlap
         row = sorted((e["ts"], e["dur"]) for e in slices if e["tid"] == tid)
-        assert all(a + d <= b + 1e-9 for (a, d), (b, _) in zip(row, row[1:], strict=False))
+        assert all(a + d <= b + 1e-9 for (a, d), (b, _) in pairwise(row))
     counters_ = [e["args"]["bytes"] for e in events if e["ph"] == "C"]
     assert max(counters_) == 4.0
     assert counters_[-1] == 0.0
 
 
 def test_compulsory_bytes() -> None:
-    """Constants once however often they are loaded; arena bytes that the program wrote are no input."""
+    """Constants count once however often they are loaded; what the program wrote is no input."""
     code = [
         loop(3, load(64, space="const")),  # 64 distinct bytes
-        load(32, source=16, signals=[0]), load(32, source=32, target=64),  # 48 distinct bytes of input
-        store(16, target=512, waits=[0], signals=[1]), load(16, source=512, waits=[1]),  # stays on chip, ideally
+        load(32, source=16, signals=[0]),
+        load(32, source=32, target=64),  # 48 distinct bytes of input
+        store(16, target=512, waits=[0], signals=[1]),
+        load(16, source=512, waits=[1]),  # could have stayed on chip
         store(8, target=600),
-    ]  # fmt: skip
+    ]
     result = simulate_code(*code, semaphores=[0, 0], check=False)
     assert result.compulsory_bytes == 64 + 48 + 8
     named = simulate_code(*code, semaphores=[0, 0], check=False, outputs=[(512, 520)])

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from support.machine_code import (
+from support.hand_code import (
     acc,
     clip,
     fill,
@@ -29,7 +29,7 @@ from support.machine_code import (
     store,
     tiny_machine,
 )
-from tilewright.backends.npu.program import Operand
+from tilewright.backends.npu.program import Instruction, Operand
 from tilewright.backends.targets.machine import Control, Dram, MatrixUnit, Memory, VectorUnit
 from tilewright.dialects.errors import SimulationError
 from tilewright.dialects.npu.descriptors import TensorBox
@@ -139,11 +139,14 @@ def test_chain_of_all_four_units() -> None:
     assert (arena[128:144].view(np.int8).reshape(4, 4) == np.clip(want, -128, 127)).all()
 
 
-def pipeline(count: int) -> list[list[object]]:
+def pipeline(count: int) -> list[list[Instruction]]:
     """Load into one of two slots, multiply from it; two credits for the slots."""
     slots = {"slots": 2, "slot_stride": 64, "slot_level": 1}
     body = [
-        ins("load", flat(0, 64, loops=(64,)), spm(0, (64, 1), **slots), waits=[1], signals=[0], element=1),
+        ins(
+            "load", flat(0, 64, loops=(64,)), spm(0, (64, 1), **slots),
+            waits=[1], signals=[0], element=1,
+        ),
         ins(
             "matmul", spm(0, (12, 4), (4, 1), **slots), spm(48, (4, 4), (4, 1), **slots),
             acc(0, (12, 16), (4, 4)), m_rank=1, waits=[0], signals=[1],
@@ -156,11 +159,11 @@ def test_double_buffering_overlaps() -> None:
     """Both slots load back to back, 13..28..44 (issued at 2 and 5, latency 10, 16 cycles each).
 
     The loop and the load take a cycle each: issued 2.  Load 0: 12..28, load 1: 28..44.  Matmul 0:
-    preload 28..32, stream 32..44, complete 51, which frees slot 0.  Load 2 sends its requests at 51:
-    61..77.  Matmul 1: preload 44..48, stream 48..60, complete 67.  Matmul 2: preload 77..81, stream
+    preload 28..32, stream 32..44, complete 51, which frees slot 0.  Load 2 asks at 51: 61..77.
+     Matmul 1: preload 44..48, stream 48..60, complete 67.  Matmul 2: preload 77..81, stream
     ..93, complete 100.
     """
-    result = simulate_code(*pipeline(3), semaphores=[0, 2])  # pyright: ignore[reportArgumentType]
+    result = simulate_code(*pipeline(3), semaphores=[0, 2])
     assert result.cycles == 100
     assert stalls(result, "load") == {
         "fetch": 2,
@@ -265,7 +268,7 @@ def test_dram_contention_is_shared() -> None:
     machine = tiny_machine(control=control, vector=VectorUnit(16, startup=0))
     both = simulate_code(*code, semaphores=[0], machine=machine)
     # fetch takes 9 cycles an instruction.  Load: issued 9, data 19.  Fill: issued 18, bank-limited
-    # to 64 / 8 = 8 cycles, ends 26.  Store: issued 27, starts 27.  The load has done 8 of 16 cycles;
+    # to 64 / 8 = 8 cycles, ends 26.  Store: issued 27, starts 27.  The load has done 8 of 16:
     # at half rate its other 8 take 16 (until 43); the store did 8 of its 16, ends 43 + 8 = 51, + 5.
     assert both.cycles == 56
     assert stalls(both, "load") == {"fetch": 9, "latency": 10, "busy": 16, "dram": 8, "idle": 13}
@@ -302,13 +305,13 @@ def test_signal_later_in_program_order() -> None:
 
 
 def test_sync_orders_two_signals() -> None:
-    """A sync completes when all before it in its queue have: it signals at 27, the copy ends at 30."""
+    """A sync completes when all before it in its queue have, at 27: the copy ends at 30."""
     code = [load(64), ins("sync", queue=0, signals=[0]), clip(4, 0, 512, waits=[0])]
     assert simulate_code(*code, semaphores=[0]).cycles == 30
 
 
 def test_multi_cycle_lanes_and_table_costs() -> None:
-    """16 look-ups on 4 lanes at 2.5 cycles a group: 2 + 10 (a wide memory: the table is read in 2)."""
+    """16 look-ups on 4 lanes at 2.5 cycles a group: 2 + 10 (the table is read in 2 of them)."""
     machine = tiny_machine(
         vector=VectorUnit(4, startup=2, lookup=2.5), scratchpad=Memory(1024, 4, 2, 64)
     )
@@ -371,5 +374,5 @@ def test_cost_is_linear_in_commands() -> None:
     """Twice the iterations, twice the cycles in the steady state."""
     once, twice, thrice = (
         simulate_code(*pipeline(n), semaphores=[0, 2]).cycles for n in (10, 20, 30)
-    )  # pyright: ignore[reportArgumentType]
+    )
     assert twice - once == thrice - twice

@@ -22,6 +22,7 @@ from tilewright.dialects.types import shape_of
 from tilewright.passes.base import CompilerContext, main_function
 from tilewright.passes.rewriting import tensor_name
 
+F32: Any = np.float32
 LOCAL = [helper.make_opsetid("local", 1)]
 
 
@@ -96,9 +97,13 @@ def test_open_dimensions_are_bound_or_noted() -> None:
 
 def test_shape_arithmetic_leaves_no_operations() -> None:
     nodes = [
-        node("Shape", ["x"], ["s"]), node("Gather", ["s", "one"], ["c"], axis=0), node("Unsqueeze", ["c", "zero"], ["c1"]),
-        node("Mul", ["c1", "two"], ["c2"]), node("Concat", ["minus", "c2"], ["t"], axis=0), node("Reshape", ["x", "t"]),
-    ]  # fmt: skip
+        node("Shape", ["x"], ["s"]),
+        node("Gather", ["s", "one"], ["c"], axis=0),
+        node("Unsqueeze", ["c", "zero"], ["c1"]),
+        node("Mul", ["c1", "two"], ["c2"]),
+        node("Concat", ["minus", "c2"], ["t"], axis=0),
+        node("Reshape", ["x", "t"]),
+    ]
     weights = [
         array(n, v, np.int64) for n, v in {"one": 1, "zero": [0], "two": [2], "minus": [-1]}.items()
     ]
@@ -152,9 +157,10 @@ def test_functions_of_the_model_are_expanded() -> None:
         model([call("twice", ["x"], ["y"])], functions=[inner, outer], imports=LOCAL)
     )
     assert [onnx_nodes(op)[0] for op in operations(module)][:2] == [
-        "call_twice/call_scaled/square", "call_twice/call_scaled/Relu_1",
-    ]  # fmt: skip
-    x = np.float32([[-1, 2, 0, 3]])
+        "call_twice/call_scaled/square",
+        "call_twice/call_scaled/Relu_1",
+    ]
+    x = F32([[-1, 2, 0, 3]])
     np.testing.assert_array_equal(evaluate(module, [x], ctx.constants)[0], x**4)
 
 
@@ -186,7 +192,7 @@ def test_both_branches_of_a_computed_condition_are_selected_from() -> None:
         inputs=[info("c", (), TensorProto.BOOL), info("x")],
     )
     module, ctx = imported(made)
-    x = np.float32([[-1, 2, 0, 3]])
+    x = F32([[-1, 2, 0, 3]])
     for condition, expected in ((True, np.abs(x)), (False, np.maximum(x, 0))):
         np.testing.assert_array_equal(
             evaluate(module, [np.array(condition), x], ctx.constants)[0], expected
@@ -194,12 +200,16 @@ def test_both_branches_of_a_computed_condition_are_selected_from() -> None:
 
 
 def test_outputs_have_memory_of_their_own() -> None:
-    made = model([node("Identity", ["x"]), node("Relu", ["x"], ["r"]), node("Identity", ["r"], ["r2"])],
-                 outputs=[info("x"), info("y"), info("r"), info("r2"), info("w", ())], weights=[array("w", 3.0)])  # fmt: skip
+    made = model(
+        [node("Identity", ["x"]), node("Relu", ["x"], ["r"]), node("Identity", ["r"], ["r2"])],
+        outputs=[info("x"), info("y"), info("r"), info("r2"), info("w", ())],
+        weights=[array("w", 3.0)],
+    )
     module, ctx = imported(made)
-    returned = main_function(module).body.block.last_op.operands
+    last: Any = main_function(module).body.block.last_op
+    returned = last.operands
     assert len(set(returned)) == 5
-    x = np.float32([[-1, 2, 0, 3]])
+    x = F32([[-1, 2, 0, 3]])
     for found, expected in zip(
         evaluate(module, [x], ctx.constants),
         [x, x, np.maximum(x, 0), np.maximum(x, 0), 3.0],
@@ -240,7 +250,7 @@ def test_every_element_type_and_storage(kind: str, dtype: str) -> None:
 
 
 def test_operators_of_old_opsets() -> None:
-    x, w = np.arange(24, dtype=np.float32).reshape(2, 3, 4) - 9, np.float32([1, -2, 3])
+    x, w = np.arange(24, dtype=np.float32).reshape(2, 3, 4) - 9, F32([1, -2, 3])
     for made, expected in (
         (op_model("Add", [In((2, 3, 4)), w], opset=6, broadcast=1, axis=1), x + w[:, None]),
         (op_model("PRelu", [In((2, 3, 4)), w], opset=6), np.where(x < 0, x * w[:, None], x)),
@@ -284,3 +294,24 @@ def test_the_text_is_the_same_each_time() -> None:
         [node("Add", ["x", "w"], ["a"]), node("Relu", ["a"])], weights=[array("w", np.ones(4))]
     )
     assert str(imported(made)[0]) == str(imported(made)[0])
+
+
+def test_weights_are_in_memory_once(tmp_path: Path) -> None:
+    weights = np.random.default_rng(0).standard_normal((1 << 11, 1 << 10)).astype(np.float32)
+    made = model(
+        [node("MatMul", ["x", "a"], ["m"]), node("Add", ["m", "b"])],
+        inputs=[info("x", (1, 1 << 11))],
+        weights=[array("a", weights), array("small", [1.0]), array("b", weights[0])],
+    )
+    path = tmp_path / "model.onnx"
+    path.write_bytes(made.SerializeToString())
+    del made
+    tracemalloc.start()
+    ctx = CompilerContext()
+    import_model(path, ctx)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.2 * weights.nbytes
+    stored = {a.shape: a for _, a in ctx.constants.items()}
+    np.testing.assert_array_equal(stored[weights.shape], weights)
+    np.testing.assert_array_equal(stored[weights[0].shape], weights[0])

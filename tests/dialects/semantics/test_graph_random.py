@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from hypothesis import HealthCheck, given, settings
-from support.random_graphs import onnx_models, random_inputs, run_onnx
 
+from support.random_graphs import onnx_models, random_inputs, run_onnx
 from tilewright.compiler.importer import import_model
 from tilewright.dialects.semantics.graph import evaluate
 from tilewright.passes.base import CompilerContext

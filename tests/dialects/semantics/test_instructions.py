@@ -1,4 +1,4 @@
-"""Instruction semantics against the definitions in the table, element by element in Python integers."""
+"""Instruction semantics against their definitions, element by element in Python integers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,12 @@ from tilewright.dialects.npu.shapes import misfit
 from tilewright.dialects.semantics.instructions import dram_view, execute, strided_view
 
 Rng = np.random.Generator
+small = st.integers(-3, 3)
+axis = st.tuples(st.integers(1, 6), st.integers(-8, 8), small, st.integers(1, 5), small)
 seeds = st.integers(0, 2**32).map(np.random.default_rng)
+
+
+RANKS = {"p_rank": 1, "t_rank": 1}
 
 
 def wrap(x: int) -> int:
@@ -46,7 +51,12 @@ def test_matmul(rng: Rng, k: int, overwrite: bool) -> None:
     a, b, acc = i8(rng, (3, 2, k)), i8(rng, (k, 4)), i32(rng, (3, 2, 4))
     za, zb = (int(z) for z in rng.integers(-128, 128, 2))
     old = acc.copy()
-    execute("matmul", [a, b, acc], {"m_rank": 2, "a_zp": za, "b_zp": zb, "overwrite": 0}, overwrite=overwrite)
+    execute(
+        "matmul",
+        [a, b, acc],
+        {"m_rank": 2, "a_zp": za, "b_zp": zb, "overwrite": 0},
+        overwrite=overwrite,
+    )
     for i, j, n in np.ndindex(3, 2, 4):
         total = sum((int(x) - za) * (int(w) - zb) for x, w in zip(a[i, j], b[:, n], strict=True))
         assert acc[i, j, n] == wrap(total + (0 if overwrite else int(old[i, j, n])))
@@ -54,7 +64,11 @@ def test_matmul(rng: Rng, k: int, overwrite: bool) -> None:
 
 @pytest.mark.parametrize("k", [257, 258, 259, 1024])
 def test_matmul_is_exact_at_the_extremes(k: int) -> None:
-    a, b, acc = np.full((1, k), -128, np.int8), np.full((k, 1), -128, np.int8), np.zeros((1, 1), np.int32)
+    a, b, acc = (
+        np.full((1, k), -128, np.int8),
+        np.full((k, 1), -128, np.int8),
+        np.zeros((1, 1), np.int32),
+    )
     a[0, 0] = -127
     execute("matmul", [a, b, acc], {"m_rank": 1, "a_zp": 127, "b_zp": 127, "overwrite": 0})
     assert acc[0, 0] == 255 * 255 * k - 255
@@ -75,7 +89,11 @@ def test_matmul_over_a_view_with_split_reduction() -> None:
 @given(seeds)
 def test_taps(rng: Rng) -> None:
     a, b = i8(rng, (2, 3, 2, 5)), i8(rng, (3, 2, 5))
-    mac, total, biggest = np.empty((2, 5), np.int32), np.empty((2, 5), np.int32), np.empty((2, 5), np.int8)
+    mac, total, biggest = (
+        np.empty((2, 5), np.int32),
+        np.empty((2, 5), np.int32),
+        np.empty((2, 5), np.int8),
+    )
     za, zb = (int(z) for z in rng.integers(-128, 128, 2))
     ranks = {"p_rank": 1, "t_rank": 2}
     execute("vmac", [a, b, mac], {**ranks, "a_zp": za, "b_zp": zb})
@@ -100,7 +118,13 @@ def test_vrequant(rng: Rng) -> None:
         assert dst[i, c] == requant(total, int(multiplier[c]), int(shift[c]), 3, -100, 90)
 
 
-@given(seeds, st.integers(0, 2**31 - 1), st.integers(1, 62), st.integers(0, 2**20), st.integers(0, 2**20))
+@given(
+    seeds,
+    st.integers(0, 2**31 - 1),
+    st.integers(1, 62),
+    st.integers(0, 2**20),
+    st.integers(0, 2**20),
+)
 def test_elementwise(rng: Rng, multiplier: int, shift: int, ma: int, mb: int) -> None:
     a, b, table = i8(rng, (20,)), i8(rng, (20,)), i8(rng, (256,))
     out = {name: np.empty(20, np.int8) for name in ("vadd", "vmul", "vlut", "vclip", "vfill")}
@@ -112,7 +136,9 @@ def test_elementwise(rng: Rng, multiplier: int, shift: int, ma: int, mb: int) ->
     execute("vfill", [out["vfill"]], {"value": -9})
     for i in range(20):
         x, y = int(a[i]), int(b[i])
-        assert out["vadd"][i] == requant((x - 5) * ma + (y + 128) * mb, multiplier, shift, -7, -128, 127)
+        assert out["vadd"][i] == requant(
+            (x - 5) * ma + (y + 128) * mb, multiplier, shift, -7, -128, 127
+        )
         assert out["vmul"][i] == requant((x - 5) * (y - 127), multiplier, shift, -7, -128, 127)
         assert out["vlut"][i] == table[x + 128]
         assert out["vclip"][i] == min(max(x, -3), 100)
@@ -122,16 +148,23 @@ def test_elementwise(rng: Rng, multiplier: int, shift: int, ma: int, mb: int) ->
 def test_a_shift_outside_its_range_is_an_error() -> None:
     ones = np.zeros((1,), np.int32)
     with pytest.raises(SimulationError, match=r"shift of 0\.\.0"):
-        execute("vrequant", [ones, ones, ones, ones, np.zeros(1, np.int8)], {"zp": 0, "lo": -128, "hi": 127})
+        execute(
+            "vrequant",
+            [ones, ones, ones, ones, np.zeros(1, np.int8)],
+            {"zp": 0, "lo": -128, "hi": 127},
+        )
 
 
 @given(
-    st.lists(st.tuples(st.integers(1, 6), st.integers(-8, 8), st.integers(-3, 3), st.integers(1, 5), st.integers(-2, 2)), min_size=1, max_size=3),
-    st.sampled_from((1, 2, 4, 8)), st.integers(0, 3),
-)  # fmt: skip
+    st.lists(axis, min_size=1, max_size=3),
+    st.sampled_from((1, 2, 4, 8)),
+    st.integers(0, 3),
+)
 def test_boxes(axes: list[tuple[int, int, int, int, int]], element: int, iteration: int) -> None:
     extents, start, steps, box, advance = (tuple(v) for v in zip(*axes, strict=True))
-    strides = tuple(int(np.prod(extents[d + 1 :], dtype=int)) * element for d in range(len(extents)))
+    strides = tuple(
+        int(np.prod(extents[d + 1 :], dtype=int)) * element for d in range(len(extents))
+    )
     size = strides[0] * extents[0]
     memory = np.random.default_rng(0).integers(0, 256, 8 + size, np.uint8)
     tensor = memory[8:].view(f"i{element}").reshape(extents)
@@ -142,7 +175,9 @@ def test_boxes(axes: list[tuple[int, int, int, int, int]], element: int, iterati
     stored = np.random.default_rng(1).integers(-100, 100, box).astype(tensor.dtype)
     expected = tensor.copy()
     for t in np.ndindex(*box):
-        at = tuple(s + a * iteration + i * p for s, a, i, p in zip(start, advance, t, steps, strict=True))
+        at = tuple(
+            s + a * iteration + i * p for s, a, i, p in zip(start, advance, t, steps, strict=True)
+        )
         inside = all(0 <= c < e for c, e in zip(at, extents, strict=True))
         assert loaded[t] == (tensor[at] if inside else -5)
         if inside:
@@ -153,7 +188,9 @@ def test_boxes(axes: list[tuple[int, int, int, int, int]], element: int, iterati
 
 def test_addresses_outside_memory_name_the_instruction() -> None:
     memory = np.zeros(64, np.uint8)
-    with pytest.raises(SimulationError, match=r"'conv1' \(npu.vfill\): bytes \[60, 68\) are outside a memory of 64"):
+    with pytest.raises(
+        SimulationError, match=r"'conv1' \(npu.vfill\): bytes \[60, 68\) are outside a memory of 64"
+    ):
         strided_view(memory, 60, Strided(60, ((8, 1),)), 1, "'conv1' (npu.vfill)")
     with pytest.raises(SimulationError, match=r"bytes \[-7, 1\)"):
         strided_view(memory, 0, Strided(0, ((8, -1),)), 1, "")
@@ -183,7 +220,7 @@ def test_overwrite_mask() -> None:
         ("matmul", [(4, 16), (16, 8), (4, 9)], {"m_rank": 1}, "acc has shape (4, 9), not (4, 8)"),
         ("matmul", [(4, 16), (15, 8), (4, 8)], {"m_rank": 1}, "b has shape (15, 8), not (16, 8)"),
         ("matmul", [(4,), (8,), (4, 8)], {"m_rank": 1}, "a has no reduction dimension"),
-        ("vmac", [(4, 9, 8), (9, 7), (4, 8)], {"p_rank": 1, "t_rank": 1}, "b has shape (9, 7), not (9, 8)"),
+        ("vmac", [(4, 9, 8), (9, 7), (4, 8)], RANKS, "b has shape (9, 7), not (9, 8)"),
         ("vadd", [(4,), (4,), (5,)], {}, "dst has shape (5,), not (4,)"),
         ("vlut", [(4,), (255,), (4,)], {}, "table has 255 entries, not 256"),
         ("vclip", [(4,), (0,)], {}, "dst has an empty dimension: (0,)"),
@@ -194,6 +231,8 @@ def test_overwrite_mask() -> None:
         ("vfill", [(4,)], {"value": 128}, "value = 128 is outside [-128, 127]"),
     ],
 )  # fmt: skip
-def test_misfits(mnemonic: str, shapes: list[tuple[int, ...]], params: dict[str, int], message: str) -> None:
+def test_misfits(
+    mnemonic: str, shapes: list[tuple[int, ...]], params: dict[str, int], message: str
+) -> None:
     given_params = {p: max(0, PARAM_RANGES[p][0]) for p in BY_MNEMONIC[mnemonic].params} | params
     assert misfit(mnemonic, shapes, given_params) == message

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given, settings
+
 from support.quantized import MACHINE, Graph, context, run
 from support.random_graphs import assert_same_meaning, graph_modules
-
 from tilewright.dialects.constants import ConstantStore
 from tilewright.dialects.graph import (
     ConstantOp,
@@ -22,7 +22,6 @@ from tilewright.dialects.locations import location
 from tilewright.passes.base import main_function
 from tilewright.passes.graph.assign_device import ISLAND
 from tilewright.passes.graph.quantization_plan import single_user
-
 
 ALL = ("quantize-insert", "quantize-push", "quantize-integer", "assign-device")
 
@@ -47,7 +46,9 @@ def test_everything_is_placed_and_accumulators_stay_with_their_requantisation(ca
 def network() -> tuple[Graph, MapOp]:
     """conv -> relu, with names."""
     graph = Graph(ConstantStore(), (1, 4, 6, 6))
-    weights = graph.constant(np.random.default_rng(0).standard_normal((4, 4, 1, 1)).astype(np.float32))
+    weights = graph.constant(
+        np.random.default_rng(0).standard_normal((4, 4, 1, 1)).astype(np.float32)
+    )
     conv = ConvOp(graph.args[0], weights, strides=[1, 1], pads=[0] * 4, dilations=[1, 1])
     relu = MapOp("relu", [conv.result])
     conv.location, relu.location = location(["conv"]), location(["relu"])
@@ -89,5 +90,7 @@ def test_movement_between_cpu_operations_stays_there(fn: str) -> None:
     ctx = context(module, graph.store, [np.ones((1, 3, 4), np.float32)])
     ctx.machine = MACHINE
     run(ctx, module, "quantize-push", "assign-device")
-    assert {device_of(op) for op in module.walk() if isinstance(op, TransposeOp | SliceOp)} == {"cpu"}
+    assert {device_of(op) for op in module.walk() if isinstance(op, TransposeOp | SliceOp)} == {
+        "cpu"
+    }
     assert ctx.placement["slice"] == ISLAND

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.quantized import Graph
 
+from support.quantized import Graph
 from tilewright.dialects.constants import ConstantStore
 from tilewright.dialects.errors import InputError
 from tilewright.dialects.graph import MapOp
@@ -20,8 +20,14 @@ from tilewright.passes.graph.calibration import (
 )
 
 
-@given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=50), st.integers(0, 2**16), st.floats(60, 100))
-def test_ranges_do_not_depend_on_the_order_of_samples(values: list[float], seed: int, percentile: float) -> None:
+@given(
+    st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=50),
+    st.integers(0, 2**16),
+    st.floats(60, 100),
+)
+def test_ranges_do_not_depend_on_the_order_of_samples(
+    values: list[float], seed: int, percentile: float
+) -> None:
     array = np.array(values, np.float32)
     for make in (MinMaxObserver, lambda: PercentileObserver(percentile)):
         forward, shuffled = make(), make()
@@ -38,7 +44,9 @@ def test_ranges_do_not_depend_on_the_order_of_samples(values: list[float], seed:
 
 
 @given(st.integers(0, 2**16), st.sampled_from([80.0, 90.0, 98.0]), st.floats(-3, 3))
-def test_percentiles_are_those_of_numpy_within_a_bin(seed: int, percentile: float, shift: float) -> None:
+def test_percentiles_are_those_of_numpy_within_a_bin(
+    seed: int, percentile: float, shift: float
+) -> None:
     data = np.random.default_rng(seed).normal(shift, 1, (20, 1000)).astype(np.float32)
     observer = PercentileObserver(percentile)
     for chunk in data:

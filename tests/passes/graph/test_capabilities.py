@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.quantized import MACHINE, Graph
 from xdsl.dialects.builtin import i8
 from xdsl.ir import Block
 
+from support.quantized import MACHINE, Graph
 from tilewright.dialects.constants import ConstantStore
 from tilewright.dialects.graph import (
     ConvOp,
@@ -25,14 +25,28 @@ from tilewright.dialects.semantics.graph import evaluate
 from tilewright.dialects.types import tensor
 from tilewright.passes.graph.capabilities import npu_reason, whole_factors
 
-@given(
-    st.integers(1, 5), st.integers(1, 4), st.sampled_from(["asymmetric", "half_pixel", "pytorch_half_pixel", "align_corners", "half_pixel_symmetric"]),
-    st.sampled_from(["floor", "ceil", "round_prefer_floor", "round_prefer_ceil"]),
+COORDINATES = (
+    "asymmetric", "half_pixel", "pytorch_half_pixel", "align_corners", "half_pixel_symmetric",
 )  # fmt: skip
-def test_whole_factors_repeat_every_element(extent: int, factor: int, coordinates: str, nearest: str) -> None:
+NEAREST = ("floor", "ceil", "round_prefer_floor", "round_prefer_ceil")
+
+
+@given(
+    st.integers(1, 5), st.integers(1, 4), st.sampled_from(COORDINATES), st.sampled_from(NEAREST),
+)  # fmt: skip
+def test_whole_factors_repeat_every_element(
+    extent: int, factor: int, coordinates: str, nearest: str
+) -> None:
     graph = Graph(ConstantStore(), (1, 1, extent, 2))
     scales = [float(factor), 1.0]
-    op = ResizeOp(graph.args[0], [extent * factor, 2], "nearest", scales, coordinates=coordinates, nearest=nearest)
+    op = ResizeOp(
+        graph.args[0],
+        [extent * factor, 2],
+        "nearest",
+        scales,
+        coordinates=coordinates,
+        nearest=nearest,
+    )
     module = graph.module(graph.add(op))
     x = np.arange(extent * 2, dtype=np.float32).reshape(1, 1, extent, 2)
     repeats = np.array_equal(evaluate(module, [x], graph.store)[0], np.repeat(x, factor, 2))
@@ -42,10 +56,14 @@ def test_whole_factors_repeat_every_element(extent: int, factor: int, coordinate
         assert repeats
 
 
-@pytest.mark.parametrize(("coordinates", "nearest"), [("asymmetric", "floor"), ("half_pixel", "round_prefer_floor")])
+@pytest.mark.parametrize(
+    ("coordinates", "nearest"), [("asymmetric", "floor"), ("half_pixel", "round_prefer_floor")]
+)
 def test_the_usual_exporters_upsampling_has_whole_factors(coordinates: str, nearest: str) -> None:
     graph = Graph(ConstantStore(), (1, 1, 4, 4))
-    op = ResizeOp(graph.args[0], [8, 12], "nearest", [2.0, 3.0], coordinates=coordinates, nearest=nearest)
+    op = ResizeOp(
+        graph.args[0], [8, 12], "nearest", [2.0, 3.0], coordinates=coordinates, nearest=nearest
+    )
     assert whole_factors(op) == (2, 3)
 
 
@@ -62,8 +80,14 @@ def test_reasons_speak_of_the_data_and_the_machine() -> None:
     conv = {"strides": [1, 1], "pads": [0] * 4, "dilations": [1, 1]}
     assert reason(ConvOp(x, w, **conv)) is None
     assert reason(ConvOp(x, w, **conv, w_zp=3)) == "weights with a zero point"
-    assert reason(ConvOp(f, graph.constant(np.zeros((6, 4, 1, 1), np.float32)), **conv)) == "float32 data: the NPU computes on int8"
-    assert reason(ConvOp(x, x, strides=[1, 1], pads=[0] * 4, dilations=[1, 1])) == "convolution with weights computed at run time"
+    assert (
+        reason(ConvOp(f, graph.constant(np.zeros((6, 4, 1, 1), np.float32)), **conv))
+        == "float32 data: the NPU computes on int8"
+    )
+    assert (
+        reason(ConvOp(x, x, strides=[1, 1], pads=[0] * 4, dilations=[1, 1]))
+        == "convolution with weights computed at run time"
+    )
     assert reason(SoftmaxOp(f, 1)) == "float32 softmax: the vector unit has no exponential"
     assert reason(MatMulOp(x, x)) == "matrix product of two tensors computed at run time"
     assert reason(PoolOp(x, "max", kernel=[2, 2], strides=[2, 2], pads=[0] * 4)) is None
@@ -77,9 +101,14 @@ def test_reasons_speak_of_the_data_and_the_machine() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "good"),
-    [((1, 4, 8, 8), True), ((4, 1, 1), True), ((1, 4, 1, 1), True), ((), True), ((1,), True), ((8,), True), ((8, 1), False), ((4, 8, 1), False)],
+    [
+        *[(s, True) for s in ((1, 4, 8, 8), (4, 1, 1), (1, 4, 1, 1), (), (1,), (8,))],
+        *[(s, False) for s in ((8, 1), (4, 8, 1))],
+    ],
 )  # fmt: skip
 def test_broadcasting_is_of_scalars_and_channels(shape: tuple[int, ...], good: bool) -> None:
     block = Block(arg_types=[tensor((1, 4, 8, 8), i8), tensor(shape, i8)])
-    op = QAddOp(*block.args, QuantAttr.get([1.0], [0]), za=0, ma=1, zb=0, mb=1, multiplier=1, shift=1)
+    op = QAddOp(
+        *block.args, QuantAttr.get([1.0], [0]), za=0, ma=1, zb=0, mb=1, multiplier=1, shift=1
+    )
     assert (reason(op) is None) == good

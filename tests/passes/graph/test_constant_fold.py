@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from hypothesis import HealthCheck, given, settings
-from support.random_graphs import assert_same_meaning, graph_modules
 
+from support.random_graphs import assert_same_meaning, graph_modules
 from tilewright.passes.base import CompilerContext
 from tilewright.passes.graph.constant_fold import ConstantFoldPass
 

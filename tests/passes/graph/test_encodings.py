@@ -32,7 +32,9 @@ def test_rounding_errs_by_one_step_at_most(lo: float, width: float, seed: int) -
     encoding = activation_encoding(lo, lo + width)
     x = np.random.default_rng(seed).uniform(lo, lo + width, 200).astype(np.float32)
     error = np.abs(dequantize_array(quantize_array(x, encoding), encoding) - x)
-    assert error.max() <= encoding.scale * 1.001  # half a step, and half a step of nudging at the ends
+    assert (
+        error.max() <= encoding.scale * 1.001
+    )  # half a step, and half a step of nudging at the ends
 
 
 def test_ranges_that_are_not_finite_are_refused() -> None:

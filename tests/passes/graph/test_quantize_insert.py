@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from support.quantized import Graph, context, count, run
-from support.random_graphs import check_order, graph_modules
 from xdsl.dialects.builtin import ModuleOp, f16
 
+from support.quantized import Graph, context, count, run
+from support.random_graphs import check_order, graph_modules
 from tilewright.dialects.constants import ConstantStore
 from tilewright.dialects.errors import InputError
 from tilewright.dialects.graph import (
@@ -49,7 +49,9 @@ def test_every_graph_quantises_and_a_second_run_changes_nothing(case) -> None:
 
 
 def conv_block(graph: Graph, x, rng: np.random.Generator, out: int, **kw):
-    weights = graph.constant(rng.standard_normal((out, x.type.get_shape()[1], 1, 1)).astype(np.float32))
+    weights = graph.constant(
+        rng.standard_normal((out, x.type.get_shape()[1], 1, 1)).astype(np.float32)
+    )
     return graph.add(ConvOp(x, weights, strides=[1, 1], pads=[0] * 4, dilations=[1, 1], **kw))
 
 
@@ -114,7 +116,9 @@ def test_a_narrow_operand_with_other_uses_is_re_encoded(rng) -> None:
 def test_the_float_tail_stays_real(rng) -> None:
     graph = Graph(ConstantStore(), (1, 4, 6, 6))
     y = conv_block(graph, graph.args[0], rng, 4)
-    box = graph.add(MapOp("exp", [graph.add(MapOp("mul", [y, graph.constant(np.full((1,), 0.1, np.float32))]))]))
+    box = graph.add(
+        MapOp("exp", [graph.add(MapOp("mul", [y, graph.constant(np.full((1,), 0.1, np.float32))]))])
+    )
     _, module, _ = finish(graph, box, graph.add(SoftmaxOp(y, 1)))
     assert (count(module, MapOp), count(module, LookupOp)) == (2, 0)
 
@@ -134,7 +138,9 @@ def test_a_residual_stream_that_only_normalisations_read_stays_real(rng) -> None
     graph = Graph(ConstantStore(), (1, 5, 8))
 
     def dense(x):
-        return graph.add(MatMulOp(x, graph.constant(rng.standard_normal((8, 8)).astype(np.float32))))
+        return graph.add(
+            MatMulOp(x, graph.constant(rng.standard_normal((8, 8)).astype(np.float32)))
+        )
 
     def norm(x):
         return graph.add(MapOp("sub", [x, graph.add(ReduceOp(x, "mean", [2]))]))
@@ -149,7 +155,9 @@ def test_a_residual_stream_that_only_normalisations_read_stays_real(rng) -> None
 def test_pooling_and_means_become_sums(rng) -> None:
     graph = Graph(ConstantStore(), (1, 4, 7, 7))
     y = conv_block(graph, graph.args[0], rng, 8)
-    y = graph.add(PoolOp(y, "average", kernel=[3, 3], strides=[2, 2], pads=[1] * 4))  # counts vary at the border
+    y = graph.add(
+        PoolOp(y, "average", kernel=[3, 3], strides=[2, 2], pads=[1] * 4)
+    )  # counts vary at the border
     y = graph.add(ReduceOp(y, "mean", [2, 3], 0))
     weights = graph.constant(rng.standard_normal((8, 3)).astype(np.float32))
     _, module, _ = finish(graph, graph.add(MatMulOp(y, weights)))
@@ -179,7 +187,9 @@ def test_prelu_per_channel_is_integer(rng) -> None:
 def test_scale_and_offset_per_channel_are_one_depthwise_convolution(rng) -> None:
     graph = Graph(ConstantStore(), (1, 4, 6, 6))
     y = conv_block(graph, graph.args[0], rng, 8)
-    scale, offset = (graph.constant(rng.standard_normal((1, 8, 1, 1)).astype(np.float32)) for _ in range(2))
+    scale, offset = (
+        graph.constant(rng.standard_normal((1, 8, 1, 1)).astype(np.float32)) for _ in range(2)
+    )
     y = graph.add(MapOp("add", [graph.add(MapOp("mul", [y, scale])), offset]))
     y = graph.add(MapOp("relu", [y]))
     _, module, _ = finish(graph, conv_block(graph, y, rng, 2))
@@ -206,7 +216,9 @@ def test_channels_of_zeros_and_large_biases_survive(rng) -> None:
     array = rng.standard_normal((3, 2, 1, 1)).astype(np.float32)
     array[1], array[2] = 0, 1e-30
     bias = graph.constant(np.array([0.5, 2.0, -3.0], np.float32))
-    y = ConvOp(graph.args[0], graph.constant(array), bias, strides=[1, 1], pads=[0] * 4, dilations=[1, 1])
+    y = ConvOp(
+        graph.args[0], graph.constant(array), bias, strides=[1, 1], pads=[0] * 4, dilations=[1, 1]
+    )
     ctx, module, _ = finish(graph, graph.add(y))
     assert ctx.notes == []
     assert count(module, RequantizeOp) == 1

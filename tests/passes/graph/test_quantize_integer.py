@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.quantized import Graph, context, count, run, steps_apart
-from support.random_graphs import check_order, graph_modules
 from xdsl.dialects.builtin import i32
 from xdsl.ir import SSAValue
 
+from support.quantized import Graph, context, count, run, steps_apart
+from support.random_graphs import check_order, graph_modules
 from tilewright.dialects.constants import ConstantStore
 from tilewright.dialects.graph import (
     ConvOp,
@@ -33,34 +33,57 @@ from tilewright.dialects.semantics.graph import evaluate
 from tilewright.passes.base import CompilerContext
 from tilewright.passes.graph.encodings import activation_encoding, quantize_array
 
-encodings = st.builds(lambda lo, width: activation_encoding(lo, lo + width), st.floats(-4, 2), st.floats(0.5, 8))
+encodings = st.builds(
+    lambda lo, width: activation_encoding(lo, lo + width), st.floats(-4, 2), st.floats(0.5, 8)
+)
 Build = Callable[[Graph, SSAValue, SSAValue, np.random.Generator], SSAValue]
 
 
-def weights(graph: Graph, rng: np.random.Generator, shape: tuple[int, ...], axis: int | None) -> SSAValue:
+def weights(
+    graph: Graph, rng: np.random.Generator, shape: tuple[int, ...], axis: int | None
+) -> SSAValue:
     """A dequantised 8-bit constant with a scale per index of `axis`."""
     n = 1 if axis is None else shape[axis]
-    encoding = QuantAttr.get([float(np.float32(s)) for s in rng.uniform(0.001, 0.05, n)], [0] * n, axis)
-    return graph.add(DequantizeOp(graph.constant(rng.integers(-127, 128, shape).astype(np.int8), encoding)))
+    encoding = QuantAttr.get(
+        [float(np.float32(s)) for s in rng.uniform(0.001, 0.05, n)], [0] * n, axis
+    )
+    return graph.add(
+        DequantizeOp(graph.constant(rng.integers(-127, 128, shape).astype(np.int8), encoding))
+    )
 
 
 def _conv(g: Graph, a: SSAValue, b: SSAValue, rng: np.random.Generator) -> SSAValue:
     group, bias = int(rng.choice([1, 2, 4])), g.constant(rng.standard_normal(8).astype(np.float32))
     w = weights(g, rng, (8, 4 // group, 3, 3), rng.choice([None, 0]))
     stride, pads = [int(rng.integers(1, 3))] * 2, [int(p) for p in rng.integers(0, 3, 4)]
-    return g.add(ConvOp(a, w, bias if rng.random() < 0.5 else None, strides=stride, pads=pads, dilations=[1, 1], group=group))
+    return g.add(
+        ConvOp(
+            a,
+            w,
+            bias if rng.random() < 0.5 else None,
+            strides=stride,
+            pads=pads,
+            dilations=[1, 1],
+            group=group,
+        )
+    )
 
 
 def _matmul(g: Graph, a: SSAValue, b: SSAValue, rng: np.random.Generator) -> SSAValue:
     bias = g.constant(rng.standard_normal(6).astype(np.float32))
-    return g.add(MatMulOp(a, weights(g, rng, (5, 6), rng.choice([None, 1])), bias if rng.random() < 0.5 else None))
+    return g.add(
+        MatMulOp(
+            a, weights(g, rng, (5, 6), rng.choice([None, 1])), bias if rng.random() < 0.5 else None
+        )
+    )
 
 
 def _average(g: Graph, a: SSAValue, b: SSAValue, rng: np.random.Generator) -> SSAValue:
     ceil = [int(c) for c in rng.integers(0, 2, 2)]
     pads = [1, 1, 1 + ceil[0], 1 + ceil[1]]
     return g.add(PoolOp(
-        a, "average", kernel=[3, 3], strides=[int(rng.integers(1, 4))] * 2, pads=pads, ceil_pads=ceil,
+        a, "average", kernel=[3, 3], strides=[int(rng.integers(1, 4))] * 2, pads=pads,
+        ceil_pads=ceil,
         count_include_pad=int(rng.integers(2)),
     ))  # fmt: skip
 
@@ -79,8 +102,12 @@ INTEGER = (ConvOp, MatMulOp, PoolOp, ReduceOp, QAddOp, QMulOp)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-@given(encodings, encodings, st.integers(0, 2**16), st.sampled_from(["", "relu", "clip", "relu clip"]))
-def test_within_one_step_of_the_rounded_real_result(name: str, ea: QuantAttr, eb: QuantAttr, seed: int, clamps: str) -> None:
+@given(
+    encodings, encodings, st.integers(0, 2**16), st.sampled_from(["", "relu", "clip", "relu clip"])
+)
+def test_within_one_step_of_the_rounded_real_result(
+    name: str, ea: QuantAttr, eb: QuantAttr, seed: int, clamps: str
+) -> None:
     rng = np.random.default_rng(seed)
     graph = Graph(ConstantStore(), (2, 4, 6, 5), (1, 4, 1, 5))
     a, b = (graph.quantized(v, e) for v, e in zip(graph.args, (ea, eb), strict=True))
@@ -96,7 +123,9 @@ def test_within_one_step_of_the_rounded_real_result(name: str, ea: QuantAttr, eb
     block.insert_op_before(quantize, block.last_op)
     block.last_op.operands[0] = quantize.result
     func = probe.body.block.first_op
-    func.function_type = type(func.function_type).from_lists(func.function_type.inputs.data, [quantize.result.type])  # pyright: ignore
+    func.function_type = type(func.function_type).from_lists(
+        func.function_type.inputs.data, [quantize.result.type]
+    )  # pyright: ignore
     ctx = CompilerContext(constants=graph.store)
     run(ctx, probe, "quantize-integer")
     assert ctx.notes == []
@@ -147,7 +176,9 @@ def test_meaning_of_whole_graphs_is_preserved(case) -> None:
     run(ctx, module, "quantize-integer")
     check_order(module)
     for a, b in zip(before, evaluate(module, list(inputs), store), strict=True):
-        if a.dtype.kind == "f":  # steps of deep graphs add up: far less than what rounding itself does
+        if (
+            a.dtype.kind == "f"
+        ):  # steps of deep graphs add up: far less than what rounding itself does
             assert np.linalg.norm(a - b) <= 0.1 * np.linalg.norm(a) + 0.1
     text = str(module)
     run(ctx, module, "quantize-integer")
@@ -169,7 +200,9 @@ def test_an_accumulator_that_might_overflow_stays_real() -> None:
 def test_a_bias_that_does_not_fit_stays_real() -> None:
     graph = Graph(ConstantStore(), (1, 2))
     a = graph.quantized(graph.args[0], QuantAttr.get([1e-6], [0]))
-    rhs = graph.add(DequantizeOp(graph.constant(np.ones((2, 1), np.int8), QuantAttr.get([1e-6], [0]))))
+    rhs = graph.add(
+        DequantizeOp(graph.constant(np.ones((2, 1), np.int8), QuantAttr.get([1e-6], [0])))
+    )
     y = graph.add(MatMulOp(a, rhs, graph.constant(np.ones(1, np.float32))))
     module = graph.module(graph.quantized(y, QuantAttr.get([0.1], [0])))
     ctx = CompilerContext(constants=graph.store)
@@ -180,9 +213,15 @@ def test_a_bias_that_does_not_fit_stays_real() -> None:
 def test_a_stored_bias_is_used_as_it_is() -> None:
     graph = Graph(ConstantStore(), (1, 2))
     a = graph.quantized(graph.args[0], QuantAttr.get([0.5], [3]))
-    rhs = graph.add(DequantizeOp(graph.constant(np.array([[3], [4]], np.int8), QuantAttr.get([0.25], [0]))))
-    bias = graph.add(DequantizeOp(graph.constant(np.array([-77], np.int32), QuantAttr.get([0.125], [0]))))
-    module = graph.module(graph.quantized(graph.add(MatMulOp(a, rhs, bias)), QuantAttr.get([0.5], [0])))
+    rhs = graph.add(
+        DequantizeOp(graph.constant(np.array([[3], [4]], np.int8), QuantAttr.get([0.25], [0])))
+    )
+    bias = graph.add(
+        DequantizeOp(graph.constant(np.array([-77], np.int32), QuantAttr.get([0.125], [0])))
+    )
+    module = graph.module(
+        graph.quantized(graph.add(MatMulOp(a, rhs, bias)), QuantAttr.get([0.5], [0]))
+    )
     run(CompilerContext(constants=graph.store), module, "quantize-integer")
     product = next(op for op in module.walk() if isinstance(op, MatMulOp))
     assert product.bias is not None

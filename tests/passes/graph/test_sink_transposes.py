@@ -1,17 +1,88 @@
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import HealthCheck, given, settings
-from support.random_graphs import assert_same_meaning, graph_modules
+from xdsl.dialects.builtin import ModuleOp, i8
+from xdsl.dialects.func import FuncOp, ReturnOp
+from xdsl.ir import Block, Region
 
-from tilewright.passes.base import CompilerContext
+from support.random_graphs import assert_same_meaning, graph_modules, quantised_modules
+from tilewright.dialects.graph import (
+    ConstantOp,
+    ConvOp,
+    QuantAttr,
+    RequantizeOp,
+    ReshapeOp,
+    TransposeOp,
+    device_of,
+    place,
+)
+from tilewright.dialects.types import tensor
+from tilewright.passes.base import CompilerContext, main_function
 from tilewright.passes.graph.convert_layout import ConvertLayoutPass
 from tilewright.passes.graph.sink_transposes import SinkTransposesPass
 
+SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+
+@SETTINGS
 @given(graph_modules())
 def test_meaning_is_preserved(case) -> None:
     module, store, inputs = case
     ctx = CompilerContext(constants=store)
     ConvertLayoutPass().apply(ctx, module)
+    before = count(module)
     assert_same_meaning(module, store, inputs, lambda: SinkTransposesPass().apply(ctx, module))
+    assert count(module) <= 2 * before + 1
+
+
+@SETTINGS
+@given(quantised_modules())
+def test_integers_are_preserved_exactly(case) -> None:
+    module, store, inputs = case
+    ctx = CompilerContext(constants=store)
+
+    def transform() -> None:
+        ConvertLayoutPass().apply(ctx, module)
+        SinkTransposesPass().apply(ctx, module)
+
+    assert_same_meaning(module, store, inputs, transform, tolerance=1e-6)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(graph_modules())
+def test_every_operation_keeps_a_device(case) -> None:
+    module, store, _ = case
+    ctx = CompilerContext(constants=store)
+    for op in main_function(module).body.block.ops:
+        if op.name.startswith("graph."):
+            place(op, "npu")
+    ConvertLayoutPass().apply(ctx, module)
+    SinkTransposesPass().apply(ctx, module)
+    for op in main_function(module).body.block.ops:
+        if op.name.startswith("graph.") and op.name != "graph.constant":
+            assert device_of(op) in ("npu", "cpu")
+
+
+def test_channel_shuffle_on_the_npu_is_an_exact_convolution() -> None:
+    ctx, encoding = CompilerContext(), QuantAttr.get([0.1], [-7])
+    block = Block(arg_types=[tensor((1, 3, 5, 6), i8, encoding)])
+    split = ReshapeOp(block.args[0], (1, 3, 5, 2, 3))
+    swap = TransposeOp(split.result, [0, 1, 2, 4, 3])
+    merge = ReshapeOp(swap.result, (1, 3, 5, 6))
+    for op in (split, swap, merge):
+        place(op, "npu")
+    block.add_ops([split, swap, merge, ReturnOp(merge.result)])
+    func = FuncOp("main", ([block.args[0].type], [merge.result.type]), Region(block))
+    module = ModuleOp([func])
+    x = np.random.default_rng(0).integers(-128, 128, (1, 3, 5, 6)).astype(np.int8)
+    assert_same_meaning(
+        module, ctx.constants, [x], lambda: SinkTransposesPass().apply(ctx, module), 0.0
+    )
+    left = [op for op in block.ops if not isinstance(op, ConstantOp | ReturnOp)]
+    assert [type(op) for op in left] == [ConvOp, RequantizeOp]
+    assert all(device_of(op) == "npu" for op in left)
+
+
+def count(module) -> int:
+    return sum(isinstance(op, TransposeOp) for op in module.walk())

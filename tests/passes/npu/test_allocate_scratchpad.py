@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 from random import Random
 
 import numpy as np
@@ -21,11 +21,12 @@ from tilewright.passes.npu.allocate_scratchpad import allocate
 
 def layered(layers: int, size: int, slots: int = 1, name: str = "conv") -> ProgramOp:
     """Layers of one loop that fills one buffer of `size` bytes."""
+    whole = f"#npu.access<0 [] sizes [{size}] strides [1]>"
     body = "".join(
         f"""
         npu.loop 2 {{
           %b{i} = npu.alloc {{slots = {slots} : i64}} : memref<{size}xi8, "spm">
-          %f{i} = npu.vfill(%b{i} : memref<{size}xi8, "spm"> at #npu.access<0 [] sizes [{size}] strides [1]>) loc("{name}{i}")
+          %f{i} = npu.vfill(%b{i} : memref<{size}xi8, "spm"> at {whole}) loc("{name}{i}")
           npu.yield
         }} loc("{name}{i}")"""
         for i in range(layers)
@@ -87,7 +88,7 @@ def test_consecutive_layers_do_not_overlap_when_there_is_room() -> None:
     program = layered(20, 1024)
     allocate(program, machine(2048))
     spans = [span(a) for a in allocs(program)]
-    assert all(a != b for a, b in zip(spans, spans[1:], strict=False))
+    assert all(a != b for a, b in pairwise(spans))
     assert {s for s, _ in spans} == {0, 1024}
 
 
@@ -98,6 +99,8 @@ def test_a_layer_that_fills_the_memory_is_packed() -> None:
 
 
 def test_what_does_not_fit_names_the_node() -> None:
-    with pytest.raises(CapacityError, match=r"'conv0'.*2064 bytes do not fit the 2048 bytes of spm") as error:
+    with pytest.raises(
+        CapacityError, match=r"'conv0'.*2064 bytes do not fit the 2048 bytes of spm"
+    ) as error:
         allocate(layered(1, 1025, slots=2), machine(2048, alignment=8))
     assert error.value.hint

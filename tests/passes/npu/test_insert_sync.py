@@ -34,14 +34,18 @@ def prepared(seed: int) -> tuple[ProgramOp, DecodedProgram, Memories]:
 def test_interleavings_agree_with_the_dialect(seed: int) -> None:
     program, decoded, start = prepared(seed)
     expected = start.copy()
-    semantics.run(program, expected.arena, expected.const, {"spm": expected.spm, "acc": expected.acc})
+    semantics.run(
+        program, expected.arena, expected.const, {"spm": expected.spm, "acc": expected.acc}
+    )
     in_order = start.copy()
     run_in_order(decoded, in_order)
     assert in_order.same(expected)
     for turn in range(4):
         got = start.copy()
         counts = run_interleaved(decoded, got, Random(seed + turn))
-        assert counts == list(decoded.semaphores), "semaphores do not return to their initial counts"
+        assert counts == list(decoded.semaphores), (
+            "semaphores do not return to their initial counts"
+        )
         assert got.same(expected)
 
 
@@ -55,7 +59,9 @@ def test_the_race_test_finds_missing_waits() -> None:
     found = 0
     for seed in range(40):
         _, decoded, memories = prepared(seed)
-        bare = DecodedProgram(decoded.semaphores, tuple(_without_waits(i) for i in decoded.instructions))
+        bare = DecodedProgram(
+            decoded.semaphores, tuple(_without_waits(i) for i in decoded.instructions)
+        )
         found += bool(races(bare, memories))
     assert found >= 15
 
@@ -64,19 +70,22 @@ def _without_waits(instruction: Instruction) -> Instruction:
     return dataclasses.replace(instruction, waits=(), signals=())
 
 
-PIPELINE = """
-npu.program @segment_0 {
-  %x = npu.dram 0 : memref<256xi8, "dram">
-  %y = npu.dram 256 : memref<256xi8, "dram">
-  npu.loop 4 {
-    %a = npu.alloc {slots = 2 : i64} : memref<64xi8, "spm">
-    %b = npu.alloc {slots = 3 : i64} : memref<64xi8, "spm">
-    %l = npu.load(%x : memref<256xi8, "dram"> at #npu.tensor_map<extents [256] strides [1] start [0] steps [1] box [64] loops [[64]]>, %a : memref<64xi8, "spm"> at #npu.access<0 [] sizes [64] strides [1]>) {element = 1 : i64}
-    %c = npu.vclip(%a : memref<64xi8, "spm"> at #npu.access<0 [] sizes [64] strides [1]>, %b : memref<64xi8, "spm"> at #npu.access<0 [] sizes [64] strides [1]>) {lo = 0 : i64, hi = 9 : i64}
-    %s = npu.store(%y : memref<256xi8, "dram"> at #npu.tensor_map<extents [256] strides [1] start [0] steps [1] box [64] loops [[64]]>, %b : memref<64xi8, "spm"> at #npu.access<0 [] sizes [64] strides [1]>) {element = 1 : i64}
+TILE = "#npu.access<0 [] sizes [64] strides [1]>"
+PART = "#npu.tensor_map<extents [256] strides [1] start [0] steps [1] box [64] loops [[64]]>"
+DRAM, SPM64 = 'memref<256xi8, "dram">', 'memref<64xi8, "spm">'
+PIPELINE = f"""
+npu.program @segment_0 {{
+  %x = npu.dram 0 : {DRAM}
+  %y = npu.dram 256 : {DRAM}
+  npu.loop 4 {{
+    %a = npu.alloc {{slots = 2 : i64}} : {SPM64}
+    %b = npu.alloc {{slots = 3 : i64}} : {SPM64}
+    %l = npu.load(%x : {DRAM} at {PART}, %a : {SPM64} at {TILE}) {{element = 1 : i64}}
+    %c = npu.vclip(%a : {SPM64} at {TILE}, %b : {SPM64} at {TILE}) {{hi = 9 : i64}}
+    %s = npu.store(%y : {DRAM} at {PART}, %b : {SPM64} at {TILE}) {{element = 1 : i64}}
     npu.yield
-  }
-}
+  }}
+}}
 """
 
 

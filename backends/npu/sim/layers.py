@@ -1,0 +1,174 @@
+"""Work, bytes and energy, in all and by layer: the rows that users read in terms of ONNX nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from ....dialects.constants import Array
+from ....dialects.npu.isa import QUEUES
+from ...targets.machine import Machine
+from .bounds import Compulsory, lower_bound
+from .costs import Cost, Effort
+from .expand import Expansion
+from .timing import Schedule
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Work and bytes: payload read from and written to DRAM, bus bytes (whole bursts), on chip."""
+
+    macs: int = 0
+    matrix_macs: int = 0
+    vector_elements: int = 0
+    vector_cycles: float = 0.0
+    spm_bytes: int = 0
+    acc_bytes: int = 0
+    dram_read_bytes: int = 0
+    dram_write_bytes: int = 0
+    dram_bus_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer (ONNX nodes) of a program.
+
+    It is in progress from cycle `start` to `end`; layers overlap.  `cycles` = end - start is what
+    compares with `lower_bound_cycles`; `exclusive_cycles` (by which its completion moved the end of
+    everything so far) add up to the program's total.  `busy` is per unit, `unit` the busiest.
+    """
+
+    index: int
+    nodes: tuple[str, ...]
+    unit: str
+    busy: dict[str, int]
+    start: int
+    end: int
+    cycles: int
+    exclusive_cycles: int
+    lower_bound_cycles: int
+    commands: int
+    macs: int
+    dram_bytes: int
+    compulsory_bytes: int
+
+    @property
+    def name(self) -> str:
+        """The nodes' names, joined."""
+        return " + ".join(self.nodes) or f"#{self.index}"
+
+
+def traffic(
+    expansion: Expansion, efforts: Sequence[Effort], costs: Sequence[Cost], machine: Machine
+) -> list[Traffic]:
+    """Per layer index, the work done and the bytes moved."""
+    layers = 1 + max((s.instruction.layer for s in expansion.sites), default=0)
+    sums = [dict[str, float]() for _ in range(layers)]
+
+    def add(layer: int, **values: float) -> None:
+        for key, value in values.items():
+            sums[layer][key] = sums[layer].get(key, 0) + value
+
+    for site, e in zip(expansion.sites, efforts, strict=True):
+        n = site.executions
+        add(
+            site.instruction.layer, macs=n * e.macs, matrix_macs=n * e.matrix_macs,
+            vector_elements=n * e.vector_elements, vector_cycles=n * e.vector_cycles,
+            spm_bytes=n * e.spm_bytes, acc_bytes=n * e.acc_bytes,
+        )  # fmt: skip
+        for place in (p for p in site.places if p.in_dram):
+            clips = np.asarray(place.clips, np.int64).reshape(n, -1, 2)
+            moved = int((clips[..., 1] - clips[..., 0]).prod(axis=1).sum()) * place.element
+            add(
+                site.instruction.layer,
+                **{f"dram_{'write' if place.writes() else 'read'}_bytes": moved},
+            )
+    for c, x in enumerate(expansion.site):
+        if costs[c].bursts:
+            add(
+                expansion.sites[x].instruction.layer,
+                dram_bus_bytes=costs[c].bursts * machine.dram.burst_bytes,
+            )
+    return [_traffic(row) for row in sums]
+
+
+def _traffic(sums: dict[str, float]) -> Traffic:
+    cycles = sums.pop("vector_cycles", 0.0)
+    return Traffic(**{k: int(v) for k, v in sums.items()}, vector_cycles=cycles)
+
+
+def total(parts: Sequence[Traffic]) -> Traffic:
+    """The sum over layers."""
+    return _traffic({f.name: sum(getattr(p, f.name) for p in parts) for f in fields(Traffic)})
+
+
+def energy(t: Traffic, cycles: int, machine: Machine) -> dict[str, float]:
+    """PJ by kind; DRAM counts whole bursts, idle power all cycles of all cores."""
+    e = machine.energy
+    return {
+        "mac": t.matrix_macs * e.mac,
+        "vector": t.vector_elements * e.vector,
+        "scratchpad": t.spm_bytes * e.spm_byte,
+        "accumulator": t.acc_bytes * e.acc_byte,
+        "dram": t.dram_bus_bytes * e.dram_byte,
+        "idle": cycles * machine.cores * e.idle_cycle,
+    }
+
+
+def layer_rows(
+    expansion: Expansion, costs: Sequence[Cost], s: Schedule, parts: Sequence[Traffic],
+    compulsory: Compulsory, machine: Machine,
+) -> list[Layer]:  # fmt: skip
+    """One row per layer that has commands, by layer index."""
+    if not expansion.site:
+        return []
+    site = np.asarray(expansion.site)
+    layer = np.asarray([x.instruction.layer for x in expansion.sites])[site]
+    unit = np.asarray([x.queue for x in expansion.sites])[site]
+    busy = np.asarray([c.work - c.own_bank for c in costs])
+    waiting = np.asarray(s.start) - np.asarray([c.before for c in costs])
+    begin = np.maximum(waiting, np.asarray(s.accept))
+    done = np.asarray(s.complete)
+    exclusive = _exclusive(layer, done, s.cycles, len(parts))
+    rows: list[Layer] = []
+    by_layer = np.argsort(layer, kind="stable")
+    present, first = np.unique(layer[by_layer], return_index=True)
+    members = dict(zip(present.tolist(), np.split(by_layer, first[1:]), strict=True))
+    names: Sequence[Sequence[str]] = expansion.layers
+    for key, mine in members.items():
+        index = int(key)
+        t, needed = parts[index], compulsory.by_layer.get(index, 0)
+        per_unit = {q.value: int(busy[mine][unit[mine] == u].sum()) for u, q in enumerate(QUEUES)}
+        start, end = int(begin[mine].min()), int(done[mine].max())
+        rows.append(
+            Layer(
+                index=index,
+                nodes=tuple(names[index]) if index < len(names) else (),
+                unit=max(per_unit, key=lambda q: per_unit[q]),
+                busy=per_unit,
+                start=start,
+                end=end,
+                cycles=end - start,
+                exclusive_cycles=exclusive[index],
+                lower_bound_cycles=lower_bound(machine, t.matrix_macs, t.vector_cycles, needed),
+                commands=len(mine),
+                macs=t.macs,
+                dram_bytes=t.dram_read_bytes + t.dram_write_bytes,
+                compulsory_bytes=needed,
+            )
+        )
+    return rows
+
+
+def _exclusive(layer: Array, done: Array, cycles: int, count: int) -> list[int]:
+    """By how much each layer's completions advance the completion of everything so far."""
+    out = [0] * count
+    frontier, last = 0, 0
+    for c in np.argsort(done, kind="stable").tolist():
+        last = int(layer[c])
+        out[last] += int(done[c]) - frontier
+        frontier = int(done[c])
+    out[last] += cycles - frontier
+    return out

@@ -1,0 +1,147 @@
+"""Integer convolutions and matrix products with constant weights.
+
+i8 x i8 -> i32, bias in units of x_scale * w_scale, zero point of x as an attribute;
+requantised by x_scale * w_scale[c] / y_scale per output channel
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from xdsl.ir import SSAValue
+
+from ...dialects.constants import Array, ConstantStore
+from ...dialects.graph import (
+    ConstantOp,
+    ConvOp,
+    DequantizeOp,
+    MatMulOp,
+    constant_array,
+    quantization,
+)
+from ...dialects.types import int_values, shape_of
+from .encodings import dequantize_array
+from .quantize_push import stored_form
+from .requantization import INT32_MAX, Form, Target, requantized
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """Stored weights with one zero point, and real scales (one, or one per output channel)."""
+
+    constant: ConstantOp
+    array: Array
+    scales: Array
+    zero_point: int
+
+
+def _weights(value: SSAValue, axis: int, store: ConstantStore) -> _Weights | str:
+    form = stored_form(value)
+    array = constant_array(form[0], store) if form is not None else None
+    if form is None or array is None:
+        return "its weights are not an 8-bit constant"
+    encoding = form[1]
+    if encoding.axis_index not in (None, axis):
+        return f"its weights are quantised along axis {encoding.axis_index}, not by output channel"
+    zero_points = set(int_values(encoding.zero_points))
+    if len(zero_points) > 1:
+        return "its weights have a zero point per channel"
+    plain = ConstantOp.from_array(array, store)  # scales live on in the requantisation alone
+    plain.result.name_hint = form[0].name_hint
+    return _Weights(
+        plain, array, np.array(encoding.scales.get_values(), np.float64), zero_points.pop()
+    )
+
+
+def real_constant(value: SSAValue, store: ConstantStore) -> Array | None:
+    """The contents of a real constant, dequantised if it is stored as integers."""
+    owner = value.owner
+    if isinstance(owner, DequantizeOp) and (encoding := quantization(owner.x.type)) is not None:
+        array = constant_array(owner.x, store)
+        return None if array is None else dequantize_array(array, encoding)
+    return constant_array(value, store)
+
+
+def _bias(bias: SSAValue | None, scale: Array, store: ConstantStore) -> Array | str | None:
+    """The bias in units of the accumulator."""
+    if bias is None:
+        return None
+    real = real_constant(bias, store)
+    if real is None:
+        return "its bias is not a constant"
+    units = np.rint(np.asarray(real, np.float64) / scale)
+    if not np.isfinite(units).all() or np.abs(units).max(initial=0) > INT32_MAX:
+        return "its bias does not fit 32 bits in units of x_scale * w_scale"
+    return units.astype(np.int32)
+
+
+def _constant(bias: Array | None, store: ConstantStore) -> list[ConstantOp]:
+    return [] if bias is None else [ConstantOp.from_array(bias, store)]
+
+
+def _overflows(weights: Array, w_zp: int, axis: int, x_zp: int, bias: Array | None) -> bool:
+    """Whether a sum of all products of one output channel, plus bias, may leave 32 bits."""
+    magnitude = np.abs(weights.astype(np.int64) - w_zp)
+    total = magnitude.sum(axis=tuple(a for a in range(magnitude.ndim) if a != axis))
+    worst = total * max(abs(-128 - x_zp), abs(127 - x_zp))
+    return bool(
+        (worst + (0 if bias is None else np.abs(bias.astype(np.int64)))).max(initial=0) > INT32_MAX
+    )
+
+
+def _ratios(scale: Array, target: Target, trailing: int) -> Array:
+    """Accumulator scale over result scale, as [1] or [C, 1, ...] with `trailing` ones."""
+    ratios = np.atleast_1d(scale / target.encoding.scale)
+    return ratios if ratios.size == 1 else ratios.reshape(-1, *[1] * trailing)
+
+
+def integer_convolution(op: ConvOp, target: Target, store: ConstantStore) -> Form | None:
+    """`op` on stored values; None if its input is real."""
+    rank, channels_first = len(shape_of(op.x)), op.layout.data == "NCHW"
+    axis = 0 if channels_first else rank - 1
+    x, weights = stored_form(op.x), _weights(op.w, axis, store)
+    if x is None or isinstance(weights, str):
+        return None if x is None else str(weights)
+    if x[1].axis_index is not None:
+        return "its input is quantised per channel"
+    scale = x[1].scale * weights.scales
+    bias = _bias(op.b, scale, store)
+    if isinstance(bias, str):
+        return bias
+    if _overflows(weights.array, weights.zero_point, axis, x[1].zero_point, bias):
+        return "a sum of its products may exceed 32 bits"
+    constants = [weights.constant, *_constant(bias, store)]
+    conv = ConvOp(
+        x[0], *(c.result for c in constants),
+        strides=int_values(op.strides), pads=int_values(op.pads),
+        dilations=int_values(op.dilations), group=op.group.value.data, layout=op.layout.data,
+        x_zp=x[1].zero_point, w_zp=weights.zero_point,
+    )  # fmt: skip
+    tail = requantized(
+        conv.result, _ratios(scale, target, rank - 2 if channels_first else 0), target, store
+    )
+    return tail if isinstance(tail, str) else [*constants, conv, *tail]
+
+
+def integer_product(op: MatMulOp, target: Target, store: ConstantStore) -> Form | None:
+    """`op` on stored values; None if its left operand is real."""
+    axis = len(shape_of(op.b)) - 1
+    a, weights = stored_form(op.a), _weights(op.b, axis, store)
+    if a is None or isinstance(weights, str):
+        return None if a is None else str(weights)
+    if a[1].axis_index is not None:
+        return "its left operand is quantised per channel"
+    scale = a[1].scale * weights.scales
+    bias = _bias(op.bias, scale, store)
+    if isinstance(bias, str):
+        return bias
+    if _overflows(weights.array, weights.zero_point, axis, a[1].zero_point, bias):
+        return "a sum of its products may exceed 32 bits"
+    constants = [weights.constant, *_constant(bias, store)]
+    product = MatMulOp(
+        a[0], *(c.result for c in constants),
+        a_zp=a[1].zero_point, b_zp=weights.zero_point,
+    )  # fmt: skip
+    tail = requantized(product.result, _ratios(scale, target, 0), target, store)
+    return tail if isinstance(tail, str) else [*constants, product, *tail]
