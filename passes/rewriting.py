@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from xdsl.dialects.builtin import StringAttr
 from xdsl.ir import Operation, SSAValue
+from xdsl.traits import ConstantLike
 
 from ..dialects.locations import inherit
 
@@ -33,7 +34,7 @@ def replace(
     block.insert_ops_before(list(new), old)
     for op in new:
         inherit(op, old)
-        if (device := old.attributes.get("device")) is not None:
+        if (device := old.attributes.get("device")) is not None and not op.has_trait(ConstantLike):
             op.attributes.setdefault("device", device)
     results = list(new[-1].results) if results is None else results
     if (

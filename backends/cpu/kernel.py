@@ -6,8 +6,8 @@ divide end in a block moved back over points already computed, so that there is 
 code; where the output may overlap an operand, scalar remainder loops run instead.
 
 Reads outside an operand that depend on one dimension split that dimension's loop into ranges that
-are wholly inside or outside (where the operand is its fill value); others are decided by a
-predicate, loading from the operand's start when outside.
+are wholly inside or outside (where the operand is its fill value); others are decided point by
+point (`points`).
 
 A kernel takes one base pointer an access (ins, epilogue ins, output), then the captured sources.
 """
@@ -16,17 +16,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise, product
+from math import prod
 
-from ...dialects.loop import row_major_strides
-from .llvm_text import I32, I64, Function, Index, Type, Value, constant
-from .nest import Access, Nest, Program, Step, parameters
+from .llvm_text import I32, Function, Index, Type, Value, constant
+from .nest import Nest
 from .pairs import dot, interleaved, paired
+from .points import Point, Points
 from .scalar_emit import emit
-from .scalars import cast, clamp, extreme, truth
+from .scalars import cast, extreme, truth
 from .schedule import Schedule
 
-Point = dict[int, int]
-"""Offsets of one result of a block from the block's start, by dimension."""
+CASCADE = 512
+"""Terms a floating-point sum adds up at a time, so that its error grows with the square root."""
 
 
 def identity(kind: str, type: Type) -> Value:
@@ -62,22 +63,19 @@ def emit_kernel(name: str, nest: Nest, plan: Schedule) -> Function:
     return f
 
 
-class _Kernel:
-    """Emission state: the current block's pointers and start indices, and what is outside."""
+def _zeros(like: list[Value]) -> list[Value]:
+    return [constant(0, v.type) for v in like]
+
+
+class _Kernel(Points):
+    """The loops around the points."""
 
     def __init__(self, f: Function, nest: Nest, plan: Schedule) -> None:
-        self.f, self.nest, self.plan = f, nest, plan
-        self.lanes = plan.lanes
-        self.block: dict[int, int] = {}
-        self.start: list[Index] = [0] * len(nest.sizes)
-        self.pointers = [f.address(f"%p{i}", a.offset, a.type) for i, a in enumerate(nest.accesses)]
-        self.outside: set[int] = set()
+        super().__init__(f, nest, plan)
         self.parallel = [d for d in plan.order if d not in nest.reduced]
         self.reductions = [d for d in plan.order if d in nest.reduced]
+        self.cascades = nest.reduce == "add" and nest.body.type.kind == "f"
         self.pairs = paired(nest, plan.vector, self.reductions[-1]) if self.reductions else None
-        for i, access in enumerate(nest.accesses):
-            if any(not c.dims and not 0 <= c.const < c.extent for c in access.conditions):
-                self.outside.add(i)
 
     def run(self) -> None:
         """Emit everything; sums of floats run with denormals as zero (see `support`)."""
@@ -105,9 +103,9 @@ class _Kernel:
                         if (last - first) % step
                         else loop.index
                     )
-                    self._enter(d, at, loop.index)
+                    self.enter(d, at, loop.index)
                     self._parallel(level + 1)
-                    self._leave()
+                    self.leave()
                 self.lanes = before[0]
         self.outside = before[1]
         self.block[d] = 1
@@ -144,23 +142,6 @@ class _Kernel:
             (a, b, {i for i, low, high in spans if not low <= a < high}) for a, b in pairwise(cuts)
         ]
 
-    def _enter(self, d: int, index: Index, block: Index = 0) -> None:
-        """Move every pointer to `index` of dimension `d`; panels go by `block`, not moved back."""
-        self._saved = getattr(self, "_saved", [])
-        self._saved.append((d, self.start[d], self.pointers))
-        self.start[d] = index
-        self.pointers = [
-            p
-            if i in self.outside
-            else self.f.address(p, self.f.scale(block, a.panel), a.type)
-            if a.panel and d == self.plan.vector
-            else self.f.address(p, self.f.scale(index, a.strides[d]), a.type)
-            for i, (p, a) in enumerate(zip(self.pointers, self.nest.accesses, strict=True))
-        ]
-
-    def _leave(self) -> None:
-        d, self.start[d], self.pointers = self._saved.pop()
-
     # --- one block ---
     def _points(self) -> list[Point]:
         dims = list(self.parallel)
@@ -174,25 +155,25 @@ class _Kernel:
             values = self._reduced(points)
         else:
             values = [
-                self._evaluate(nest.body, [self._load(i, p) for i in range(nest.num_ins)], p)
+                self.evaluate(nest.body, [self.load(i, p) for i in range(nest.num_ins)], p)
                 for p in points
             ]
         for point, value in zip(points, values, strict=True):
             if nest.epilogue is not None:
                 rest = range(nest.num_ins, len(nest.accesses) - 1)
-                value = self._evaluate(
-                    nest.epilogue, [value, *(self._load(i, point) for i in rest)], point
+                value = self.evaluate(
+                    nest.epilogue, [value, *(self.load(i, point) for i in rest)], point
                 )
-            self._store(value, point)
+            self.store(value, point)
 
     def _reduced(self, points: list[Point]) -> list[Value]:
         """The reductions of one block's points."""
         nest, f = self.nest, self.f
         type, kind = nest.body.type, nest.reduce
         across = self.plan.vector is not None and self.plan.vector in nest.reduced
-        width = 1 if across else self._width()
+        width = 1 if across else self.width()
         first = [
-            self._load(len(nest.accesses) - 1, p)
+            self.load(len(nest.accesses) - 1, p)
             if nest.accumulate
             else identity(kind, type.wide(width))
             for p in points
@@ -237,25 +218,60 @@ class _Kernel:
             else:
                 parts = [(low, high, 1)]
             for first, last, step in parts:
-                if first == last:
-                    continue
-                with self.f.loop(first, last, step, carried) as loop:
-                    self._enter(d, loop.index)
-                    values = loop.carried
-                    if d == self.plan.vector:
-                        values = self._across(points, values, step)
-                    elif innermost and self.pairs is not None and step > 1:
-                        for offset in range(0, step, 2):
-                            values = self._pair([{**p, d: offset} for p in points], d, values)
-                    else:
-                        for offset in range(step):
-                            shifted = [{**p, d: offset} for p in points] if step > 1 else points
-                            values = self._reduce(level + 1, shifted, values)
-                    self._leave()
-                    loop.results = values
-                carried = loop.results
+                if innermost and self.cascades and last - first > 2 * CASCADE:
+                    first, carried = self._cascade(level, points, (first, last, step), carried)
+                if first < last:
+                    carried = self._span(level, points, (first, last, step), carried)
         self.outside = before
         return carried
+
+    def _cascade(
+        self, level: int, points: list[Point], span: tuple[int, int, int], carried: list[Value]
+    ) -> tuple[int, list[Value]]:
+        """Most of a long sum in partial sums of `CASCADE` terms: its end, the values."""
+        first, last, step = span
+        chunk = CASCADE // step * step
+        whole = first + (last - first) // chunk * chunk
+        with self.f.loop(first, whole, chunk, carried) as loop:
+            partial = self._span(level, points, (0, chunk, step), _zeros(carried), loop.index)
+            loop.results = self._sums(loop.carried, partial)
+        return whole, loop.results
+
+    def _sums(self, a: list[Value], b: list[Value]) -> list[Value]:
+        return [self.f.binary("fadd", x, y) for x, y in zip(a, b, strict=True)]
+
+    def _span(
+        self,
+        level: int,
+        points: list[Point],
+        span: tuple[int, int, int],
+        carried: list[Value],
+        base: Index = 0,
+    ) -> list[Value]:
+        """One loop of a reduction dimension over `span` (first, last, step), from `base`."""
+        d, (first, last, step) = self.reductions[level], span
+        innermost = level == len(self.reductions) - 1
+        with self.f.loop(first, last, step, carried) as loop:
+            self.enter(d, self.f.add(base, loop.index))
+            values = loop.carried
+            if d == self.plan.vector:
+                values = self._across(points, values, step)
+            elif innermost and self.pairs is not None and step > 1:
+                for offset in range(0, step, 2):
+                    values = self._pair([{**p, d: offset} for p in points], d, values)
+            elif not innermost and self.cascades and self._terms(level + 1) >= CASCADE:
+                values = self._sums(values, self._reduce(level + 1, points, _zeros(values)))
+            else:
+                for offset in range(step):
+                    shifted = [{**p, d: offset} for p in points] if step > 1 else points
+                    values = self._reduce(level + 1, shifted, values)
+            self.leave()
+            loop.results = values
+        return loop.results
+
+    def _terms(self, level: int) -> int:
+        """Points of the reduction dimensions from `level` inwards."""
+        return prod(self.nest.sizes[d] for d in self.reductions[level:])
 
     def _pair(self, points: list[Point], d: int, carried: list[Value]) -> list[Value]:
         """Two steps of a sum of 8-bit products (see `pairs`)."""
@@ -270,7 +286,7 @@ class _Kernel:
             both = f.op(
                 f"load i32, ptr {f.address(self.pointers[row], offset, access.type)}, align 2"
             )
-            rows = [self._load(1 - row, {**point, d: point[d] + k}) for k in (0, 1)]
+            rows = [self.load(1 - row, {**point, d: point[d] + k}) for k in (0, 1)]
             out.append(dot(f, acc, Value(both, I32), interleaved(f, rows[0], rows[1], zero_point)))
         return out
 
@@ -298,142 +314,12 @@ class _Kernel:
         )
         out: list[Value] = []
         for point, acc in zip(points, carried, strict=True):
-            args = [self._load(i, point) for i in range(nest.num_ins)]
+            args = [self.load(i, point) for i in range(nest.num_ins)]
             if fused and last is not None:
-                values = self._values(nest.body, args, point, len(nest.body.steps) - 1)
+                values = self.values(nest.body, args, point, len(nest.body.steps) - 1)
                 a, b = (f.broadcast(values[k], acc.type.lanes) for k in last.args)
                 out.append(f.intrinsic("fmuladd", a, b, acc))
             else:
-                value = f.broadcast(self._evaluate(nest.body, args, point), acc.type.lanes)
+                value = f.broadcast(self.evaluate(nest.body, args, point), acc.type.lanes)
                 out.append(combine(f, nest.reduce, acc, value))
         return out
-
-    def _width(self) -> int:
-        return self.lanes if self.plan.vector is not None else 1
-
-    # --- scalar programs ---
-    def _evaluate(self, program: Program, args: list[Value], point: Point) -> Value:
-        return self._values(program, args, point, len(program.steps))[program.result]
-
-    def _values(self, program: Program, args: list[Value], point: Point, count: int) -> list[Value]:
-        """Values of the arguments and the first `count` steps."""
-        values = list(args)
-        for step in program.steps[:count]:
-            values.append(self._apply(step, [values[k] for k in step.args], point))
-        return values
-
-    def _apply(self, step: Step, args: list[Value], point: Point) -> Value:
-        match step.op:
-            case "apply":
-                name, params = parameters(step)
-                return emit(self.f, name, args, params, step.type)
-            case "const":
-                value = step.payload[0]
-                assert isinstance(value, int | float)
-                return constant(value, step.type)
-            case "index":
-                dim = step.payload[0]
-                assert isinstance(dim, int)
-                return self._index(dim, point)
-            case _:
-                number = step.payload[0]
-                assert isinstance(number, int)
-                return self._extract(number, args)
-
-    def _index(self, d: int, point: Point) -> Value:
-        at = self.f.add(self.start[d], point.get(d, 0))
-        scalar = constant(at, I64) if isinstance(at, int) else Value(at, I64)
-        if d != self.plan.vector or self.lanes == 1:
-            return scalar
-        ramp = f"<{', '.join(f'i64 {k}' for k in range(self.lanes))}>"
-        wide = self.f.broadcast(scalar, self.lanes)
-        return self.f.binary("add", wide, Value(ramp, wide.type))
-
-    def _extract(self, number: int, indices: list[Value]) -> Value:
-        """`source[indices]`, each index clamped into its axis."""
-        f, source = self.f, self.nest.sources[number]
-        lanes = max([i.type.lanes for i in indices], default=1)
-        flat = constant(0, I64.wide(lanes))
-        for index, extent, stride in zip(
-            indices, source.shape, row_major_strides(source.shape), strict=True
-        ):
-            wide = f.broadcast(
-                clamp(f, cast(f, index, I64.wide(index.type.lanes)), 0, extent - 1), lanes
-            )
-            flat = f.binary("add", flat, f.binary("mul", wide, constant(stride, wide.type)))
-        found = [
-            f.load(f.address(f"%s{number}", f.lane(flat, k).name, source.type), source.type)
-            for k in range(lanes)
-        ]
-        return f.gather(found)
-
-    # --- memory ---
-    def _load(self, i: int, point: Point) -> Value:
-        """Operand `i` at `point`: a vector, or a scalar where it does not vary along the lanes."""
-        access, f = self.nest.accesses[i], self.f
-        if i in self.outside:
-            return constant(access.fill, access.type)
-        offset = sum(point[d] * access.strides[d] for d in point)
-        inside = self._inside(access, point)
-        stride = (
-            access.strides[self.plan.vector]
-            if self.plan.vector is not None and self.lanes > 1
-            else 0
-        )
-
-        def read(at: int, type: Type) -> Value:
-            address = f.address(self.pointers[i], at, access.type)
-            if inside is not None:
-                address = f.op(f"select {inside.typed}, ptr {address}, ptr %p{i}")
-            return f.load(address, type)
-
-        if stride == 0:
-            value = read(offset, access.type)
-        elif stride == 1:
-            value = read(offset, access.type.wide(self.lanes))
-        elif stride == -1:
-            value = f.shuffle(
-                read(offset - self.lanes + 1, access.type.wide(self.lanes)), range(self.lanes)[::-1]
-            )
-        else:
-            value = f.gather([read(offset + k * stride, access.type) for k in range(self.lanes)])
-        if inside is None:
-            return value
-        chosen = f.broadcast(inside, value.type.lanes)
-        return f.select(chosen, value, constant(access.fill, value.type))
-
-    def _inside(self, access: Access, point: Point) -> Value | None:
-        """Whether a read is inside, as far as that depends on several dimensions."""
-        f, all_inside = self.f, None
-        for condition in access.conditions:
-            if len(condition.dims) < 2:
-                continue
-            at: Index = condition.const
-            for d in condition.dims:
-                index = f.add(self.start[d], point.get(d, 0))
-                at = f.add(at, f.scale(index, condition.coeffs[d]))
-            value = constant(at, I64) if isinstance(at, int) else Value(at, I64)
-            inside = f.compare("icmp ult", value, constant(condition.extent, I64))
-            all_inside = inside if all_inside is None else f.binary("and", all_inside, inside)
-        return all_inside
-
-    def _store(self, value: Value, point: Point) -> None:
-        access, f = self.nest.output, self.f
-        across = self.plan.vector is not None and self.plan.vector in self.nest.reduced
-        lanes = 1 if across else self._width()
-        value = f.broadcast(value, lanes)
-        offset = sum(point[d] * access.strides[d] for d in point)
-        pointer = self.pointers[-1]
-        stride = (
-            access.strides[self.plan.vector] if self.plan.vector is not None and lanes > 1 else 1
-        )
-        if stride == 1 or lanes == 1:
-            f.store(value, f.address(pointer, offset, access.type))
-        elif stride == -1:
-            f.store(
-                f.shuffle(value, range(lanes)[::-1]),
-                f.address(pointer, offset - lanes + 1, access.type),
-            )
-        else:
-            for k in range(lanes):
-                f.store(f.lane(value, k), f.address(pointer, offset + k * stride, access.type))

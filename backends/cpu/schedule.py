@@ -6,8 +6,8 @@
 * **Blocks** jam a few points of one or two parallel dimensions into the innermost loop, so that
   a load serves several multiply-adds and accumulators hide their latency.  Extents need not divide:
   the last block is moved back and computes some points twice.
-* **Order**: parallel loops by falling output stride, the jammed ones innermost; the vector loop where
-  that reads the fewest bytes from afar; then reductions, the contiguous one innermost.
+* **Order**: parallel loops by falling output stride, the jammed ones innermost; the vector loop
+  where that reads the fewest bytes from afar; then reductions, the contiguous one innermost.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class VectorUnit:
 
 @dataclass(frozen=True)
 class Memory:
-    """On-chip memory: `banks` of equal size, with `ports` accesses of `width` bytes a cycle each."""
+    """On-chip memory: equal `banks`, each with `ports` accesses of `width` bytes a cycle."""
 
     bytes: int
     banks: int = 1

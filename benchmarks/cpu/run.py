@@ -40,7 +40,7 @@ def peer(model: Path) -> Any:
     """Onnxruntime on one thread with all its optimisations."""
     import onnxruntime
 
-    options: Any = onnxruntime.SessionOptions()
+    options = onnxruntime.SessionOptions()  # pyright: ignore[reportUnknownVariableType]
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])

@@ -12,6 +12,9 @@ MAX_DEPTH = 100
 NODE_LIMIT = 200_000
 """Most nodes of a model with its functions expanded."""
 
+HOST_LIMIT = 1 << 26
+"""Most elements of a constant that the importer makes up (positions, masks, spread weights)."""
+
 PAIR_LIMIT = 1 << 24
 """Most comparisons of all elements with all others (TopK, scatter by computed indices)."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +58,31 @@ def _parse(data: bytes, what: str, folder: Path | None) -> Loaded:
         raise ModelError(
             f"{what} is not an ONNX model: the protobuf is truncated or damaged"
         ) from None
+    if not _is_text(model.graph.node) or not all(_is_text(f.node) for f in model.functions):
+        raise ModelError(f"{what} is damaged: names are not text")
+    infos = (*model.graph.input, *model.graph.output, *model.graph.initializer, *model.functions)
+    if not _all_text([i.name for i in infos]):
+        raise ModelError(f"{what} is damaged: names are not text")
     return Loaded(model, folder, weights)
+
+
+def _is_text(nodes: Iterable[onnx.NodeProto]) -> bool:
+    """Whether all names are valid UTF-8: protobuf gives those that are not as bytes."""
+    stack = list(nodes)
+    while stack:
+        node = stack.pop()
+        names = [node.name, node.op_type, node.domain, *node.input, *node.output]
+        for attribute in node.attribute:
+            names += [attribute.name, attribute.ref_attr_name]
+            for graph in (attribute.g, *attribute.graphs):
+                stack.extend(graph.node)
+        if not _all_text(names):
+            return False
+    return True
+
+
+def _all_text(names: Iterable[object]) -> bool:
+    return all(isinstance(name, str) for name in names)
 
 
 def opsets(model: onnx.ModelProto) -> dict[str, int]:

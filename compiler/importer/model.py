@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
+import numpy as np
 import onnx
 from xdsl.dialects.builtin import ArrayAttr, FunctionType, ModuleOp
 from xdsl.dialects.func import FuncOp, ReturnOp
@@ -53,7 +54,8 @@ def _import(
 ) -> tuple[ModuleOp | None, list[Unsupported]]:
     before = len(ctx.notes)
     try:
-        return _whole(source, ctx, shapes)
+        with np.errstate(all="ignore"):
+            return _whole(source, ctx, shapes)
     except ModelError as error:
         opened = [note for note in ctx.notes[before:] if note.startswith("input ")]
         if error.hint or not opened:

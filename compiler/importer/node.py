@@ -35,6 +35,7 @@ from ...dialects.graph import (
     TransposeOp,
 )
 from ...dialects.types import Param, element_of, numpy_dtype, shape_of
+from .limits import HOST_LIMIT
 
 if TYPE_CHECKING:
     from .graph import Importer
@@ -267,6 +268,12 @@ class Node:
     ) -> SSAValue:
         """`graph.map`; ModelError if the operands do not broadcast."""
         return self.emit(MapOp(fn, args, params, element=element))
+
+    def bounded(self, size: int) -> int:
+        """`size`, the elements of a constant about to be made up, if that is not too many."""
+        if size > HOST_LIMIT:
+            raise self.unsupported(f"it needs a constant of {size} elements", "make it smaller")
+        return size
 
     def cast(self, x: SSAValue, element: Attribute) -> SSAValue:
         """`graph.cast`, nothing if `x` is of that type."""

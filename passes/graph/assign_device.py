@@ -112,11 +112,14 @@ class AssignDevicePass(Pass):
         """Set `device` on every operation of `@main` but constants and the return."""
         block = main_function(module).body.block
         ops = [op for op in block.ops if op is not block.last_op and not isinstance(op, ConstantOp)]
-        for op, reason in decide(ops, ctx.machine, ctx.constants).items():
-            place(op, "npu" if reason is None else "cpu")
-            if reason is not None and ctx.machine is not None:
+        reasons = decide(ops, ctx.machine, ctx.constants)
+        on_npu = {node for op, why in reasons.items() if why is None for node in onnx_nodes(op)}
+        for op, why in reasons.items():
+            place(op, "npu" if why is None else "cpu")
+            if why is not None and ctx.machine is not None:
                 for node in onnx_nodes(op):
-                    ctx.placement.setdefault(node, reason)
+                    if node not in on_npu:  # else only a conversion at its edge
+                        ctx.placement.setdefault(node, why)
 
 
 PASS = AssignDevicePass

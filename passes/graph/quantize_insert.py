@@ -25,11 +25,10 @@ from typing import Literal
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, Operation, SSAValue
 
-from ...dialects.constants import Array, ConstantStore
+from ...dialects.constants import ConstantStore
 from ...dialects.errors import InputError
 from ...dialects.graph import (
     ConcatOp,
-    ConstantOp,
     ConvOp,
     DequantizeOp,
     MapOp,
@@ -39,14 +38,14 @@ from ...dialects.graph import (
     constant_array,
 )
 from ...dialects.locations import inherit
-from ...dialects.types import shape_of
 from ..base import CompilerContext, Pass, main_function
 from .calibration import calibrate, observer_factory
 from .channel_affine import fuse_channel_affine
 from .encoding_classes import Classes, build_classes
-from .encodings import activation_encoding, quantize_array, weight_scales
+from .encodings import activation_encoding
 from .prelu import split_prelu
-from .quantization_plan import BINARY, Plan, is_anchor, make_plan, stays_inside
+from .quantization_plan import BINARY, Plan, make_plan, stays_inside
+from .quantized_constants import quantize_constant, quantize_weights, restore_weights
 from .widen_halves import widen_halves
 
 
@@ -77,13 +76,14 @@ class Inserter:
     def run(self) -> None:
         """Insert every pair and every quantised constant."""
         for op, kind in self.plan.kinds.items():
-            if is_anchor(op):
-                self._weights(op)
+            if isinstance(op, ConvOp | MatMulOp):
+                x_scale = self.classes.encoding(op.operands[0]).scale
+                quantize_weights(op, x_scale, self.per_channel, self.store)
             elif kind == "accumulate" and isinstance(op, MapOp) and op.fn.data in BINARY:
                 for index, operand in enumerate(op.operands):
                     if (array := constant_array(operand, self.store)) is not None:
                         encoding = activation_encoding(float(array.min()), float(array.max()))
-                        self._constant(op, index, array, encoding)
+                        quantize_constant(op, index, array, encoding, self.store)
             elif kind == "move" and isinstance(op, ConcatOp):
                 self._concat(op)
         for value in self.plan.values:
@@ -91,47 +91,12 @@ class Inserter:
         for value, places in self.plan.demanded.items():
             self._demanded(value, places)
 
-    def _weights(self, op: Operation) -> None:
-        """Replace the weights of an anchor by a dequantised 8-bit constant."""
-        match op:
-            case ConvOp():
-                activation, bias, axis = (
-                    op.x,
-                    op.b,
-                    0 if op.layout.data == "NCHW" else len(shape_of(op.w)) - 1,
-                )
-            case MatMulOp():
-                activation, bias, axis = op.a, op.bias, len(shape_of(op.b)) - 1
-            case _:
-                return
-        weights = constant_array(op.operands[1], self.store)
-        assert weights is not None
-        bias_array = constant_array(bias, self.store) if bias is not None else None
-        axis = axis if self.per_channel else None
-        x_scale = self.classes.encoding(activation).scale
-        scales = [float(s) for s in weight_scales(weights, axis, bias_array, x_scale)]
-        self._constant(op, 1, weights, QuantAttr.get(scales, [0] * len(scales), axis))
-
-    def _constant(self, op: Operation, index: int, array: Array, encoding: QuantAttr) -> None:
-        """Make operand `index` of `op` a dequantised 8-bit constant."""
-        source = op.operands[index].owner
-        constant = ConstantOp.from_array(
-            quantize_array(array, encoding), self.store, encoding=encoding
-        )
-        dequantize = DequantizeOp(constant.result)
-        constant.result.name_hint = dequantize.result.name_hint = op.operands[index].name_hint
-        for new in (constant, dequantize):
-            if isinstance(source, Operation):
-                inherit(new, source)
-        self.block.insert_ops_before([constant, dequantize], op)
-        op.operands[index] = dequantize.result
-
     def _concat(self, op: ConcatOp) -> None:
         """Re-encode those operands of a concatenation that kept an encoding of their own."""
         encoding, joined = self.classes.encoding(op.result), self.classes.find(op.result)
         for index, operand in enumerate(op.args):
             if (array := constant_array(operand, self.store)) is not None:
-                self._constant(op, index, array, encoding)
+                quantize_constant(op, index, array, encoding, self.store)
             elif self.classes.find(operand) is not joined:
                 pair = _pair(operand, encoding, op)
                 pair[0].attributes.pop("tensor", None)
@@ -196,6 +161,7 @@ class QuantizeInsertPass(Pass):
         block = main_function(module).body.block
         if any(isinstance(op, QuantizeOp | DequantizeOp) for op in block.ops):
             ctx.notes.append("the model is already quantised: its own encodings are kept")
+            restore_weights(block, self.per_channel, ctx.constants)
             return
         plan = _prepare(block, ctx.constants)
         if not plan.kinds:

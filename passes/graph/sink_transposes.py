@@ -9,7 +9,8 @@ are together in x; where they are not (a channel shuffle, channels last) the res
 transpose of those axes alone and the layout change moves on.  Operands in the other order are
 transposed the other way if that moves fewer elements than it saves.
 
-What remains is at inputs and outputs, and where a model mixes axes itself.  On the NPU only
+What remains is at inputs and outputs, and where a model mixes axes itself: convolutions then make
+their channels in the order that is split off next (`rules/channel_order.py`).  On the NPU only
 transposes that keep the innermost axis are plain transfers; permutations of channels alone go to
 its matrix unit (`rules/permutation.py`), the others are placed on the CPU.
 """
@@ -23,7 +24,7 @@ from xdsl.dialects.builtin import ModuleOp
 from ...dialects.graph import TransposeOp, device_of, place
 from ...dialects.types import int_values, shape_of
 from ..base import CompilerContext, Pass, main_function
-from .rules import permutation, sinking, sinking_reshape
+from .rules import channel_order, permutation, sinking, sinking_reshape
 from .rules.driver import apply_rules, merge
 from .rules.movement import TRANSPOSE_RULES, moves_only_ones
 
@@ -41,7 +42,7 @@ class SinkTransposesPass(Pass):
         """Rewrite `@main` to a fixed point."""
         block = main_function(module).body.block
         apply_rules(block, RULES, ctx.constants)
-        apply_rules(block, permutation.RULES, ctx.constants)
+        apply_rules(block, merge(channel_order.RULES, permutation.RULES), ctx.constants)
         for op in block.ops:
             if isinstance(op, TransposeOp) and device_of(op) == "npu":
                 perm = int_values(op.perm)

@@ -6,6 +6,7 @@ import contextlib
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from support.op_models import CASES
 from tilewright.compiler.importer import check_model, import_model
 from tilewright.dialects.errors import TilewrightError

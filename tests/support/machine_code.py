@@ -104,7 +104,7 @@ def _instruction(
         params["element"] = random.choice((1, 2, 4, 8))
     if "fill" in params:
         params["fill"] = random.randint(-128, 127)
-    operands = []
+    operands: list[Operand] = []
     for row, shape in zip(spec.operands, shapes, strict=True):
         space = random.choice(row.spaces)
         make = _box if space in ("dram", "const") else _strided

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
 
 from xdsl.dialects.builtin import i8
-from xdsl.ir import Block, Region, SSAValue
+from xdsl.ir import Block, Operation, Region, SSAValue
 from xdsl.parser import Parser
 
 from tilewright.backends.targets.machine import Dram, Machine, MatrixUnit, Memory, VectorUnit
@@ -23,10 +23,16 @@ from tilewright.dialects.npu import (
     TensorMapAttr,
     YieldOp,
 )
-from tilewright.dialects.types import memref
+from tilewright.dialects.types import memref, shape_of
 from tilewright.passes.base import CompilerContext
 
 ARENA, CONSTS = 4096, 1024
+KINDS = (
+    *("load", "store") * 4, "vfill", "vclip", "vadd", "vmul", "vlut",
+    "matmul", "matmul", "vmac", "vsum", "vmax", "vrequant", "vrequant",
+)  # fmt: skip
+_Row = tuple[str, tuple[int, ...], int, bool]
+"""An operand to make up: memory, shape, element bytes, whether it is written."""
 
 
 def machine(spm: int = 4096, acc: int = 4096, alignment: int = 16) -> Machine:
@@ -105,51 +111,36 @@ class ProgramMaker:
                 op.location = location([f"node{self.layer}"])
             block.add_ops(ops)
 
-    def _initialise(self, alloc: AllocOp, space: str) -> list[Any]:
+    def _initialise(self, alloc: AllocOp, space: str) -> list[Operation]:
         """Commands that write all of the buffer (an accumulator from another, filled buffer)."""
-        value, size = self.random.randint(-128, 127), alloc.bytes
+        params, size = {"value": self.random.randint(-128, 127)}, alloc.bytes
         if space == "spm":
-            return [
-                COMMANDS["vfill"]([alloc.result], [AccessAttr.get(0, (size,), (1,))], value=value)
-            ]
+            return [_command("vfill", [alloc.result], [AccessAttr.get(0, (size,), (1,))], params)]
         source = AllocOp(memref([size // 4], i8, "spm"))
+        fill = _command("vfill", [source.result], [AccessAttr.get(0, (size // 4,), (1,))], params)
         whole = AccessAttr.get(0, (1, 1, size // 4), (0, 0, 1))
-        fill = COMMANDS["vfill"](
-            [source.result], [AccessAttr.get(0, (size // 4,), (1,))], value=value
-        )
         target = AccessAttr.get(0, (1, size // 4), (0, 4))
-        return [
-            source,
-            fill,
-            COMMANDS["vsum"](
-                [source.result, alloc.result], [whole, target], p_rank=1, t_rank=1, a_zp=5
-            ),
-        ]
+        sum_params = {"p_rank": 1, "t_rank": 1, "a_zp": 5}
+        total = _command("vsum", [source.result, alloc.result], [whole, target], sum_params)
+        return [source, fill, total]
 
-    def _command(self, scope: _Scope) -> Any:
-        kinds = [
-            "load",
-            "store",
-            "vfill",
-            "vclip",
-            "vadd",
-            "matmul",
-            "vsum",
-            "vrequant",
-            "vmac",
-            "vmax",
-            "vmul",
-            "vlut",
-        ]
-        kind = self.random.choice(kinds[:2] * 3 + kinds)
-        needs_acc = kind in ("matmul", "vsum", "vrequant", "vmac")
-        if not scope.spm or (needs_acc and not scope.acc):
-            return None
-        return (
-            getattr(self, f"_{kind}")(scope)
-            if hasattr(self, f"_{kind}")
-            else self._elementwise(kind, scope)
-        )
+    def _commands(self, scope: _Scope) -> list[Operation]:
+        kind = self.random.choice(KINDS)
+        if not scope.spm or (kind in ("matmul", "vsum", "vrequant", "vmac") and not scope.acc):
+            return []
+        match kind:
+            case "load" | "store":
+                return self._transfer(kind, scope)
+            case "matmul":
+                return self._matmul(scope)
+            case "vmac" | "vsum" | "vmax":
+                return self._taps(kind, scope)
+            case "vrequant":
+                return self._vrequant(scope)
+            case "vlut":
+                return self._vlut(scope)
+            case _:
+                return self._elementwise(kind, scope)
 
     def _buffer(self, scope: _Scope, space: str) -> AllocOp:
         buffers = scope.spm if space == "spm" else scope.acc
@@ -185,7 +176,7 @@ class ProgramMaker:
         return values, accesses
 
     def _box(self, scope: _Scope, dram: DramOp, shape: tuple[int, ...]) -> TensorMapAttr:
-        size = dram.result.type.get_shape()[0]  # pyright: ignore
+        size = shape_of(dram.result)[0]
         extents = (size // 8, 8)
         return TensorMapAttr.get(
             extents, (8, 1), [self.random.randint(-2, e - 1) for e in extents],
@@ -193,34 +184,28 @@ class ProgramMaker:
             [[self.random.choice((0, 0, 1, 2, n)) for _ in scope.trips] for n in shape],
         )  # fmt: skip
 
-    def _load(self, scope: _Scope) -> Any:
-        shape = (self.random.randint(1, 4), self.random.randint(1, 8))
-        dram = self.random.choice(self.drams)
-        values, accesses = self._operands(scope, [("spm", shape, 1, True)])
-        return COMMANDS["load"](
-            [dram.result, *values], [self._box(scope, dram, shape), *accesses], element=1, fill=7
-        )
-
-    def _store(self, scope: _Scope) -> Any:
-        drams = [d for d in self.drams if space_of(d.result) == "dram"]
+    def _transfer(self, kind: str, scope: _Scope) -> list[Operation]:
+        spaces = ("dram", "const") if kind == "load" else ("dram",)
+        drams = [d for d in self.drams if space_of(d.result) in spaces]
         if not drams:
-            return None
+            return []
         shape = (self.random.randint(1, 4), self.random.randint(1, 8))
         dram = self.random.choice(drams)
-        values, accesses = self._operands(scope, [("spm", shape, 1, False)])
-        return COMMANDS["store"](
-            [dram.result, *values], [self._box(scope, dram, shape), *accesses], element=1
-        )
+        values, accesses = self._operands(scope, [("spm", shape, 1, kind == "load")])
+        params = {"element": 1, "fill": 7} if kind == "load" else {"element": 1}
+        box = self._box(scope, dram, shape)
+        return [_command(kind, [dram.result, *values], [box, *accesses], params)]
 
-    def _matmul(self, scope: _Scope) -> Any:
+    def _matmul(self, scope: _Scope) -> list[Operation]:
         m, k, n = (self.random.randint(1, 4) for _ in range(3))
-        values, accesses = self._operands(
-            scope, [("spm", (m, k), 1, False), ("spm", (k, n), 1, False), ("acc", (m, n), 4, True)]
-        )
+        rows: list[_Row] = [
+            ("spm", (m, k), 1, False),
+            ("spm", (k, n), 1, False),
+            ("acc", (m, n), 4, True),
+        ]
         mask = self.random.choice((0, -1, 1, 2, 3))
-        return COMMANDS["matmul"](
-            values, accesses, m_rank=1, a_zp=self.random.randint(-128, 127), b_zp=0, overwrite=mask
-        )
+        params = {"m_rank": 1, "a_zp": self.random.randint(-128, 127), "overwrite": mask}
+        return [_command("matmul", *self._operands(scope, rows), params)]
 
     def _taps(self, kind: str, scope: _Scope) -> list[Operation]:
         p, t, c = (self.random.randint(1, 3) for _ in range(3))

@@ -12,4 +12,4 @@ def session(model: bytes | str) -> Any:
     options = ort.SessionOptions()  # pyright: ignore[reportUnknownVariableType]
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
-    return ort.InferenceSession(model, options)
+    return ort.InferenceSession(model, options)  # pyright: ignore[reportUnknownArgumentType]

@@ -131,7 +131,8 @@ def touched(item: Dynamic, memories: Memories) -> list[tuple[str, bool, set[int]
         view = view.inside if isinstance(view, DramView) else view
         base = memory.__array_interface__["data"][0]
         start = view.__array_interface__["data"][0] - base
-        offsets = np.tensordot(np.array(view.strides), np.indices(view.shape), 1)
+        indices = np.array(np.indices(view.shape))
+        offsets = np.tensordot(np.array(view.strides), indices, 1)
         addresses = {start + int(a) + e for a in np.ravel(offsets) for e in range(element)}
         out += [(o.space, d == "w", addresses) for d in row.direction]
     return out

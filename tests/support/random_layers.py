@@ -1,4 +1,4 @@
-"""The layers random models are made of: each adds nodes to a `Builder`, or says that it does not fit.
+"""Layers of random models: each adds nodes to a `Builder`, or says that it does not fit.
 
 A layer is a function of the builder and the value it continues from; what it returns is the new
 value, or None where the shape does not allow it.  `LAYERS` is the table `random_graphs` draws from.
@@ -258,6 +258,18 @@ def shuffle(b: Builder, x: Value) -> Value | None:
     return b.add("Reshape", [y, b.constant(np.asarray([n, c, h, w], np.int64))], x.shape)
 
 
+def depth_to_space(b: Builder, x: Value) -> Value | None:
+    """A pixel shuffle of what a convolution makes, in either order of channels."""
+    if len(x.shape) != 4 or math.prod(x.shape) * 4 > MAX_ELEMENTS:
+        return None
+    n, c, h, w = x.shape
+    m = b.number(1, 3)
+    y = b.add("Conv", [x, b.weight((4 * m, c, 1, 1), c), b.weight((4 * m,))], (n, 4 * m, h, w))
+    y = unary(b, y) or y if b.pick([True, False]) else y
+    mode = b.pick(["DCR", "CRD"])
+    return b.add("DepthToSpace", [y], (n, m, 2 * h, 2 * w), blocksize=2, mode=mode)
+
+
 def transpose(b: Builder, x: Value) -> Value | None:
     """Any permutation."""
     perm = b.draw(st.permutations(range(len(x.shape))))
@@ -335,6 +347,7 @@ LAYERS: tuple[Callable[[Builder, Value], Value | None], ...] = (
     slice_,
     reshape,
     shuffle,
+    depth_to_space,
     transpose,
     resize,
     reduce,

@@ -7,13 +7,23 @@ They are what race detection, poisoning and byte counting look at.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ....dialects.constants import Array
 from .expand import Dims, Expansion, Place
 
-Span = tuple[int, Dims, int]
-"""(lowest byte relative to element 0, outer (size, byte stride) dims, length of the runs)."""
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The bytes of an access from `low` on, relative to element 0: runs as the innermost dim."""
+
+    low: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    strides32: tuple[int, ...]
+    """Strides in a shadow of 4-byte entries, one per byte."""
 
 
 def footprint(dims: Dims, element: int) -> Span:
@@ -28,7 +38,9 @@ def footprint(dims: Dims, element: int) -> Span:
             outer[-1] = (inner + (size - 1) * (stride // step), step)
         else:
             outer.append((size, stride))
-    return low, tuple(reversed(outer)), run
+    outer.reverse()
+    shape, strides = (*(n for n, _ in outer), run), (*(s for _, s in outer), 1)
+    return Span(low, shape, strides, tuple(4 * s for s in strides))
 
 
 class Access:
@@ -52,14 +64,13 @@ class Access:
 
 
 def shadow_view(shadow: Array, address: int, span: Span) -> Array:
-    """The entries of `shadow` (one per byte of a memory) that an access at `address` touches."""
-    low, outer, run = span
-    begin, width = address + low, shadow.itemsize
-    if not outer:
-        return shadow[begin : begin + run]
-    shape = (*(n for n, _ in outer), run)
-    strides = (*(s * width for _, s in outer), width)
-    return np.ndarray(shape, shadow.dtype, shadow.data, begin * width, strides)
+    """The entries of `shadow` that an access at `address` touches; 1 or 4 bytes per byte."""
+    begin = address + span.low
+    if len(span.shape) == 1:
+        return shadow[begin : begin + span.shape[0]]
+    if shadow.itemsize == 1:
+        return np.ndarray(span.shape, shadow.dtype, shadow.data, begin, span.strides)
+    return np.ndarray(span.shape, shadow.dtype, shadow.data, begin * 4, span.strides32)
 
 
 def used_bytes(expansion: Expansion) -> dict[str, int]:

@@ -114,37 +114,21 @@ def check_races(
                 seen = int(shadow_view(shadow.last[kind, p], address, span).max())
                 if seen > now[p]:
                     other = _find(expansion, number, p, seen)
-                    raise _race(
-                        expansion,
-                        steps,
-                        c,
-                        other,
-                        _act(reads, writes),
-                        kind,
-                        access.place.space,
-                        address + span[0],
-                    )
-            if reads:
+                    at = f"{access.place.space} from {address + span.low} on"
+                    raise _race(expansion, steps, (c, _act(reads, writes)), (other, kind), at)
+            if reads and not writes:  # an update counts as a write
                 shadow.mark("read", q, n, address, span)
             if writes:
                 shadow.mark("write", q, n, address, span)
 
 
 def _race(
-    expansion: Expansion,
-    steps: Sequence[int],
-    c: int,
-    other: int,
-    act: str,
-    kind: str,
-    space: str,
-    address: int,
+    expansion: Expansion, steps: Sequence[int], one: tuple[int, str], two: tuple[int, str], at: str
 ) -> SimulationError:
-    """The error for commands `c` and `other`, named in program order."""
-    acts = {c: act, other: kind}
-    (first, by), (second, and_by) = sorted(acts.items())
+    """The error for two (command, what it does), named in program order; `at` says where."""
+    (first, by), (second, and_by) = sorted((one, two))
     return SimulationError(
-        f"race on bytes of {space} from {address} on: nothing orders the {by} by"
+        f"race on bytes of {at}: nothing orders the {by} by"
         f" {expansion.where(expansion.site[first], steps[first])} and the {and_by} by"
         f" {expansion.where(expansion.site[second], steps[second])}",
         hint="a semaphore must order them",

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import mul
 
 import numpy as np
 from xdsl.dialects.builtin import i32
@@ -104,6 +105,7 @@ def conv_transpose(node: Node) -> Value:
         max(math.ceil(k / s), math.ceil((b + size) / s) - i + 1)
         for k, s, b, size, i in zip(extents, strides, begins, sizes, shape[2:], strict=True)
     ]
+    node.bounded(w.shape[0] * w.shape[1] * math.prod(map(mul, taps, strides)))
     weights = _phases(w, group, strides, dilations, taps)
     outputs, phases = w.shape[1] * group, math.prod(strides)
     bias = node.x(2) if node.has(2) else None

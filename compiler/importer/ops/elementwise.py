@@ -193,7 +193,10 @@ def _cast(node: Node, to: object) -> Value:
 def trilu(node: Node) -> Value:
     """The upper or lower triangle of the last two axes, zero elsewhere."""
     x, offset = node.x(), int(node.static_scalar(1, "k")) if node.has(1) else 0
+    if len(shape_of(x)) < 2:
+        raise node.error(f"the input must be matrices, not of shape {list(shape_of(x))}")
     rows, columns = shape_of(x)[-2:]
+    node.bounded(rows * columns)
     mask = np.tri(rows, columns, offset - 1 if node.integer("upper", 1) else offset, dtype=bool)
     keep = node.constant(~mask if node.integer("upper", 1) else mask)
     return node.map("select", keep, x, node.scalar(0, x))

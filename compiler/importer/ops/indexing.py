@@ -66,8 +66,9 @@ def strides_of(shape: Sequence[int]) -> list[int]:
     return [math.prod(shape[i + 1 :]) for i in range(len(shape))]
 
 
-def element_positions(shape: Sequence[int], extents: Sequence[int], axis: int) -> Array:
+def element_positions(node: Node, shape: Sequence[int], extents: Sequence[int], axis: int) -> Array:
     """Flat position in `shape` of each index of `extents`, without the part of `axis`."""
+    node.bounded(math.prod(extents))
     position = np.zeros(tuple(extents), np.int64)
     for i, stride in enumerate(strides_of(shape)):
         if i != axis:
@@ -84,7 +85,7 @@ def gather_elements(node: Node) -> Value:
         e > d for i, (e, d) in enumerate(zip(extents, shape, strict=True)) if i != axis
     ):
         raise node.error(f"indices of shape {list(extents)} do not fit {list(shape)}")
-    base, stride = element_positions(shape, extents, axis), strides_of(shape)[axis]
+    base, stride = element_positions(node, shape, extents, axis), strides_of(shape)[axis]
     flat = node.reshape(node.x(), (math.prod(shape),))
     constant = indices_of(node)
     if constant is not None:
@@ -115,6 +116,7 @@ def gather_nd(node: Node) -> Value:
     inner = shape[batch : batch + depth]
     rest = shape[batch + depth :]
     flat = node.reshape(node.x(), (math.prod(shape[: batch + depth]), *rest))
+    node.bounded(math.prod(extents))
     base = np.zeros(extents[:-1], np.int64)
     for i, stride in enumerate(strides_of(shape[: batch + depth])[:batch]):
         base += (np.arange(extents[i]) * stride).reshape(-1, *[1] * (len(extents) - 2 - i))

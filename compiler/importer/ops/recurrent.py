@@ -215,6 +215,7 @@ def _initial(node: Node, cell: Cell, i: int, batch: int) -> State:
     def state(index: int) -> SSAValue:
         shape = (batch, cell.hidden)
         if not node.has(index):
+            node.bounded(batch * cell.hidden)
             return node.constant(np.zeros(shape, cell.w.dtype))
         axis = 1 if node.integer("layout", 0) else 0
         return node.reshape(node.slice_axis(node.x(index), axis, i, 1), shape)

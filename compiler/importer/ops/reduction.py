@@ -112,7 +112,7 @@ def hardmax(node: Node) -> Value:
     if node.opset < 13:
         x, axis = node.reshape(x, (math.prod(shape[:axis]), math.prod(shape[axis:]))), 1
     extents = shape_of(x)
-    positions = np.arange(extents[axis]).reshape(-1, *[1] * (len(extents) - axis - 1))
+    positions = np.arange(node.bounded(extents[axis])).reshape(-1, *[1] * (len(extents) - axis - 1))
     hot = node.map("equal", node.emit(ArgReduceOp(x, "max", axis)), node.constant(positions))
     return node.reshape(node.cast(hot, element_of(x)), shape)
 

@@ -35,7 +35,7 @@ def grid_sample(node: Node) -> Value:
     same_type(node, node.x(0), node.x(1))
     x, y = (_coordinate(node, i, extent, mode, padding) for i, extent in ((0, w), (1, h)))
     rows = node.reshape(node.transpose(node.x(0), (0, 2, 3, 1)), (n * h * w, c))
-    base = node.constant((np.arange(n) * h * w).reshape(n, 1, 1))
+    base = node.constant((np.arange(node.bounded(n)) * h * w).reshape(n, 1, 1))
     total: SSAValue | None = None
     for row, row_weight in _neighbours(node, y, h, mode):
         for column, weight in _neighbours(node, x, w, mode):

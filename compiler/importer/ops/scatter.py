@@ -70,7 +70,7 @@ def scatter_elements(node: Node) -> Value:
         raise _misfit(node)
     if any(e > d for i, (e, d) in enumerate(zip(extents, shape, strict=True)) if i != axis):
         raise _misfit(node)
-    base, stride = element_positions(shape, extents, axis), strides_of(shape)[axis]
+    base, stride = element_positions(node, shape, extents, axis), strides_of(shape)[axis]
     constant = indices_of(node)
     if constant is not None:
         position = base + wrapped(node, constant, shape[axis]) * stride
@@ -103,7 +103,7 @@ def _scattered(node: Node, position: Array, shape: Sequence[int]) -> Value:
     reduction = node.text("reduction", "none")
     if reduction != "none":
         return node.reshape(_combined(node, x, updates, position, reduction), node.shape())
-    source = np.arange(shape[0])
+    source = np.arange(node.bounded(shape[0]))
     source[position] = shape[0] + np.arange(position.size)
     both = node.concat([x, updates], 0)
     return node.reshape(node.emit(GatherOp(both, node.constant(source), 0)), node.shape())
@@ -115,7 +115,7 @@ def _combined(
     if reduction not in _REDUCTIONS:
         raise node.error(f"unknown reduction {reduction!r}")
     kind, fn, neutral = _REDUCTIONS[reduction]
-    rows, count = shape_of(x)[0], position.size
+    rows, count = node.bounded(shape_of(x)[0]), position.size
     order = np.argsort(position, kind="stable")
     starts = np.searchsorted(position[order], np.arange(rows))
     within = np.arange(count) - starts[position[order]]

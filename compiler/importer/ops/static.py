@@ -138,7 +138,11 @@ def one_hot(node: Node) -> Value:
         raise node.error(f"depth {depth} and values of shape {list(node.shape(2))} do not fit")
     extents = list(node.shape(0))
     axis = node.axis(node.integer("axis", -1), len(extents) + 1)
-    positions = np.arange(depth).astype(node.dtype(0)).reshape(-1, *[1] * (len(extents) - axis))
+    positions = (
+        np.arange(node.bounded(depth))
+        .astype(node.dtype(0))
+        .reshape(-1, *[1] * (len(extents) - axis))
+    )
     wide = node.reshape(indices, (*extents[:axis], 1, *extents[axis:]))
     if np.issubdtype(node.dtype(0), np.signedinteger):
         wrapped = node.map("add", wide, node.scalar(depth, wide))

@@ -430,3 +430,21 @@ def test_constant_matrices_are_packed(n, lanes):
         x = draw_array(rng, (m, k), f32)
         (got,), (want,) = run_both(func, [x], Vectors(lanes), consts=consts)
         assert np.allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(1, 600000), (700, 700), (3, 5000), (70001, 1)])
+def test_long_sums_keep_their_precision(shape):
+    """Sums of many floats of one sign, by rows and by columns."""
+
+    def make(x, y):
+        maps = [Linear.select([1, 2, 0], 3), Linear.select([0], 3)]
+        return [
+            NestOp(
+                [4, *shape], [x], [], maps, body([f32], lambda v: []), reduce="add",
+                reduction_dims=[1, 2], outs=[y],
+            )
+        ]  # fmt: skip
+
+    x = np.random.default_rng(0).uniform(1, 2, (*shape, 4)).astype(np.float32)
+    got, want = run_both(program([((*shape, 4), f32)], [((4,), f32)], make), [x])
+    assert np.allclose(got[0], want[0], rtol=2e-6)

@@ -24,11 +24,13 @@ from tilewright.dialects.graph import (
     RequantizeOp,
     ResizeOp,
     SoftmaxOp,
+    constant_array,
     quantization,
 )
 from tilewright.dialects.semantics.graph import evaluate
 from tilewright.dialects.types import element_of
 from tilewright.passes.base import CompilerContext
+from tilewright.passes.graph.encodings import activation_encoding
 from tilewright.passes.graph.quantize_insert import QuantizeInsertPass
 
 ALL = ("quantize-insert", "quantize-push", "quantize-integer")
@@ -248,3 +250,30 @@ def test_a_model_without_anything_to_quantise_is_left_alone() -> None:
     QuantizeInsertPass().run(ctx, module)
     assert "nothing to quantise" in ctx.notes[0]
     assert element_of(module.body.block.first_op.body.block.args[0]) is not None  # pyright: ignore
+
+
+def test_weights_made_real_by_folding_are_restored(rng) -> None:
+    graph = Graph(ConstantStore(), (1, 4, 6, 6))
+    stored = rng.integers(-127, 128, (8, 4, 1, 1)).astype(np.int8)
+    stored[:, 0] = 127
+    x = graph.quantized(graph.args[0], activation_encoding(-3, 3))
+    weights = graph.constant(stored.astype(np.float32) * np.float32(0.01))
+    y = graph.add(ConvOp(x, weights, strides=[1, 1], pads=[0] * 4, dilations=[1, 1]))
+    module = graph.module(graph.quantized(y, activation_encoding(-20, 20)))
+    run(CompilerContext(constants=graph.store), module, *ALL)
+    conv = next(op for op in module.walk() if isinstance(op, ConvOp))
+    np.testing.assert_array_equal(constant_array(conv.w, graph.store), stored)
+
+
+def test_planning_takes_linear_time() -> None:
+    graph = Graph(ConstantStore(), (1, 2))
+    y = graph.args[0]
+    weights = graph.constant(np.eye(2, dtype=np.float32))
+    for _ in range(400):
+        y = graph.add(MapOp("relu", [graph.add(MatMulOp(y, weights))]))
+        y = graph.add(MapOp("add", [y, y]))
+    module = graph.module(y)
+    ctx = context(module, graph.store, [np.zeros((1, 2), np.float32)])
+    run(ctx, module, *ALL)
+    assert count(module, MatMulOp) == 400
+    assert count(module, MapOp) == 0

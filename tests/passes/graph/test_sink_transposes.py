@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
+from onnx import TensorProto, helper, numpy_helper
 from xdsl.dialects.builtin import ModuleOp, i8
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Region
 
 from support.random_graphs import assert_same_meaning, graph_modules, quantised_modules
+from tilewright.compiler.importer import import_model
 from tilewright.dialects.graph import (
     ConstantOp,
     ConvOp,
@@ -17,7 +20,7 @@ from tilewright.dialects.graph import (
     device_of,
     place,
 )
-from tilewright.dialects.types import tensor
+from tilewright.dialects.types import int_values, tensor
 from tilewright.passes.base import CompilerContext, main_function
 from tilewright.passes.graph.convert_layout import ConvertLayoutPass
 from tilewright.passes.graph.sink_transposes import SinkTransposesPass
@@ -82,6 +85,32 @@ def test_channel_shuffle_on_the_npu_is_an_exact_convolution() -> None:
     left = [op for op in block.ops if not isinstance(op, ConstantOp | ReturnOp)]
     assert [type(op) for op in left] == [ConvOp, RequantizeOp]
     assert all(device_of(op) == "npu" for op in left)
+
+
+@pytest.mark.parametrize("mode", ["DCR", "CRD"])
+def test_depth_to_space_moves_whole_rows_of_channels(mode: str) -> None:
+    rng = np.random.default_rng(0)
+    weights = numpy_helper.from_array(rng.random((12, 4, 1, 1)).astype(np.float32), "w")
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("DepthToSpace", ["r"], ["y"], blocksize=2, mode=mode),
+    ]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4, 3, 5])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 6, 10])
+    graph = helper.make_graph(nodes, "g", [x], [y], [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    ctx = CompilerContext()
+    module = import_model(model, ctx)
+    inputs = [rng.random((1, 4, 3, 5)).astype(np.float32)]
+
+    def transform() -> None:
+        ConvertLayoutPass().apply(ctx, module)
+        SinkTransposesPass().apply(ctx, module)
+
+    assert_same_meaning(module, ctx.constants, inputs, transform, 1e-6)
+    perms = [int_values(op.perm) for op in module.walk() if isinstance(op, TransposeOp)]
+    assert perms == [(0, 2, 3, 1), (0, 1, 3, 2, 4, 5), (0, 3, 1, 2)]
 
 
 def count(module) -> int:

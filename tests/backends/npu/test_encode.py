@@ -1,0 +1,153 @@
+"""Encoding: tokens in all their forms, limits of instructions, and errors that name the node."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.machine_code import encoded
+from support.npu_programs import machine, parse_program
+from tilewright.backends.npu.encode import decode, encode, encode_module
+from tilewright.backends.npu.program import Instruction
+from tilewright.dialects.errors import CapacityError, IRError
+from tilewright.dialects.npu import Queue
+from tilewright.dialects.npu.isa import NUM_SEMAPHORES
+from tilewright.passes.npu.allocate_scratchpad import allocate
+
+A = 'memref<64xi8, "spm">'
+AT = "#npu.access<0 [] sizes [64] strides [1]>"
+BOX = "#npu.tensor_map<extents [64] strides [1] start [0] steps [1] box [64] loops [[]]>"
+HEAD = f'%x = npu.dram 0 : memref<64xi8, "dram">\n%a = npu.alloc {{address = 0 : i64}} : {A}\n'
+
+
+def load(result: str, wait: str = "") -> str:
+    waits = f"wait({wait})" if wait else ""
+    operands = f'%x : memref<64xi8, "dram"> at {BOX}, %a : {A} at {AT}'
+    return f'%{result} = npu.load({operands}) {waits} {{element = 1 : i64}} loc("n")\n'
+
+
+def fill(result: str, wait: str = "") -> str:
+    waits = f"wait({wait})" if wait else ""
+    return f'%{result} = npu.vfill(%a : {A} at {AT}) {waits} loc("n")\n'
+
+
+def code(body: str) -> tuple[tuple[int, ...], list[Instruction]]:
+    program = decode(encode(parse_program(f"npu.program @p {{ {HEAD} {body} }}")).code)
+    return program.semaphores, [i for i in program.instructions if i.mnemonic != "halt"]
+
+
+def test_a_token_is_a_semaphore() -> None:
+    semaphores, (first, second) = code(load("l") + fill("f", "%l"))
+    assert (semaphores, first.signals, second.waits) == ((0,), (0,), (0,))
+
+
+def test_tokens_of_one_queue_need_nothing() -> None:
+    assert code(load("l") + load("m", "%l"))[0] == ()
+
+
+def test_a_carried_token_starts_with_its_credits() -> None:
+    body = "%c = npu.token 3\n npu.loop 5 iter(%t = %c) {"
+    semaphores, (_, first, second, _) = code(body + load("l", "%t") + fill("f") + "npu.yield %f }")
+    assert (semaphores, first.waits, second.signals) == ((3,), (0,), (0,))
+
+
+def test_a_token_handed_down_to_an_inner_loop() -> None:
+    inner = "%r = npu.loop 2 iter(%u = %t) {" + load("l", "%u") + fill("f") + "npu.yield %f }"
+    body = "%c = npu.token 2\n npu.loop 5 iter(%t = %c) {" + inner + "npu.yield %r }"
+    semaphores, instructions = code(body)
+    assert semaphores == (2,)
+    assert [i.mnemonic for i in instructions] == ["loop", "loop", "load", "vfill", "end", "end"]
+
+
+def test_waiting_for_the_result_of_a_loop() -> None:
+    loop = "%r = npu.loop 2 iter(%u = %c) {" + load("l", "%u") + fill("f") + "npu.yield %f }"
+    _, instructions = code("%c = npu.token 1\n" + loop + load("m", "%r"))
+    sync, last = instructions[-2:]
+    assert (sync.mnemonic, sync.queue) == ("sync", Queue.VECTOR)
+    assert sync.signals == last.waits != ()
+
+
+def test_syncs_melt_into_their_neighbours() -> None:
+    body = load("l") + '%s = npu.sync "load"\n%v = npu.sync "vector" wait(%s)\n' + fill("f")
+    _, instructions = code(body)
+    assert [(i.mnemonic, i.waits, i.signals) for i in instructions] == [
+        ("load", (), (0,)),
+        ("vfill", (0,), ()),
+    ]
+
+
+def test_more_waits_and_signals_than_an_instruction_holds() -> None:
+    loads = "".join(load(f"l{i}") for i in range(9))
+    _, instructions = code(loads + fill("f", ", ".join(f"%l{i}" for i in range(9))))
+    assert [len(i.waits) for i in instructions[9:]] == [4, 4, 1]
+    fills = load("l") + "".join(fill(f"f{i}", "%l") for i in range(9))
+    _, instructions = code(fills)
+    assert [len(i.signals) for i in instructions[:3]] == [4, 4, 1]
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "message"),
+    [
+        (load("l") + "npu.loop 2 {" + fill("f", "%l") + "npu.yield }", IRError, "another loop"),
+        ("%c = npu.token 0\n" + fill("f", "%c"), IRError, "for ever"),
+        (
+            "%c = npu.token 1\n npu.loop 2 iter(%t = %c) {" + fill("f", "%t") + "npu.yield %t }",
+            IRError,
+            "no command produces",
+        ),
+        (
+            load("l")
+            + "npu.loop 2 iter(%t = %l) {"
+            + load("m")
+            + fill("f", "%t")
+            + "npu.yield %m }",
+            IRError,
+            "does not start from npu.token",
+        ),
+        ("npu.loop 2 {" * 13 + fill("f") + "npu.yield }" * 13, CapacityError, "more than 12 deep"),
+        (fill("f").replace("sizes [64]", "sizes [0]"), CapacityError, "empty dimension"),
+        (fill("f").replace("access<0", "access<999999999999999"), CapacityError, "address"),
+    ],
+)
+def test_errors_name_the_node(body: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message) as caught:
+        code(body)
+    assert "npu." in str(caught.value)
+
+
+def test_missing_addresses() -> None:
+    program = parse_program(
+        f"npu.program @p {{ {HEAD.replace('{address = 0 : i64}', '')} {fill('f')} }}"
+    )
+    with pytest.raises(IRError, match=r"'n' \(npu.vfill\): a buffer has no address"):
+        encode(program)
+    allocate(program, machine())
+    assert encode(program).stats["instructions"] == 2
+
+
+def test_too_many_semaphores() -> None:
+    count = NUM_SEMAPHORES + 1
+    loads = "".join(load(f"l{i}") for i in range(count))
+    fills = "".join(fill(f"f{i}", f"%l{i}") for i in range(count))
+    with pytest.raises(CapacityError, match=f"needs {count} semaphores"):
+        code(loads + fills)
+
+
+def test_semaphores_are_reused() -> None:
+    steps = "".join(
+        load(f"l{i}", f"%f{i - 1}" if i else "") + fill(f"f{i}", f"%l{i}") for i in range(300)
+    )
+    assert len(code(steps)[0]) == 2
+
+
+def test_layers_and_determinism() -> None:
+    first, second = encoded(7), encoded(7)
+    assert first == second
+    assert all(name.startswith("node") for names in first.layers for name in names)
+    program = decode(first.code)
+    assert {i.layer for i in program.instructions} == set(range(len(first.layers)))
+
+
+def test_modules() -> None:
+    program = parse_program(f"npu.program @p {{ {HEAD} {fill('f')} }}")
+    module = program.parent_op()
+    assert list(encode_module(module)) == ["p"]  # pyright: ignore[reportArgumentType]

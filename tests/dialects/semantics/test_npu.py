@@ -1,0 +1,74 @@
+"""The npu interpreter: buffers, slots, overwriting, and errors that name the node."""
+
+from __future__ import annotations
+
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.npu_programs import ARENA, CONSTS, ProgramMaker, machine, parse_program
+from tilewright.dialects.errors import SimulationError
+from tilewright.dialects.semantics.npu import run
+from tilewright.passes.npu.allocate_scratchpad import allocate
+from tilewright.passes.npu.insert_sync import synchronize
+
+DOUBLE = """
+npu.program @p {
+  %x = npu.dram 0 : memref<8xi8, "dram">
+  %y = npu.dram 8 : memref<8xi8, "dram">
+  npu.loop 4 {
+    %b = npu.alloc {slots = 2 : i64} : memref<2xi8, "spm">
+    %l = npu.load(%x : memref<8xi8, "dram"> at BOX, %b : memref<2xi8, "spm"> at TILE)
+      {element = 1 : i64} loc("n")
+    %a = npu.vadd(%b : memref<2xi8, "spm"> at TILE, %b : memref<2xi8, "spm"> at TILE,
+      %b : memref<2xi8, "spm"> at TILE) {ma = 1 : i64, mb = 1 : i64, multiplier = 2 : i64,
+      shift = 1 : i64, lo = -128 : i64, hi = 127 : i64} loc("n")
+    %s = npu.store(%y : memref<8xi8, "dram"> at BOX, %b : memref<2xi8, "spm"> at TILE)
+      {element = 1 : i64} loc("n")
+    npu.yield
+  }
+}
+""".replace(
+    "BOX",
+    "#npu.tensor_map<extents [8] strides [1] start [0] steps [1] box [2] loops [[2]]>",
+).replace("TILE", "#npu.access<0 [] sizes [2] strides [1]>")
+
+
+@pytest.mark.parametrize("allocated", [False, True])
+def test_a_loop_over_tiles(allocated: bool) -> None:
+    program = parse_program(DOUBLE)
+    if allocated:
+        allocate(program, machine())
+    arena = np.arange(16, dtype=np.uint8)
+    run(program, arena, np.zeros(0, np.uint8))
+    assert arena.tolist() == [*range(8), *range(0, 16, 2)]
+
+
+@given(st.integers(0, 2**32))
+def test_tokens_do_not_change_the_meaning(seed: int) -> None:
+    program = ProgramMaker(Random(seed)).program()
+    allocate(program, machine())
+    rng = np.random.default_rng(seed)
+    arena, consts = rng.integers(0, 256, ARENA, np.uint8), rng.integers(0, 256, CONSTS, np.uint8)
+    before, after = arena.copy(), arena.copy()
+    run(program, before, consts)
+    synchronize(program)
+    run(program, after, consts)
+    assert np.array_equal(before, after)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("npu.dram 8", "npu.dram 12", r"'n' \(npu.store\): bytes \[16, 18\) are outside .* 16"),
+        ("access<0", "access<2", r"'n' \(npu.load\): bytes \[2, 4\) are outside a memory"),
+        ("shift = 1", "shift = 63", r"'n' \(npu.vadd\): shift = 63 is outside \[1, 62\]"),
+    ],
+)
+def test_errors_name_the_node(old: str, new: str, message: str) -> None:
+    text = DOUBLE.replace("{slots = 2 : i64}", "") if old == "access<0" else DOUBLE
+    with pytest.raises(SimulationError, match=message):
+        run(parse_program(text.replace(old, new)), np.zeros(16, np.uint8), np.zeros(0, np.uint8))
