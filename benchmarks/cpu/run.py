@@ -18,7 +18,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -40,7 +40,7 @@ def peer(model: Path) -> Any:
     """Onnxruntime on one thread with all its optimisations."""
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()  # pyright: ignore[reportUnknownVariableType]
+    options = cast(Any, onnxruntime.SessionOptions())
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])

@@ -193,7 +193,7 @@ def lower_function(func: FuncOp, store: ConstantStore) -> None:
         lowering.lower(op)
     for op in reversed(old):
         op.detach()
-        op.erase()
+        op.erase(safe_erase=False)  # operations outside of the module may still refer to it
     block.add_ops(lowering.new)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 import numpy as np
 
@@ -131,7 +132,7 @@ def touched(item: Dynamic, memories: Memories) -> list[tuple[str, bool, set[int]
         view = view.inside if isinstance(view, DramView) else view
         base = memory.__array_interface__["data"][0]
         start = view.__array_interface__["data"][0] - base
-        indices = np.array(np.indices(view.shape))
+        indices: Any = np.indices(view.shape, dtype=np.int64)
         offsets = np.tensordot(np.array(view.strides), indices, 1)
         addresses = {start + int(a) + e for a in np.ravel(offsets) for e in range(element)}
         out += [(o.space, d == "w", addresses) for d in row.direction]

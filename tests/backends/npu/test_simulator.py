@@ -95,12 +95,7 @@ def test_same_bytes_as_program_order_on_any_machine(seed: int, target: Machine) 
     start = Memories.random(seed, ARENA, CONSTS, 4096, 4096)
     expected = start.copy()
     run_in_order(code, expected)
-    try:
-        run_on(code, target, start)
-    except SimulationError as error:  # a program may need deeper queues than the machine has
-        assert "deadlock" in str(error)
-        assert min(target.control.queue_depths.values()) < 8
-        return
+    run_on(code, target, start)  # no queue is too short: signals precede waits in the program
     for space in ("dram", "spm", "acc"):
         assert np.array_equal(start.space(space), expected.space(space)), space
 
@@ -109,15 +104,8 @@ def test_same_bytes_as_program_order_on_any_machine(seed: int, target: Machine) 
 @given(st.integers(0, 2**32), targets())
 def test_no_bound_is_beaten(seed: int, target: Machine) -> None:
     code = random_program(seed)
-    deep = replace(
-        target,
-        control=replace(
-            target.control, queue_depths=dict.fromkeys(target.control.queue_depths, 64)
-        ),
-    )
-    result = simulate(
-        code, deep, np.zeros(ARENA, np.uint8), np.zeros(CONSTS, np.uint8), check=False, run=False
-    )
+    arena, consts = np.zeros(ARENA, np.uint8), np.zeros(CONSTS, np.uint8)
+    result = simulate(code, target, arena, consts, check=False, run=False)
     assert result.cycles >= result.lower_bound_cycles
     for layer in result.layers:
         assert layer.cycles >= layer.lower_bound_cycles
