@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,14 @@ from xdsl.dialects.func import FuncOp
 from ..backends.targets.load import load_target
 from ..dialects.errors import InputError, IRError
 from ..dialects.graph import ConstantOp, QuantizeOp
+from ..dialects.locations import onnx_nodes
+from ..dialects.loop import NestOp
 from ..dialects.npu import ProgramOp
 from ..dialects.types import int_values, numpy_dtype
 from ..passes.base import CompilerContext, main_function
 from ..passes.loop.packing import pack_constants
-from ..passes.loop.segments import segments
+from ..passes.loop.segments import Segment, segments
+from ..passes.loop.tiling.bounds import statistics
 from .artefact import Artefact
 from .instruments import Instruments, count_ops
 from .ir_text import load_constants, parse_module, print_module
@@ -231,6 +234,7 @@ def _artefact(run: Compilation, debug: ModuleOp | None, name: str, digest: str) 
                     "kind": "npu",
                     "program": f"npu/segment_{segment.index}.twb",
                     "layers": [list(n) for n in encoded.layers],
+                    "work": _layer_work(segment, encoded.layers),
                 }
             )
         else:
@@ -254,6 +258,18 @@ def _artefact(run: Compilation, debug: ModuleOp | None, name: str, digest: str) 
         "ops": dict(run.phase_ops),
     }
     return Artefact(manifest, files)
+
+
+def _layer_work(segment: Segment, layers: Sequence[tuple[str, ...]]) -> list[list[int]]:
+    """[MACs, vector elements] that each layer of an NPU segment has to compute."""
+    totals: dict[tuple[str, ...], list[int]] = {names: [0, 0] for names in layers}
+    for op in segment.ops:
+        if isinstance(op, NestOp):
+            stats, row = statistics(op), totals.get(onnx_nodes(op))
+            if row is not None:
+                row[0] += stats.macs
+                row[1] += stats.vector_elements
+    return [totals[names] for names in layers]
 
 
 def _target_entry(run: Compilation) -> dict[str, Any]:

@@ -20,11 +20,19 @@ from ..passes.base import Pass
 from ..passes.registry import find_pass
 
 PHASES: dict[str, str] = {
-    "graph": "canonicalize,constant-fold,canonicalize,fold-batch-norm,fuse-activations,canonicalize,cse,dce",
+    # Stored weights of an already quantised model stay as they are: quantize-integer reads them.
+    "graph": (
+        "canonicalize,constant-fold{fold-dequantize=false},canonicalize,fold-batch-norm,"
+        "fuse-activations,canonicalize,cse,dce"
+    ),
     "quantize": "quantize-insert,quantize-push,quantize-integer,canonicalize,cse,dce",
-    "partition": "assign-device,convert-layout,sink-transposes,canonicalize,constant-fold,cse,dce,fuse-regions",
+    "partition": (
+        "assign-device,convert-layout,sink-transposes,canonicalize,constant-fold,cse,dce,fuse-regions"
+    ),
     "loop": "lower-to-loop,cluster-devices,bufferize,allocate-arena",
-    "npu": "outline-npu,tile-npu,hoist-copies,double-buffer,lower-to-npu,allocate-scratchpad,insert-sync",
+    "npu": (
+        "outline-npu,tile-npu,hoist-copies,double-buffer,lower-to-npu,allocate-scratchpad,insert-sync"
+    ),
 }
 
 ALL_PHASES = ("import", *PHASES, "encode", "cpu")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..backends.npu.sim.bounds import LayerWork
 from ..backends.npu.simulator import SimulationResult, simulate
 from ..backends.targets.load import machine_from_dict
 from ..backends.targets.machine import Machine
@@ -152,6 +153,7 @@ def simulate_steps(executable: Executable, arena: Array, *, check: bool, trace: 
                     arena,
                     executable.consts,
                     layers=[tuple(names) for names in step["layers"]],
+                    work=[LayerWork(*row) for row in step["work"]],
                     check=check,
                     trace=trace,
                 )

@@ -43,6 +43,7 @@ class SimulationResult:
     clock_hz: float
     cycles: int
     lower_bound_cycles: int
+    macs: int
     commands: int
     units: dict[str, dict[str, int]]
     traffic: Traffic
@@ -51,11 +52,6 @@ class SimulationResult:
     energy: dict[str, float]
     layers: tuple[Layer, ...]
     trace: dict[str, Any] | None = None
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates of the matrix unit and of depthwise convolutions."""
-        return self.traffic.macs
 
     @property
     def utilization(self) -> float:
@@ -115,6 +111,7 @@ def simulate(
     arena_valid: Array | None = None,
     outputs: Sequence[tuple[int, int]] | None = None,
     compulsory_bytes: int | None = None,
+    work: Sequence[bounds.LayerWork] = (),
 ) -> SimulationResult:
     """Run `program` on one core of `machine`.
 
@@ -122,6 +119,8 @@ def simulate(
     layer index.  `check` finds races and reads of bytes never written (`arena_valid`, if given: a
     bool per arena byte, updated); `run=False` is timing only.  `outputs` are the arena ranges that
     count as the program's results in its lower bound; `compulsory_bytes` replaces that count.
+    `work` is what each layer has to compute, by layer index: MACs, utilisation and lower bounds are
+    then of the useful work alone; without it, of the commands as they are, partial tiles included.
 
     Raises SimulationError for what the machine cannot do: an address outside its memory, an operand
     that does not fit, a race, a read of poison, a deadlock; ArtefactError for damaged machine code.
@@ -148,7 +147,7 @@ def simulate(
         memories = functional.memories(used["spm"], used["acc"], arena, consts, arena_valid, check)
         functional.run(expansion, times.order, steps, memories)
     required = bounds.compulsory_bytes(expansion, steps, outputs)
-    return _result(expansion, commands, times, machine, required, compulsory_bytes, trace)
+    return _result(expansion, commands, times, machine, required, compulsory_bytes, trace, work)
 
 
 def _decode(
@@ -166,24 +165,33 @@ def _decode(
 def _result(
     expansion: Expansion, commands: Commands, times: Schedule, machine: Machine,
     required: bounds.Compulsory, compulsory_bytes: int | None, trace: bool,
+    work: Sequence[bounds.LayerWork],
 ) -> SimulationResult:  # fmt: skip
     idle = counters.gaps(expansion, times)
     efforts = [costs.effort(s, machine) for s in expansion.sites]
     parts = rows.traffic(expansion, efforts, commands.cost, machine)
     whole = rows.total(parts)
     needed = required.total if compulsory_bytes is None else compulsory_bytes
+    if work:
+        macs = sum(w.macs for w in work)
+        elements = sum(w.vector_elements for w in work)
+        bound = bounds.work_bound(machine, macs, elements, needed)
+    else:
+        macs = whole.macs
+        bound = bounds.lower_bound(machine, whole.matrix_macs, whole.vector_cycles, needed)
     return SimulationResult(
         machine.name,
         machine.clock_hz,
         times.cycles,
-        bounds.lower_bound(machine, whole.matrix_macs, whole.vector_cycles, needed),
+        bound,
+        macs,
         len(commands),
         counters.unit_cycles(expansion, commands.cost, times, idle),
         whole,
         needed,
         machine.peak_macs_per_cycle,
         rows.energy(whole, times.cycles, machine),
-        tuple(rows.layer_rows(expansion, commands.cost, times, parts, required, machine)),
+        tuple(rows.layer_rows(expansion, commands.cost, times, parts, required, machine, work)),
         trace_events(expansion, commands.cost, times, idle, machine) if trace else None,
     )
 

@@ -17,7 +17,7 @@ import numpy as np
 from xdsl.dialects.builtin import ModuleOp, TensorType
 from xdsl.ir import Operation
 
-from ...dialects.graph import ConstantOp, ConvOp, GraphOp, MatMulOp
+from ...dialects.graph import ConstantOp, ConvOp, DequantizeOp, GraphOp, MatMulOp
 from ...dialects.semantics.graph import evaluate_op
 from ...dialects.types import element_of, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass, main_function
@@ -56,11 +56,14 @@ class ConstantFoldPass(Pass):
 
     name = "constant-fold"
     max_elements: int = 1 << 24
+    fold_dequantize: bool = True
 
     def run(self, ctx: CompilerContext, module: ModuleOp) -> None:
         """One walk in program order; operands of folded operations that are unused are erased."""
         for op in list(main_function(module).body.block.ops):
             if isinstance(op, ConstantOp) or not isinstance(op, GraphOp) or not op.operands:
+                continue
+            if isinstance(op, DequantizeOp) and not self.fold_dequantize:
                 continue
             sources = [o.owner for o in op.operands]
             constants = [s for s in sources if isinstance(s, ConstantOp)]

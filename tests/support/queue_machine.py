@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 import numpy as np
 
@@ -132,9 +131,10 @@ def touched(item: Dynamic, memories: Memories) -> list[tuple[str, bool, set[int]
         view = view.inside if isinstance(view, DramView) else view
         base = memory.__array_interface__["data"][0]
         start = view.__array_interface__["data"][0] - base
-        indices: Any = np.indices(view.shape, dtype=np.int64)
-        offsets = np.tensordot(np.array(view.strides), indices, 1)
-        addresses = {start + int(a) + e for a in np.ravel(offsets) for e in range(element)}
+        offsets = [0]
+        for size, stride in zip(view.shape, view.strides, strict=True):
+            offsets = [o + i * stride for o in offsets for i in range(size)]
+        addresses = {start + a + e for a in offsets for e in range(element)}
         out += [(o.space, d == "w", addresses) for d in row.direction]
     return out
 

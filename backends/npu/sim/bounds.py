@@ -96,8 +96,35 @@ def _ranges(size: int, ranges: Sequence[tuple[int, int]]) -> Array:
     return mask
 
 
+@dataclass(frozen=True)
+class LayerWork:
+    """What a layer has to compute whatever the schedule: no padding of partial tiles counts.
+
+    `macs`: multiply-accumulates, depthwise ones included.  `vector_elements`: elements of vector
+    stages (requantisation, pooling taps, additions ...).
+    """
+
+    macs: int
+    vector_elements: int
+
+
+def work_bound(machine: Machine, macs: int, vector_elements: int, compulsory: int) -> int:
+    """Fewest cycles in which `machine` (all cores) can do `LayerWork` and move `compulsory` bytes.
+
+    Depthwise multiply-accumulates may run on either unit, so both rates count.
+    """
+    v = machine.vector
+    per_element = min(v.mac, v.move, v.requantize, v.lookup, 1.0)
+    exact = max(
+        macs / (machine.peak_macs_per_cycle + v.lanes * machine.cores),
+        vector_elements * per_element / (v.lanes * machine.cores),
+        compulsory / (machine.dram.bytes_per_cycle * machine.cores),
+    )
+    return math.ceil(exact - 1e-6)
+
+
 def lower_bound(machine: Machine, matrix_macs: int, vector_cycles: float, compulsory: int) -> int:
-    """Fewest cycles in which `machine` (all cores) can do this work."""
+    """Fewest cycles in which `machine` (all cores) can do the work of the commands as they are."""
     bandwidth = machine.dram.bytes_per_cycle * machine.cores
     exact = max(
         matrix_macs / machine.peak_macs_per_cycle,

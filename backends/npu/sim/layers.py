@@ -10,7 +10,7 @@ import numpy as np
 from ....dialects.constants import Array
 from ....dialects.npu.isa import QUEUES
 from ...targets.machine import Machine
-from .bounds import Compulsory, lower_bound
+from .bounds import Compulsory, LayerWork, lower_bound, work_bound
 from .costs import Cost, Effort
 from .expand import Expansion
 from .timing import Schedule
@@ -119,9 +119,9 @@ def energy(t: Traffic, cycles: int, machine: Machine) -> dict[str, float]:
 
 def layer_rows(
     expansion: Expansion, costs: Sequence[Cost], s: Schedule, parts: Sequence[Traffic],
-    compulsory: Compulsory, machine: Machine,
+    compulsory: Compulsory, machine: Machine, work: Sequence[LayerWork] = (),
 ) -> list[Layer]:  # fmt: skip
-    """One row per layer that has commands, by layer index."""
+    """One row per layer that has commands, by layer index; `work` as in `simulate`."""
     if not expansion.site:
         return []
     site = np.asarray(expansion.site)
@@ -142,6 +142,12 @@ def layer_rows(
         t, needed = parts[index], compulsory.by_layer.get(index, 0)
         per_unit = {q.value: int(busy[mine][unit[mine] == u].sum()) for u, q in enumerate(QUEUES)}
         start, end = int(begin[mine].min()), int(done[mine].max())
+        if work:
+            macs = work[index].macs
+            bound = work_bound(machine, macs, work[index].vector_elements, needed)
+        else:
+            macs = t.macs
+            bound = lower_bound(machine, t.matrix_macs, t.vector_cycles, needed)
         rows.append(
             Layer(
                 index=index,
@@ -152,9 +158,9 @@ def layer_rows(
                 end=end,
                 cycles=end - start,
                 exclusive_cycles=exclusive[index],
-                lower_bound_cycles=lower_bound(machine, t.matrix_macs, t.vector_cycles, needed),
+                lower_bound_cycles=bound,
                 commands=len(mine),
-                macs=t.macs,
+                macs=macs,
                 dram_bytes=t.dram_read_bytes + t.dram_write_bytes,
                 compulsory_bytes=needed,
             )

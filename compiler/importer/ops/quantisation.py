@@ -48,9 +48,7 @@ def encoding(
         raise node.error("scales must be finite and positive")
     if len(zero_points) != len(scales):
         raise node.error(f"{len(scales)} scales and {len(zero_points)} zero points")
-    if len(scales) == 1 and (
-        scale.ndim == 0 or not shape or shape[node.axis(axis, len(shape))] != 1
-    ):
+    if len(scales) == 1:  # also as a vector, whatever the axis: onnxruntime's tools write both
         return QuantAttr.get(scales, zero_points)
     axis = node.axis(axis, len(shape))
     if scale.ndim != 1 or shape[axis] != len(scales):
