@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import io
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,25 @@ def compile_model(
     `keep` names the phases whose IR text is wanted.  Stops after `options.compile_to`.  Raises
     TilewrightErrors for anything wrong with the input.
     """
+    with _collector_paused():
+        return _compile(source, options, keep, progress)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Pause the cyclic garbage collector: its scans of a growing IR take most of a long compilation."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _compile(
+    source: Any, options: CompileOptions, keep: frozenset[str], progress: ReportProgress | None
+) -> Compilation:
     ctx = CompilerContext()
     ctx.machine = load_target(options.target)
     instruments = Instruments(
