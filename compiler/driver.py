@@ -26,7 +26,7 @@ from ..dialects.types import int_values, numpy_dtype
 from ..passes.base import CompilerContext, main_function
 from ..passes.loop.packing import pack_constants
 from ..passes.loop.segments import Segment, segments
-from ..passes.loop.tiling.bounds import statistics
+from ..passes.loop.tiling.bounds import contraction, statistics
 from .artefact import Artefact
 from .instruments import Instruments, count_ops
 from .ir_text import load_constants, parse_module, print_module
@@ -281,16 +281,16 @@ def _artefact(run: Compilation, debug: ModuleOp | None, name: str, digest: str) 
     return Artefact(manifest, files)
 
 
-def _layer_work(segment: Segment, layers: Sequence[tuple[str, ...]]) -> list[list[int]]:
-    """[MACs, vector elements] that each layer of an NPU segment has to compute."""
-    totals: dict[tuple[str, ...], list[int]] = {names: [0, 0] for names in layers}
+def _layer_work(segment: Segment, layers: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
+    """What each layer of an NPU segment has to compute: the fields of `LayerWork`."""
+    rows = {names: {"contractions": list[list[int]](), "vector_elements": 0} for names in layers}
     for op in segment.ops:
-        if isinstance(op, NestOp):
-            stats, row = statistics(op), totals.get(onnx_nodes(op))
-            if row is not None:
-                row[0] += stats.macs
-                row[1] += stats.vector_elements
-    return [totals[names] for names in layers]
+        if not isinstance(op, NestOp) or (row := rows.get(onnx_nodes(op))) is None:
+            continue
+        if (shape := contraction(op)) is not None:
+            row["contractions"].append(list(shape))
+        row["vector_elements"] += statistics(op).vector_elements
+    return [rows[names] for names in layers]
 
 
 def _target_entry(run: Compilation) -> dict[str, Any]:

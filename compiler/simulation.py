@@ -136,6 +136,11 @@ class Simulation:
         return {**rest, "traceEvents": events}
 
 
+def _layer_work(row: Mapping[str, Any]) -> LayerWork:
+    contractions = tuple((int(m), int(n), int(k)) for m, n, k in row["contractions"])
+    return LayerWork(contractions, int(row["vector_elements"]))
+
+
 def simulate_steps(executable: Executable, arena: Array, *, check: bool, trace: bool) -> Simulation:
     """Run every step of an artefact over `arena` (in place) and collect the figures."""
     manifest = executable.artefact.manifest
@@ -153,7 +158,7 @@ def simulate_steps(executable: Executable, arena: Array, *, check: bool, trace: 
                     arena,
                     executable.consts,
                     layers=[tuple(names) for names in step["layers"]],
-                    work=[LayerWork(*row) for row in step["work"]],
+                    work=[_layer_work(row) for row in step["work"]],
                     check=check,
                     trace=trace,
                 )

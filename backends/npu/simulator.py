@@ -174,8 +174,7 @@ def _result(
     needed = required.total if compulsory_bytes is None else compulsory_bytes
     if work:
         macs = sum(w.macs for w in work)
-        elements = sum(w.vector_elements for w in work)
-        bound = bounds.work_bound(machine, macs, elements, needed)
+        bound = bounds.work_bound(machine, work, needed)
     else:
         macs = whole.macs
         bound = bounds.lower_bound(machine, whole.matrix_macs, whole.vector_cycles, needed)

@@ -100,27 +100,47 @@ def _ranges(size: int, ranges: Sequence[tuple[int, int]]) -> Array:
 class LayerWork:
     """What a layer has to compute whatever the schedule: no padding of partial tiles counts.
 
-    `macs`: multiply-accumulates, depthwise ones included.  `vector_elements`: elements of vector
-    stages (requantisation, pooling taps, additions ...).
+    `contractions`: (MACs, N, K) of each sum of products, where N outputs share a value of the left
+    operand (1 for depthwise convolutions) and a sum has K terms.  `vector_elements`: elements of
+    vector stages (requantisation, pooling taps, additions ...).
     """
 
-    macs: int
+    contractions: tuple[tuple[int, int, int], ...]
     vector_elements: int
 
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates, depthwise ones included."""
+        return sum(macs for macs, _, _ in self.contractions)
 
-def work_bound(machine: Machine, macs: int, vector_elements: int, compulsory: int) -> int:
-    """Fewest cycles in which `machine` (all cores) can do `LayerWork` and move `compulsory` bytes.
 
-    Depthwise multiply-accumulates may run on either unit, so both rates count.
+def work_bound(machine: Machine, layers: Sequence[LayerWork], compulsory: int) -> int:
+    """Fewest cycles in which `machine` (all cores) can do `layers` and move `compulsory` bytes.
+
+    A weight in the array is useful to at most N columns of its row and K rows of its column, so a
+    contraction runs at no more than min(rows * min(columns, N), columns * min(rows, K)) * pixels.
+    Its MACs may be divided between matrix and vector unit, which run in parallel.  For any weight
+    w in [0, 1], time >= w * (matrix time) + (1 - w) * (vector time), and each contraction costs at
+    least the cheaper of the two; the largest such bound (linear programming duality) is at one of
+    the weights where a contraction changes unit.
     """
-    v = machine.vector
-    per_element = min(v.mac, v.move, v.requantize, v.lookup, 1.0)
-    exact = max(
-        macs / (machine.peak_macs_per_cycle + v.lanes * machine.cores),
-        vector_elements * per_element / (v.lanes * machine.cores),
-        compulsory / (machine.dram.bytes_per_cycle * machine.cores),
-    )
-    return math.ceil(exact - 1e-6)
+    m, v = machine.matrix, machine.vector
+    lanes = v.lanes * machine.cores / min(v.mac, 1.0)
+    elements = sum(w.vector_elements for w in layers)
+    vector = elements * min(v.move, v.requantize, v.lookup, v.mac, 1.0) / (v.lanes * machine.cores)
+    rated: dict[int, int] = {}
+    for macs, n, k in (c for w in layers for c in w.contractions):
+        rate = min(m.rows * min(m.columns, n), m.columns * min(m.rows, k)) * m.pixels * machine.cores
+        rated[rate] = rated.get(rate, 0) + macs
+
+    def bound(weight: float) -> float:
+        return (1 - weight) * vector + sum(
+            macs * min(weight / rate, (1 - weight) / lanes) for rate, macs in rated.items()
+        )
+
+    computing = max(bound(w) for w in (0.0, 1.0, *(r / (r + lanes) for r in rated)))
+    moving = compulsory / (machine.dram.bytes_per_cycle * machine.cores)
+    return math.ceil(max(computing, moving) - 1e-6)
 
 
 def lower_bound(machine: Machine, matrix_macs: int, vector_cycles: float, compulsory: int) -> int:

@@ -144,7 +144,7 @@ def layer_rows(
         start, end = int(begin[mine].min()), int(done[mine].max())
         if work:
             macs = work[index].macs
-            bound = work_bound(machine, macs, work[index].vector_elements, needed)
+            bound = work_bound(machine, [work[index]], needed)
         else:
             macs = t.macs
             bound = lower_bound(machine, t.matrix_macs, t.vector_cycles, needed)

@@ -76,6 +76,20 @@ def statistics(nest: NestOp) -> Statistics:
     return Statistics(macs, 0 if depthwise else macs, vector, total, weights)
 
 
+def contraction(nest: NestOp) -> tuple[int, int, int] | None:
+    """(MACs, N, K) of a contraction: N outputs share each value of the first operand, K terms a sum.
+
+    None for other nests.  A depthwise convolution has N = 1.
+    """
+    if nest.reduce.data != "add" or len(nest.ins) < 2:
+        return None
+    domain, (left, right) = nest.sizes, nest.linear_maps[:2]
+    only_right = [
+        d for d in nest.parallel if depends(right)[d] and not depends(left)[d]
+    ]  # fmt: skip
+    return prod(domain), prod(domain[d] for d in only_right), prod(domain[d] for d in nest.reduced)
+
+
 @lru_cache(maxsize=4096)
 def distinct(map: Linear, domain: tuple[int, ...], shape: tuple[int, ...]) -> int:
     """Number of distinct elements of a tensor that a nest reads (a lower bound for diagonals)."""
