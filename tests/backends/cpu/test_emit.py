@@ -1,6 +1,5 @@
 """Modules: shared kernels, segments, long programs, errors."""
 
-import time
 
 import numpy as np
 import pytest
@@ -77,15 +76,11 @@ def test_segments_are_entries_of_their_own():
 
 
 @pytest.mark.slow
-def test_a_long_chain_takes_linear_time():
-    seconds = []
-    for length in (1000, 8000):
-        started = time.process_time()
-        ir = whole(chain(length))
-        jit.compile_object(ir)
-        seconds.append(time.process_time() - started)
-        assert ir.count("define internal void @part_") == -(-length // CALLS_PER_FUNCTION)
-    assert seconds[1] < 20 * seconds[0]
+def test_a_long_chain_is_cut_into_functions_of_bounded_length():
+    length = 3000
+    ir = whole(chain(length))
+    jit.compile_object(ir)
+    assert ir.count("define internal void @part_") == -(-length // CALLS_PER_FUNCTION)
 
 
 def test_a_chain_over_several_parts_runs_in_order():
