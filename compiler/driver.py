@@ -28,11 +28,12 @@ from ..passes.loop.packing import pack_constants
 from ..passes.loop.segments import Segment, segments
 from ..passes.loop.tiling.bounds import contraction, statistics
 from .artefact import Artefact
+from .calibration import Arrays, read_calibration, shapes_from, stack_samples
 from .instruments import Instruments, count_ops
 from .ir_text import load_constants, parse_module, print_module
 from .options import CompileOptions
 from .pipeline import ALL_PHASES, PHASES, phase_passes
-from .tensors import TensorInfo, load_calibration
+from .tensors import TensorInfo
 
 ReportProgress = Callable[[str, str], None]
 
@@ -102,17 +103,19 @@ def _compile(
     if progress:
         progress("import", "import")
     if options.compile_from == "import":
-        from .importer import import_model
+        from .importer import import_model, open_dimensions
 
-        module = import_model(source, ctx, options.shapes)
+        parts = _calibration_parts(options)
+        shapes = shapes_from(parts, open_dimensions(source)) if parts else {}
+        module = import_model(source, ctx, {**shapes, **options.shapes})
         digest, name = _identify(source)
     else:
         module = _read_ir(source, ctx, options)
-        digest, name = "", Path(str(source)).stem
+        digest, name, parts = "", Path(str(source)).stem, []
     run = Compilation(ctx, module, options, instruments)
     _finish_phase(run, "import", started, keep)
     if options.quantize != "none" and options.compile_from == "import":
-        ctx.calibration = _calibration(module, options)
+        ctx.calibration = _calibration(module, options, parts)
     debug: ModuleOp | None = None
     for phase in PHASES:
         index = ALL_PHASES.index(phase)
@@ -200,20 +203,29 @@ def main_infos(func: FuncOp, names_attr: str) -> list[TensorInfo]:
     return out
 
 
-def _calibration(module: ModuleOp, options: CompileOptions) -> Mapping[str, Any] | None:
+def _calibration_parts(options: CompileOptions) -> list[Arrays]:
+    if options.quantize == "none" or options.calibration in (None, "random"):
+        return []
+    assert options.calibration is not None
+    return read_calibration(options.calibration)
+
+
+def _calibration(
+    module: ModuleOp, options: CompileOptions, parts: Sequence[Arrays]
+) -> Mapping[str, Any] | None:
     infos = main_infos(main_function(module), "input_names")
-    if options.calibration is None:
-        if any(isinstance(op, QuantizeOp) for op in module.walk()):
-            return None
-        raise InputError(
-            "int8 quantisation needs calibration data",
-            hint="give --calibration FILE.npz (or a folder of them) with typical inputs, named "
-            + ", ".join(i.describe() for i in infos)
-            + "; or --calibration random for timing studies, where accuracy does not matter",
-        )
-    if isinstance(options.calibration, str) and options.calibration == "random":
+    if parts:
+        return stack_samples(parts, infos)
+    if options.calibration == "random":
         return random_calibration(main_function(module))
-    return load_calibration(options.calibration, infos)
+    if any(isinstance(op, QuantizeOp) for op in module.walk()):
+        return None
+    raise InputError(
+        "int8 quantisation needs calibration data",
+        hint="give --calibration FILE.npz (or a folder of them) with typical inputs, named "
+        + ", ".join(i.describe() for i in infos)
+        + "; or --calibration random for timing studies, where accuracy does not matter",
+    )
 
 
 def random_calibration(func: FuncOp) -> dict[str, Any]:

@@ -29,7 +29,7 @@ PHASES: dict[str, str] = {
     "partition": (
         "assign-device,convert-layout,sink-transposes,canonicalize,constant-fold,cse,dce,fuse-regions"
     ),
-    "loop": "lower-to-loop,cluster-devices,bufferize,allocate-arena",
+    "loop": "lower-to-loop,fit-npu,cluster-devices,bufferize,allocate-arena",
     "npu": (
         "outline-npu,tile-npu,hoist-copies,double-buffer,lower-to-npu,allocate-scratchpad,insert-sync"
     ),

@@ -98,7 +98,8 @@ def check_input(info: TensorInfo, value: Array) -> Array:
     """`value` as the input expects it; InputError on another shape or a dtype that loses information."""
     if value.shape != info.shape:
         raise InputError(
-            f"input {info.name!r} has shape {list(value.shape)}, the model takes {list(info.shape)}"
+            f"input {info.name!r} has shape {list(value.shape)}, the model takes {list(info.shape)}",
+            hint=f"compile for another shape with --shape {info.name}:{'x'.join(map(str, value.shape))}",
         )
     dtype = numpy_type(info.dtype)
     if value.dtype == dtype:
@@ -136,33 +137,3 @@ def samples(
             f"inputs are stacked along a new first axis but hold different numbers of samples: {sorted(counts)}"
         )
     return [{i.name: bound[i.name][k] for i in infos} for k in range(counts.pop())]
-
-
-def load_calibration(
-    source: str | Path | Mapping[str, Any], infos: Sequence[TensorInfo]
-) -> dict[str, Array]:
-    """Calibration samples by input name, stacked along a new first axis.
-
-    `source`: an .npz, a folder of .npz files, or a mapping of arrays; each holds one sample or
-    several stacked along a new first axis.
-    """
-    if isinstance(source, Mapping):
-        parts = [{str(k): as_array(v) for k, v in source.items()}]
-    elif Path(source).is_dir():
-        paths = sorted(Path(source).glob("*.npz"))
-        if not paths:
-            raise InputError(
-                f"no .npz files in {source}",
-                hint="calibration data: an .npz per sample, arrays named like the model's inputs",
-            )
-        parts = [read_npz(p) for p in paths]
-    else:
-        parts = [read_npz(source)]
-    rows: dict[str, list[Array]] = {i.name: [] for i in infos}
-    for part in parts:
-        known = {k: v for k, v in part.items() if k.removeprefix("in:") in rows}
-        bound = by_name(known, infos)
-        for sample in samples(bound, infos) or [bound]:
-            for info in infos:
-                rows[info.name].append(check_input(info, sample[info.name]))
-    return {name: np.stack(values) for name, values in rows.items()}

@@ -7,6 +7,6 @@ Opsets 1 to 28.  Shapes are static: symbolic dimensions are bound by `shapes`, e
 note.  Weights stay where the protobuf or the file has them; the IR holds keys into `ctx.constants`.
 """
 
-from .model import check_model, import_model
+from .model import check_model, import_model, open_dimensions
 
-__all__ = ["check_model", "import_model"]
+__all__ = ["check_model", "import_model", "open_dimensions"]

@@ -74,6 +74,17 @@ def input_types(
     return out
 
 
+def declared_dimensions(inputs: Sequence[ValueInfoProto]) -> dict[str, list[int | None]]:
+    """Declared extents of the inputs that have a shape, by name; None where a dimension is open."""
+    return {
+        i.name: [
+            d.dim_value if d.HasField("dim_value") else None for d in i.type.tensor_type.shape.dim
+        ]
+        for i in inputs
+        if i.type.tensor_type.HasField("shape")
+    }
+
+
 def _bind(info: ValueInfoProto, shape: list[int], symbols: dict[str, int]) -> None:
     declared = info.type.tensor_type.shape.dim
     if any(d < 1 for d in shape):

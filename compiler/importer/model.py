@@ -19,7 +19,7 @@ from ...dialects.types import shape_of, string
 from ...passes.base import CompilerContext
 from .functions import Functions
 from .graph import Importer
-from .inputs import input_types
+from .inputs import declared_dimensions, input_types
 from .load import load, opsets
 from .node import Constant
 from .scope import Scope, Unknown, arguments
@@ -47,6 +47,13 @@ def check_model(
 ) -> list[Unsupported]:
     """All nodes that cannot be compiled, in order; ModelError if the model is wrong."""
     return _import(source, ctx, shapes or {})[1]
+
+
+def open_dimensions(source: Source) -> dict[str, list[int | None]]:
+    """Declared extents of the model's inputs by name, None for those it leaves open."""
+    graph = load(source).model.graph
+    weights = {tensor.name for tensor in graph.initializer}
+    return declared_dimensions([i for i in graph.input if i.name not in weights])
 
 
 def _import(

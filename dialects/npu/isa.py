@@ -145,25 +145,26 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
         (
             _spm("a", "r", _TAP_DIMS),
             _spm("b", "r", "the tap dimensions, then the channel dimension"),
-            _acc("w", "the position dimensions, then the channel dimension"),
+            _acc("rw", "the position dimensions, then the channel dimension"),
         ),
-        ("p_rank", "t_rank", "a_zp", "b_zp"),
-        "acc[p, c] = sum_t (a[p, t, c] - a_zp) * (b[t, c] - b_zp), wrapping in i32: depthwise "
-        "convolution.",
+        ("p_rank", "t_rank", "a_zp", "b_zp", "overwrite"),
+        "acc[p, c] (+)= sum_t (a[p, t, c] - a_zp) * (b[t, c] - b_zp), wrapping in i32: depthwise "
+        "convolution. `overwrite` as for matmul.",
         _TAP_TIME,
     ),
     Instruction(
         "vsum", 0x31, Queue.VECTOR,
-        (_spm("a", "r", _TAP_DIMS), _acc("w", "positions, channel")),
-        ("p_rank", "t_rank", "a_zp"),
-        "acc[p, c] = sum_t (a[p, t, c] - a_zp), wrapping in i32.",
+        (_spm("a", "r", _TAP_DIMS), _acc("rw", "positions, channel")),
+        ("p_rank", "t_rank", "a_zp", "overwrite"),
+        "acc[p, c] (+)= sum_t (a[p, t, c] - a_zp), wrapping in i32. `overwrite` as for matmul.",
         _TAP_TIME,
     ),
     Instruction(
         "vmax", 0x32, Queue.VECTOR,
-        (_spm("a", "r", _TAP_DIMS), _spm("dst", "w", "positions, channel")),
-        ("p_rank", "t_rank"),
-        "dst[p, c] = max_t a[p, t, c].",
+        (_spm("a", "r", _TAP_DIMS), _spm("dst", "rw", "positions, channel")),
+        ("p_rank", "t_rank", "overwrite"),
+        "dst[p, c] = max_t a[p, t, c]; or the greater of that and dst, where matmul would "
+        "accumulate.",
         _TAP_TIME,
     ),
     Instruction(

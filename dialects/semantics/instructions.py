@@ -178,7 +178,7 @@ def _vmac(views: Sequence[View], params: Mapping[str, int], overwrite: bool) -> 
     total = np.zeros(acc.shape, np.int32)
     for tap in np.ndindex(*a.shape[first:last]):
         total += _widen(a[positions + tap], params["a_zp"]) * weights[tap]
-    acc[...] = total
+    acc[...] = total if overwrite else acc + total
 
 
 def _vsum(views: Sequence[View], params: Mapping[str, int], overwrite: bool) -> None:
@@ -186,13 +186,15 @@ def _vsum(views: Sequence[View], params: Mapping[str, int], overwrite: bool) -> 
     first, last = _taps(views, params)
     taps = math.prod(a.shape[first:last])
     total = a.sum(axis=tuple(range(first, last)), dtype=np.int64) - taps * params["a_zp"]
-    acc[...] = total.astype(np.int32)
+    total = total.astype(np.int32)
+    acc[...] = total if overwrite else acc + total
 
 
 def _vmax(views: Sequence[View], params: Mapping[str, int], overwrite: bool) -> None:
     a, destination = views
     first, last = _taps(views, params)
-    destination[...] = a.max(axis=tuple(range(first, last)))
+    largest = a.max(axis=tuple(range(first, last)))
+    destination[...] = largest if overwrite else np.maximum(largest, destination)
 
 
 def _shift(value: int | Array) -> int | Array:
@@ -261,7 +263,7 @@ def execute(
 ) -> None:
     """Run one instruction: read and write `views` (operands in the order of the table).
 
-    `params` has every parameter of the instruction.  `overwrite` is matmul's, resolved for this
+    `params` has every parameter of the instruction.  `overwrite` is a reduction's, resolved for this
     iteration (`descriptors.overwrites`).  Operands may alias only where they are the same view.
     """
     _EXECUTE[mnemonic](views, params, overwrite)

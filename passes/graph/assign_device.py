@@ -8,7 +8,8 @@
    any integer arithmetic is not worth a transfer, and goes to the CPU.
 
 Constants belong to whoever reads them and are not placed.  The reasons, by ONNX node, go to
-`ctx.placement`.
+`ctx.placement`: nodes of which no part runs on the NPU.  A conversion between real and stored values
+at the NPU's border always runs on the CPU, and does not make its node one of them.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from ...dialects.constants import ConstantStore
 from ...dialects.graph import (
     ConstantOp,
     ConvOp,
+    DequantizeOp,
     MatMulOp,
     PoolOp,
     QAddOp,
     QMulOp,
+    QuantizeOp,
     ReduceOp,
     RequantizeOp,
     place,
@@ -102,6 +105,17 @@ def decide(
     return reasons
 
 
+def is_border(op: Operation, reasons: dict[Operation, str | None]) -> bool:
+    """Whether `op` only converts what the NPU reads or has computed."""
+    match op:
+        case QuantizeOp():
+            return any(reasons.get(user, "") is None for user in users(op.result))
+        case DequantizeOp():
+            return isinstance(op.x.owner, Operation) and reasons.get(op.x.owner, "") is None
+        case _:
+            return False
+
+
 @dataclass(frozen=True)
 class AssignDevicePass(Pass):
     """Place every operation on the NPU or the CPU, and record why a node runs on the CPU."""
@@ -116,9 +130,9 @@ class AssignDevicePass(Pass):
         on_npu = {node for op, why in reasons.items() if why is None for node in onnx_nodes(op)}
         for op, why in reasons.items():
             place(op, "npu" if why is None else "cpu")
-            if why is not None and ctx.machine is not None:
+            if why is not None and ctx.machine is not None and not is_border(op, reasons):
                 for node in onnx_nodes(op):
-                    if node not in on_npu:  # else only a conversion at its edge
+                    if node not in on_npu:
                         ctx.placement.setdefault(node, why)
 
 

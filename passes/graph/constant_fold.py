@@ -14,12 +14,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from xdsl.dialects.builtin import ModuleOp, TensorType
+from xdsl.dialects.builtin import ModuleOp, TensorType, i8
 from xdsl.ir import Operation
 
 from ...dialects.graph import ConstantOp, ConvOp, DequantizeOp, GraphOp, MatMulOp
 from ...dialects.semantics.graph import evaluate_op
-from ...dialects.types import element_of, numpy_dtype, shape_of
+from ...dialects.types import element_of, numpy_dtype, shape_of, ui8
 from ..base import CompilerContext, Pass, main_function
 from ..rewriting import replace
 
@@ -52,18 +52,25 @@ def within_bounds(op: Operation, max_elements: int) -> bool:
 
 @dataclass(frozen=True)
 class ConstantFoldPass(Pass):
-    """Compute operations whose operands are all constants, within bounds of memory."""
+    """Compute operations whose operands are all constants, within bounds of memory.
+
+    Without `fold_dequantize`, stored 8-bit weights stay as they are.
+    """
 
     name = "constant-fold"
     max_elements: int = 1 << 24
     fold_dequantize: bool = True
+
+    def _keeps(self, op: DequantizeOp) -> bool:
+        """Whether `op` stays; biases stored as 32 bits are folded, and rounded back exactly."""
+        return not self.fold_dequantize and element_of(op.x) in (i8, ui8)
 
     def run(self, ctx: CompilerContext, module: ModuleOp) -> None:
         """One walk in program order; operands of folded operations that are unused are erased."""
         for op in list(main_function(module).body.block.ops):
             if isinstance(op, ConstantOp) or not isinstance(op, GraphOp) or not op.operands:
                 continue
-            if isinstance(op, DequantizeOp) and not self.fold_dequantize:
+            if isinstance(op, DequantizeOp) and self._keeps(op):
                 continue
             sources = [o.owner for o in op.operands]
             constants = [s for s in sources if isinstance(s, ConstantOp)]

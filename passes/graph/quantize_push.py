@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from xdsl.dialects.builtin import ModuleOp, i8
 from xdsl.ir import Operation, SSAValue
 
@@ -29,11 +30,15 @@ from ...dialects.graph import (
     QuantAttr,
     QuantizeOp,
     SliceOp,
+    constant_array,
     quantization,
 )
+from ...dialects.locations import inherit
+from ...dialects.semantics.graph import evaluate_op
 from ...dialects.types import element_of, is_float
 from ..base import CompilerContext, Pass, main_function
 from ..rewriting import erase_dead, replace
+from .constant_fold import within_bounds
 from .encodings import all_values, quantize_array
 from .movement import (
     is_movement,
@@ -66,8 +71,11 @@ def target_encoding(op: QuantizeOp) -> QuantAttr:
     return encoding
 
 
-def push_down(op: Operation) -> list[Operation] | None:
-    """Movement on stored values and one dequantize, if all that `op` moves has one encoding."""
+def push_down(op: Operation, store: ConstantStore) -> list[Operation] | None:
+    """Movement on stored values and one dequantize, if all that `op` moves has one encoding.
+
+    Stored constants (weights that the model transposes) are moved at once.
+    """
     forms = [stored_form(v) for v in moved_operands(op)]
     first = forms[0] if forms else None
     if first is None or any(f is None or f[1] != first[1] for f in forms):
@@ -80,6 +88,10 @@ def push_down(op: Operation) -> list[Operation] | None:
     if fill is not None and not represents(encoding, fill) and not _only_quantized_to(op, encoding):
         return None
     moved = on_stored(op, [f[0] for f in forms if f is not None], result)
+    arrays = [a for o in moved.operands if (a := constant_array(o, store)) is not None]
+    if len(arrays) == len(moved.operands) and within_bounds(moved, 1 << 24):
+        value = np.ascontiguousarray(evaluate_op(moved, arrays, store)[0])
+        moved = inherit(ConstantOp.from_array(value, store, encoding=result), moved)
     return [moved, DequantizeOp(moved.results[0])]
 
 
@@ -142,7 +154,7 @@ class QuantizePushPass(Pass):
         make_signed(list(block.ops), store)
         ops = list(block.ops)
         for op in ops:
-            if is_movement(op) and (new := push_down(op)) is not None:
+            if is_movement(op) and (new := push_down(op, store)) is not None:
                 replace(op, new)
         self._up([op for op in ops if isinstance(op, QuantizeOp)], store)
         erase_dead([op for op in block.ops if isinstance(op, DequantizeOp | ConstantOp)])

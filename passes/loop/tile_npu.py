@@ -31,6 +31,7 @@ from xdsl.dialects.builtin import ModuleOp, i8, i32
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
+from ...backends.targets.machine import Machine
 from ...dialects.errors import CapacityError
 from ...dialects.locations import onnx_nodes
 from ...dialects.loop import (
@@ -72,19 +73,23 @@ class TileNpuPass(Pass):
             for op in list(func.body.block.ops):
                 if not isinstance(op, NestOp) or "tensorize" in op.attributes:
                     continue
-                info = analyse(op, ctx.machine)
-                tiling = select(info.work, ctx.machine)
-                if tiling is None:
-                    raise CapacityError(
-                        "not even the smallest tiles fit the"
-                        f" {ctx.machine.scratchpad.bytes} bytes of scratchpad and"
-                        f" {ctx.machine.accumulator.bytes} bytes of accumulators of"
-                        f" {ctx.machine.name}",
-                        node=" + ".join(onnx_nodes(op)) or None,
-                        op=op.name,
-                        hint="choose a target with more memory, or run this operation on the CPU",
-                    )
+                info, tiling = tiling_of(op, ctx.machine)
                 _Tiler(op, info, tiling).run()
+
+
+def tiling_of(nest: NestOp, machine: Machine) -> tuple[Nest, Tiling]:
+    """What a nest (in tensor or memref form) computes, and its tiling; CapacityError if none fits."""
+    info = analyse(nest, machine)
+    tiling = select(info.work, machine)
+    if tiling is None:
+        raise CapacityError(
+            f"not even the smallest tiles fit the {machine.scratchpad.bytes} bytes of scratchpad"
+            f" and {machine.accumulator.bytes} bytes of accumulators of {machine.name}",
+            node=" + ".join(onnx_nodes(nest)) or None,
+            op=nest.name,
+            hint="choose a target with more memory, or run fit-npu before",
+        )
+    return info, tiling
 
 
 def npu_segments(module: ModuleOp) -> list[FuncOp]:
@@ -227,12 +232,9 @@ class _Tiler:
         out = self.alloc(self.out_box.box, element, space, "acc" if space == "acc" else "max")
         inner = [d for d in self.loops if d in self.reduced]
         if inner:
-            self.emit(FillOp(out, 0))
+            self.emit(FillOp(out, -128 if reduction.kind == "vmax" else 0))
             self.enter(inner)
-        zero_points = {reduction.a: reduction.a_zp}
-        if reduction.b is not None:
-            zero_points[reduction.b] = reduction.b_zp
-        tiles = [self.load(i, zero_points.get(i, 0)) for i in range(len(nest.ins))]
+        tiles = [self.load(i, reduction.neutral.get(i, 0)) for i in range(len(nest.ins))]
         maps = [tile_box(self.maps[i], self.tile).local for i in range(len(tiles))]
         leaf = NestOp(
             self.tile,

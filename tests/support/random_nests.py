@@ -54,6 +54,7 @@ def segments(draw: Draw) -> Segment:
                 _batched,
                 _pool,
                 _average,
+                _large_window,
                 _elementwise,
                 _resize,
                 _slice,
@@ -265,3 +266,24 @@ def _pad(draw: Draw, s: Segment) -> None:
     out = [n + before + after for n in shape]
     x, y = s.buffer(shape), s.buffer(out)
     s.nest(out, [(x, _rows(0, 1, 2), [-before] * 3, -5)], (y, _rows(0, 1, 2), None))
+
+
+def _large_window(draw: Draw, s: Segment) -> None:
+    """A sum, maximum or weighted sum of more taps than small scratchpads hold, perhaps padded."""
+    c, h, w, pad = (draw(st.integers(*r)) for r in ((1, 8), (1, 40), (1, 40), (0, 2)))
+    kind = draw(st.sampled_from(["sum", "max", "weighted"]))
+    zp = 4
+    x, y = s.buffer([1, h, w, c]), s.buffer([1, c])
+    reads = [(x, [{0: 1}, {2: 1}, {3: 1}, {1: 1}], [0, -pad, -pad, 0], -128 if kind == "max" else zp)]
+    if kind == "weighted":
+        k = s.weights([h + 2 * pad, w + 2 * pad, c])
+        reads.append((k, _rows(2, 3, 1), None, None))
+    s.nest(
+        [1, c, h + 2 * pad, w + 2 * pad],
+        reads,
+        (y, _rows(0, 1), None),
+        reduce="max" if kind == "max" else "add",
+        reduced=[2, 3],
+        zero_points=(zp, 0)[: len(reads)],
+        chain=_look_up if kind == "max" else _finish(draw, [{}], [1], [1, c]),
+    )

@@ -280,7 +280,7 @@ def _with_banks(
         if memory is None or (site.instruction.mnemonic == "matmul" and index == stationary):
             continue  # weights are read by the preload, which does not contend
         amount = accesses(place.dims, place.element, memory.width)
-        if site.instruction.mnemonic == "matmul" and place.space == "acc" and not site.overwrite[i]:
+        if place.spec.direction == "rw" and not site.overwrite[i]:
             amount *= 2
         size, first = (
             memory.bytes // memory.banks,

@@ -70,7 +70,7 @@ class Place:
         return self.operand.space
 
     def reads(self) -> bool:
-        """Whether its instruction reads it (matmul's accumulators: only where it accumulates)."""
+        """Whether its instruction reads it (a reduction's result: only where it accumulates)."""
         return "r" in self.spec.direction
 
     def writes(self) -> bool:
@@ -220,7 +220,7 @@ def _site(
         element = element_bytes(spec, instruction.params)
         resolve = _on_chip if isinstance(operand.access, Strided) else _in_dram
         site.places.append(resolve(site, spec, operand, element, iterations, sizes, layers))
-    if instruction.mnemonic == "matmul":
+    if "overwrite" in instruction.params:
         site.overwrite = _overwrites(instruction.params["overwrite"], iterations, site.executions)
     return site
 

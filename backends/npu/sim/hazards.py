@@ -84,7 +84,7 @@ class _Shadow:
 def site_accesses(site: Site) -> list[tuple[Access, bool, bool]]:
     """Per operand its access, and whether it is read and written, races considered.
 
-    A matmul's accumulators count as read and written whether or not it overwrites.
+    A reduction's result counts as read and written whether or not it overwrites.
     """
     return [(Access(p), p.reads(), p.writes()) for p in site.places if p.space != "const"]
 

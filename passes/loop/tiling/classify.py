@@ -45,6 +45,14 @@ class Reduction:
     a_zp: int = 0
     b_zp: int = 0
 
+    @property
+    def neutral(self) -> dict[int, int]:
+        """Per operand the value that leaves the result as it is: where a ragged last tile ends."""
+        if self.kind == "none":
+            return {}
+        a = {self.a: -128 if self.kind == "vmax" else self.a_zp}
+        return a if self.b is None else a | {self.b: self.b_zp}
+
 
 def unsupported(nest: NestOp, why: str) -> CapacityError:
     """The error of a nest that the NPU cannot run; names the ONNX node."""

@@ -68,15 +68,17 @@ def near_even(extent: int, count: int) -> int:
     return -(-extent // count)
 
 
-def whole_dims(output: Linear, domain: Sequence[int]) -> tuple[set[int], set[int]]:
+def whole_dims(output: Linear, domain: Sequence[int]) -> tuple[set[int], set[int], set[int]]:
     """Dimensions that must stay whole, and dimensions that need tile size 1, to store boxes.
 
     An output axis of several dimensions (2*h + r of a resize) is a dense box only if all but the
     dimension with the largest coefficient are whole; if even then there are gaps, all but the
-    longest dimension get tile size 1.
+    longest dimension get tile size 1.  The third set is the other way to a dense box: with these at
+    tile size 1 nothing need be whole.
     """
     whole: set[int] = set()
     unit: set[int] = set()
+    small: set[int] = set()
     for row in output.coeffs:
         dims = sorted((abs(a), d) for d, a in enumerate(row) if a and domain[d] > 1)
         if len(dims) < 2:
@@ -87,10 +89,11 @@ def whole_dims(output: Linear, domain: Sequence[int]) -> tuple[set[int], set[int
             span = a * domain[d]
         if dense:
             whole.update(d for _, d in dims[:-1])
+            small.update(d for _, d in dims[1:])
         else:
             longest = max(dims, key=lambda item: domain[item[1]])[1]
             unit.update(d for _, d in dims if d != longest)
-    return whole, unit
+    return whole, unit, small
 
 
 def overhang_leaves(map: Linear, shape: Sequence[int], domain: Sequence[int], dim: int) -> bool:

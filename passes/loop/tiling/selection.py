@@ -9,13 +9,13 @@ where loads are exposed as far as they take longer than the commands queued befo
 control processor issues in order), and a load is repeated by the loops it depends on and those
 around them (hoist-copies moves it that far out).  A contraction has two loop orders: weights stay
 while activations stream, or the other way round.  Buffers inside loops count twice (double
-buffering); if nothing fits, once.
+buffering); if nothing fits, once.  Windows stay whole if they are small and fit.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,12 +55,29 @@ def command_cycles(machine: Machine) -> int:
     )
 
 
-def candidates(work: Work, dim: int, machine: Machine) -> list[int]:
+@dataclass(frozen=True)
+class Attempt:
+    """What tiles may be: `slots` for buffers in loops; windows whole or split; axes made small.
+
+    `small`: output axes of several dimensions are tiled along their inner dimension.
+    """
+
+    slots: int
+    whole_windows: bool = False
+    small: bool = False
+
+
+WINDOWS = ("vmac", "vsum", "vmax")
+LARGE_WINDOW = 64
+"""Taps from which on splitting a window is considered even where it fits whole."""
+
+
+def candidates(work: Work, dim: int, machine: Machine, attempt: Attempt) -> list[int]:
     """Tile sizes to try for one dimension, largest first."""
     extent = work.domain[dim]
-    if dim in work.fixed:
+    if (dim in work.fixed and not attempt.small) or (attempt.whole_windows and dim in work.roles.k):
         return [extent]
-    if dim in work.unit or extent == 1:
+    if dim in work.unit or extent == 1 or (attempt.small and dim in work.small):
         return [1]
     if dim in work.exact:
         return [t for t in range(extent, 0, -1) if extent % t == 0]
@@ -78,9 +95,9 @@ def candidates(work: Work, dim: int, machine: Machine) -> list[int]:
     return sorted((s for s in sizes if s <= extent), reverse=True)
 
 
-def _grid(work: Work, machine: Machine) -> list[Any]:
+def _grid(work: Work, machine: Machine, attempt: Attempt) -> list[Any]:
     """One array per dimension: the tile sizes of every combination."""
-    lists = [candidates(work, d, machine) for d in range(len(work.domain))]
+    lists = [candidates(work, d, machine, attempt) for d in range(len(work.domain))]
     while np.prod([float(len(c)) for c in lists]) > MAX_COMBINATIONS:
         longest = max(range(len(lists)), key=lambda d: len(lists[d]))
         values = lists[longest]
@@ -165,13 +182,15 @@ def _matrix_cycles(work: Work, tiles: Sequence[Any], machine: Machine) -> tuple[
     return commands * each, commands
 
 
-def _vector_cycles(work: Work, tiles: Sequence[Any], machine: Machine) -> Any:
+def _vector_cycles(work: Work, tiles: Sequence[Any], machine: Machine) -> tuple[Any, Any]:
+    """(cycles of the elementwise stages of one tile, cycles of one part of its windows)."""
     unit = machine.vector
     points: Any = np.ones_like(tiles[0])
     for d in work.parallel:
         points = points * tiles[d]
     inner = work.inner
     channels = tiles[inner] if inner is not None else np.ones_like(tiles[0])
+    window: Any = np.zeros(1)
     cost = {
         "vrequant": unit.requantize,
         "vadd": unit.requantize,
@@ -182,16 +201,18 @@ def _vector_cycles(work: Work, tiles: Sequence[Any], machine: Machine) -> Any:
         (points / unit.lanes * cost.get(c, unit.move) + unit.startup for c in work.chain),
         np.zeros(1),
     )
-    if work.kind in ("vmac", "vsum", "vmax"):
-        taps = int(np.prod([work.domain[d] for d in work.roles.k]))
-        groups = points // channels * taps * -(-channels // unit.lanes)
-        total = total + groups * (unit.move if work.kind == "vmax" else unit.mac) + unit.startup
-    return total
+    if work.kind in WINDOWS:
+        groups = points // channels * -(-channels // unit.lanes)
+        for d in work.roles.k:
+            groups = groups * tiles[d]
+        window = groups * (unit.move if work.kind == "vmax" else unit.mac) + unit.startup
+    return total, window
 
 
-def _evaluate(work: Work, machine: Machine, slots: int) -> Tiling | None:
-    """The cheapest tiling with buffers in loops counted `slots` times; None if nothing fits."""
-    tiles, align = _grid(work, machine), machine.alignment
+def _evaluate(work: Work, machine: Machine, attempt: Attempt) -> Tiling | None:
+    """The cheapest tiling; None if nothing fits."""
+    slots = attempt.slots
+    tiles, align = _grid(work, machine, attempt), machine.alignment
     counts = [-(-n // t) for n, t in zip(work.domain, tiles, strict=True)]
     ones = np.ones_like(tiles[0])
     tiled = ones
@@ -210,7 +231,8 @@ def _evaluate(work: Work, machine: Machine, slots: int) -> Tiling | None:
     matrix, commands = (
         _matrix_cycles(work, tiles, machine) if work.kind == "matmul" else (0 * ones, ones)
     )
-    vector = _vector_cycles(work, tiles, machine)
+    stages, window = _vector_cycles(work, tiles, machine)
+    vector = stages + window
     burst = machine.dram.burst_bytes
     window = machine.dram.outstanding_reads * burst / max(machine.dram.read_latency, 1)
     bandwidth = min(machine.dram.bytes_per_cycle, machine.dma_bytes_per_cycle, window)
@@ -219,7 +241,8 @@ def _evaluate(work: Work, machine: Machine, slots: int) -> Tiling | None:
     moved = [_moved_bytes(o, boxes, burst) for o, boxes in reads]
     held = [_tile_bytes(o, boxes, align) for o, boxes in reads]
     latency = machine.dram.read_latency
-    slack = _slack(work, matrix, commands, vector, machine) if slots > 1 else 0 * ones
+    between = window + stages * tiled / every
+    slack = _slack(work, matrix, commands, between, machine) if slots > 1 else 0 * ones
     best: Tiling | None = None
     for order in _orders(work):
         used, traffic, first, exposed, inner = spm, store * tiled, store, 0 * ones, 0 * ones
@@ -240,7 +263,7 @@ def _evaluate(work: Work, machine: Machine, slots: int) -> Tiling | None:
             every * (commands + len(reads) + 2) + tiled * (len(work.chain) + 1)
         ) * command_cycles(machine)
         steady = np.maximum(
-            np.maximum(matrix * every, vector * tiled) + exposed, np.maximum(transfers, issue)
+            np.maximum(matrix * every, between * every) + exposed, np.maximum(transfers, issue)
         )
         steady = steady + transfers * CONTENTION
         cycles = (
@@ -284,9 +307,22 @@ def _repeats(operand: Operand, order: Sequence[int], counts: Sequence[Any]) -> A
 _cache: dict[tuple[Work, str], Tiling | None] = {}
 
 
+def _attempts(work: Work) -> Iterator[Attempt]:
+    """In order of preference."""
+    taps = math.prod(work.domain[d] for d in work.roles.k)
+    if work.kind in WINDOWS and taps < LARGE_WINDOW:
+        yield Attempt(2, whole_windows=True)
+        yield Attempt(1, whole_windows=True)
+    yield Attempt(2)
+    yield Attempt(1)
+    if work.small:
+        yield Attempt(1, small=True)
+
+
 def select(work: Work, machine: Machine) -> Tiling | None:
     """The tiling of a nest for a machine; None if not even the smallest tiles fit."""
     key = (work, repr(machine))
     if key not in _cache:
-        _cache[key] = _evaluate(work, machine, 2) or _evaluate(work, machine, 1)
+        tried = (_evaluate(work, machine, attempt) for attempt in _attempts(work))
+        _cache[key] = next((tiling for tiling in tried if tiling is not None), None)
     return _cache[key]

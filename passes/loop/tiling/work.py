@@ -29,7 +29,8 @@ class Work:
     """A nest for tile-size selection.
 
     `reads` are loaded tile by tile; `a`, `b` index them (contractions).  `fixed` dimensions stay
-    whole, `unit` dimensions have tile size 1, `exact` dimensions need tile sizes that divide them.
+    whole (unless `small` ones have tile size 1), `unit` dimensions have tile size 1, `exact`
+    dimensions need tile sizes that divide them.
     `chain` are the elementwise stages by mnemonic, `temporaries` the output-shaped scratchpad tiles
     that hold their results, `constant_bytes` the scratchpad for tables and scalars, `inner` the
     dimension that is innermost in the output.
@@ -44,6 +45,7 @@ class Work:
     b: int | None
     fixed: frozenset[int]
     unit: frozenset[int]
+    small: frozenset[int]
     exact: frozenset[int]
     chain: tuple[str, ...]
     temporaries: int
@@ -85,20 +87,17 @@ def analyse(nest: NestOp, machine: Machine) -> Nest:
         Operand(map, shape_of(v), numpy_dtype(element_of(v)).itemsize)
         for map, v in zip(maps, (*nest.reads, nest.output), strict=True)
     )
-    whole, unit = whole_dims(output.map, domain)
-    fixed = set(whole) if reduction.kind in ("matmul", "none") else whole | set(part.k)
+    whole, unit, small = whole_dims(output.map, domain)
     exact = {
         d
         for d in nest.parallel
         if depends(output.map)[d] and not overhang_leaves(output.map, output.shape, domain, d)
     }
-    if reduction.kind == "matmul":
-        # beyond the last of a reduction dimension one operand must read as its zero point
-        pair = [(reduction.a, reduction.a_zp), (reduction.b or 0, reduction.b_zp)]
-        zero = [reads[i] for i, zp in pair if nest.fill_values[i] in (None, zp)]
-        exact |= {
-            d for d in part.k if not any(overhang_leaves(o.map, o.shape, domain, d) for o in zero)
-        }
+    # beyond the last of a reduction dimension one operand must read as what changes nothing
+    neutral = [reads[i] for i, n in reduction.neutral.items() if nest.fill_values[i] in (None, n)]
+    exact |= {
+        d for d in part.k if not any(overhang_leaves(o.map, o.shape, domain, d) for o in neutral)
+    }
     scalars = sum(isinstance(x, int) for stage in chain for x in stage.operands)
     tables = {stage.operands[1] for stage in chain if stage.kind == "vlut"}
     moves = direct(nest, reduction, chain, value)
@@ -112,8 +111,9 @@ def analyse(nest: NestOp, machine: Machine) -> Nest:
         output,
         reduction.a,
         reduction.b,
-        frozenset(fixed),
+        frozenset(whole),
         frozenset(unit),
+        frozenset(small),
         frozenset(exact),
         tuple(stage.kind for stage in chain),
         temporaries,

@@ -72,7 +72,7 @@ class Emitter:
     def __init__(self, block: Block, values: dict[SSAValue, SSAValue]):
         self.block, self.values = block, values
         self.levels: list[ForOp | Dim] = []
-        self.filled: dict[SSAValue, int] = {}  # accumulator -> loop depth where it was cleared
+        self.filled: dict[SSAValue, int] = {}  # result of a reduction -> loop depth where it was cleared
         self.location: LocationAttr | None = None
         self.source: Operation | None = None
 
@@ -80,6 +80,13 @@ class Emitter:
     def depth(self) -> int:
         """Number of enclosing hardware loops."""
         return len(self.levels)
+
+    def reducing(self, nest: NestOp) -> int:
+        """Overwrite mask of a reduction's leaf: the tile loops since its result was cleared."""
+        if nest.accumulate is None:
+            return 0
+        cleared = self.filled.get(self.values[nest.output])
+        return -1 if cleared is None else levels(cleared, self.depth)
 
     def at(self, op: Operation) -> None:
         """Following operations implement `op`."""
@@ -169,6 +176,11 @@ class Emitter:
 def operands_of(nest: NestOp) -> tuple[list[SSAValue], tuple[Linear, ...]]:
     """Operands of a leaf, output last, and their maps."""
     return [*nest.reads, nest.output], nest.linear_maps
+
+
+def levels(low: int, high: int) -> int:
+    """Bit mask of loop levels low .. high - 1."""
+    return (1 << high) - (1 << low)
 
 
 def _trim(row: Sequence[int]) -> list[int]:

@@ -19,7 +19,7 @@ from ....backends.targets.machine import Machine
 from ....dialects.loop import NestOp
 from ....dialects.npu.isa import MAX_DIMS
 from ...loop.tiling.classify import reduction_of, roles
-from .emitter import Dim, Emitter, coalesce, dims_of, operands_of
+from .emitter import Dim, Emitter, coalesce, dims_of, levels, operands_of
 
 
 def blocks(extent: int, limit: int) -> list[tuple[int, int, int]]:
@@ -67,13 +67,7 @@ def lower_matmul(nest: NestOp, machine: Machine, out: Emitter) -> None:
     m = coalesce([dims[d] for d in part.m])
     room = min(4, MAX_DIMS - len(k_inside) - 1)
     m_outer, m = m[: max(0, len(m) - room)], m[max(0, len(m) - room) :]
-    reducing = 0
-    if nest.accumulate is not None:
-        reducing = (
-            _levels(out.filled[out.values[values[2]]], out.depth)
-            if out.values[values[2]] in out.filled
-            else -1
-        )
+    reducing = out.reducing(nest)
 
     def command(start: Sequence[int], k: Sequence[Dim], n: Dim, overwrite: int) -> None:
         k, rows = k or [Dim(1, (0, 0, 0))], m or [Dim(1, (0, 0, 0))]
@@ -116,11 +110,6 @@ def lower_matmul(nest: NestOp, machine: Machine, out: Emitter) -> None:
                 reduce(here, Dim(size, column.strides))
 
 
-def _levels(low: int, high: int) -> int:
-    """Bit mask of loop levels low .. high - 1."""
-    return (1 << high) - (1 << low)
-
-
 def _mask(reducing: int, first: int, depth: int) -> int:
     """Overwrite mask: tile loops that reduce, and the leaf's own loops from level `first`."""
-    return -1 if reducing < 0 else reducing | _levels(first, depth)
+    return -1 if reducing < 0 else reducing | levels(first, depth)

@@ -8,7 +8,7 @@ and one channel dimension, the one that is innermost in the output.
 from __future__ import annotations
 
 from ....dialects.loop import ApplyOp, NestOp, captured
-from ....dialects.npu.isa import MAX_DIMS
+from ....dialects.npu.isa import BY_MNEMONIC, MAX_DIMS
 from ...loop.tiling.classify import innermost_dim, reduction_of
 from .emitter import Dim, Emitter, capacity, coalesce, dims_of, operands_of
 
@@ -47,6 +47,7 @@ def lower_window(nest: NestOp, kind: str, out: Emitter) -> None:
     order = [reduction.a, *([reduction.b] if reduction.b is not None else []), len(values) - 1]
     values, maps = [values[i] for i in order], [maps[i] for i in order]
     dims, base = dims_of(maps, values, nest.sizes)
+    reducing = out.reducing(nest)
     inner = innermost_dim(maps[-1], nest.sizes)
     channel = dims[inner] if inner is not None else _ONE
     others = [d for d in nest.parallel if d != inner]
@@ -71,10 +72,7 @@ def lower_window(nest: NestOp, kind: str, out: Emitter) -> None:
             "t_rank": len(taps),
             "a_zp": reduction.a_zp,
             "b_zp": reduction.b_zp,
+            "overwrite": reducing,
         }
-        allowed = {
-            "vmac": ("p_rank", "t_rank", "a_zp", "b_zp"),
-            "vsum": ("p_rank", "t_rank", "a_zp"),
-            "vmax": ("p_rank", "t_rank"),
-        }
-        out.command(kind, values, accesses, **{k: params[k] for k in allowed[kind]})
+        allowed = BY_MNEMONIC[kind].params
+        out.command(kind, values, accesses, **{k: params[k] for k in allowed})

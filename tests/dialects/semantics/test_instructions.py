@@ -107,6 +107,24 @@ def test_taps(rng: Rng) -> None:
 
 
 @given(seeds)
+def test_taps_in_two_parts(rng: Rng) -> None:
+    a, b = i8(rng, (2, 4, 5)), i8(rng, (4, 5))
+    ranks = {"p_rank": 1, "t_rank": 1}
+    for name, dtype, zero_points in (
+        ("vmac", np.int32, {"a_zp": 3, "b_zp": -7}),
+        ("vsum", np.int32, {"a_zp": 3}),
+        ("vmax", np.int8, {}),
+    ):
+        more = [b] if name == "vmac" else []
+        params = {**ranks, **zero_points}
+        whole, parts = np.zeros((2, 5), dtype), np.full((2, 5), 99, dtype)
+        execute(name, [a, *more, whole], params)
+        execute(name, [a[:, :3], *(w[:3] for w in more), parts], params)
+        execute(name, [a[:, 3:], *(w[3:] for w in more), parts], params, overwrite=False)
+        assert np.array_equal(whole, parts)
+
+
+@given(seeds)
 def test_vrequant(rng: Rng) -> None:
     acc, bias, dst = i32(rng, (3, 4)), i32(rng, (4,)), np.empty((3, 4), np.int8)
     multiplier = rng.integers(0, 2**31, 4).astype(np.int32)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 
-from support.npu_passes import run_loops, tile
+from support.npu_passes import run_loops, run_programs, tile
 from support.random_machines import machines
 from support.random_nests import segments
 from support.segments import Segment
@@ -60,7 +60,7 @@ def test_large_fully_connected_layers_split_the_reduction() -> None:
 
 
 def test_what_cannot_fit_names_the_node() -> None:
-    s = Segment()  # a window larger than the scratchpad cannot be split on the vector unit
+    s = Segment()
     x, y = s.buffer([1, 64, 64, 1]), s.buffer([1, 1])
     s.nest(
         [1, 1, 64, 64],
@@ -69,9 +69,29 @@ def test_what_cannot_fit_names_the_node() -> None:
         reduce="max",
         reduced=[2, 3],
     )
-    small = replace(GEMMINI, scratchpad=replace(GEMMINI.scratchpad, bytes=1024))
+    small = replace(GEMMINI, scratchpad=replace(GEMMINI.scratchpad, bytes=64))
     with pytest.raises(CapacityError, match="node0"):
         tile(s.module(), small, ("tile-npu",))
+
+
+def test_windows_larger_than_the_scratchpad_are_split() -> None:
+    s = Segment()
+    x, y = s.buffer([1, 64, 64, 1]), s.buffer([1, 1])
+    s.nest(
+        [1, 1, 64, 64],
+        [(x, [{0: 1}, {2: 1}, {3: 1}, {1: 1}], None, None)],
+        (y, [{0: 1}, {1: 1}], None),
+        reduce="max",
+        reduced=[2, 3],
+    )
+    module, (arena, consts) = s.module(), s.memories()
+    expected = run_loops(module, arena, consts)
+    small = replace(GEMMINI, scratchpad=replace(GEMMINI.scratchpad, bytes=1024))
+    tile(module, small, ("tile-npu",))
+    assert "accumulate" in str(module)
+    assert (run_loops(module, arena, consts) == expected).all()
+    tile(module, small, ("hoist-copies", "double-buffer", "lower-to-npu"))
+    assert (run_programs(module, arena, consts) == expected).all()
 
 
 def test_unknown_bodies_name_the_node() -> None:

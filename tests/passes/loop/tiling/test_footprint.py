@@ -60,6 +60,6 @@ def map_all(map: Linear, points: itertools.product[tuple[int, ...]]) -> list[tup
 
 def test_split_dimensions_of_a_resize_stay_whole() -> None:
     dense = Linear.of([{0: 2, 1: 1}], 2)
-    assert whole_dims(dense, [5, 2]) == ({1}, set())
+    assert whole_dims(dense, [5, 2]) == ({1}, set(), {0})
     gaps = Linear.of([{0: 3, 1: 1}], 2)
-    assert whole_dims(gaps, [5, 2]) == (set(), {1})
+    assert whole_dims(gaps, [5, 2]) == (set(), {1}, set())
