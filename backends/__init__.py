@@ -1,1 +1,4 @@
-"""What the compiler compiles for: `targets/` (machines as data), `npu/` (encode, simulate), `cpu/` (LLVM)."""
+"""What the compiler compiles for.
+
+`targets/`: machines as data; `npu/`: encoding and simulation; `cpu/`: LLVM.
+"""

@@ -1,6 +1,6 @@
 """Compile time against model size: a synthetic chain of 1k, 5k and 20k nodes must be linear.
 
-    python -m benchmarks.chain [--nodes 1000,5000,20000] [--target T] [--json OUT.json]
+python -m benchmarks.chain [--nodes 1000,5000,20000] [--target T] [--json OUT.json]
 """
 
 from __future__ import annotations
@@ -22,14 +22,19 @@ from tilewright.compiler.options import CompileOptions
 def chain(nodes: int) -> onnx.ModelProto:
     """A chain of convolutions, activations and residual additions with `nodes` nodes."""
     rng = np.random.default_rng(0)
-    weights = [numpy_helper.from_array((rng.standard_normal((4, 4, 1, 1)) / 2).astype(np.float32), f"w{i}") for i in range(8)]
+    weights = [
+        numpy_helper.from_array((rng.standard_normal((4, 4, 1, 1)) / 2).astype(np.float32), f"w{i}")
+        for i in range(8)
+    ]
     body: list[onnx.NodeProto] = []
     value = "x"
     for i in range(nodes):
         out = f"t{i}"
         match i % 4:
             case 0:
-                body.append(helper.make_node("Conv", [value, f"w{i // 4 % 8}"], [out], name=f"n{i}"))
+                body.append(
+                    helper.make_node("Conv", [value, f"w{i // 4 % 8}"], [out], name=f"n{i}")
+                )
             case 1:
                 body.append(helper.make_node("Relu", [value], [out], name=f"n{i}"))
             case 2:
@@ -49,7 +54,9 @@ def chain(nodes: int) -> onnx.ModelProto:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--nodes", default="1000,5000,20000")
     parser.add_argument("--target", default="cpu")
     parser.add_argument("--verify", default="structural")
@@ -60,14 +67,16 @@ def main() -> None:
     for nodes in map(int, args.nodes.split(",")):
         model = chain(nodes).SerializeToString()
         started = time.perf_counter()
-        result = compile_model(model, CompileOptions(target=args.target, verify=args.verify, **quantise))
+        result = compile_model(
+            model, CompileOptions(target=args.target, verify=args.verify, **quantise)
+        )
         seconds = time.perf_counter() - started
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         slowest = sorted(result.instruments.records, key=lambda r: -r.seconds)[:4]
         rows.append(
             {
-                "nodes": nodes, "seconds": seconds, "us_per_node": seconds / nodes * 1e6, "peak_mib": peak,
-                "ops": result.phase_ops, "phases": result.phase_seconds,
+                "nodes": nodes, "seconds": seconds, "us_per_node": seconds / nodes * 1e6,
+                "peak_mib": peak, "ops": result.phase_ops, "phases": result.phase_seconds,
             }
         )  # fmt: skip
         print(

@@ -65,18 +65,26 @@ class ModelRow:
 
 def model_path(name: str) -> Path:
     """The file of a model, in `real/` or `arch/`."""
-    return next(p for p in (MODELS / "real" / f"{name}.onnx", MODELS / "arch" / f"{name}.onnx") if p.exists())
+    return next(
+        p
+        for p in (MODELS / "real" / f"{name}.onnx", MODELS / "arch" / f"{name}.onnx")
+        if p.exists()
+    )
 
 
 def sample_inputs(name: str, executable: Executable) -> dict[str, Any]:
     """Real inputs where there are some, seeded noise otherwise."""
-    found = sorted((MODELS / "inputs").glob(f"{name}.*.npz")) + sorted((MODELS / "arch").glob(f"{name}.npz"))
+    found = sorted((MODELS / "inputs").glob(f"{name}.*.npz")) + sorted(
+        (MODELS / "arch").glob(f"{name}.npz")
+    )
     if found:
         arrays = read_npz(found[0])
         return {i.name: arrays[i.name] for i in executable.inputs}
     if "ic_resnet8" in name:
         with np.load(MODELS / "data" / "cifar10_test_500.npz") as data:
-            return {executable.inputs[0].name: data["x"][:1].transpose(0, 3, 1, 2).astype(np.float32)}
+            return {
+                executable.inputs[0].name: data["x"][:1].transpose(0, 3, 1, 2).astype(np.float32)
+            }
     rng = np.random.default_rng(0)
     return {i.name: rng.random(i.shape).astype(i.dtype) for i in executable.inputs}
 
@@ -95,19 +103,25 @@ def measure(name: str, targets: list[str]) -> ModelRow:
         comparison = compare_artefacts(str(path), executable, inputs)
         row.fp32_error = max(t.max_rel_error for t in comparison.outputs)
     except Exception as error:
-        row.failures.append(f"fp32: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        row.failures.append(
+            f"fp32: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        )
         return row
     for target in targets:
         try:
             row.targets[target] = _on_target(row, path, target, inputs)
         except Exception as error:
-            row.failures.append(f"{target}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+            row.failures.append(
+                f"{target}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            )
     return row
 
 
 def _on_target(row: ModelRow, path: Path, target: str, inputs: dict[str, Any]) -> TargetRow:
     started = time.perf_counter()
-    result = compile_model(str(path), CompileOptions(target=target, quantize="int8", calibration=inputs))
+    result = compile_model(
+        str(path), CompileOptions(target=target, quantize="int8", calibration=inputs)
+    )
     seconds = time.perf_counter() - started
     assert result.artefact is not None
     executable = Executable(result.artefact)
@@ -117,12 +131,17 @@ def _on_target(row: ModelRow, path: Path, target: str, inputs: dict[str, Any]) -
     simulate_seconds = time.perf_counter() - started
     if np.isnan(row.int8_sqnr_db):
         comparison = compare_artefacts(str(path), executable, inputs)
-        row.int8_sqnr_db = min((t.sqnr_db for t in comparison.outputs if t.sqnr_db is not None), default=float("inf"))
+        row.int8_sqnr_db = min(
+            (t.sqnr_db for t in comparison.outputs if t.sqnr_db is not None), default=float("inf")
+        )
     return TargetRow(
         figures.cycles,
         figures.lower_bound_cycles,
         figures.utilization,
-        all(np.array_equal(on_cpu[n], on_npu[n], equal_nan=on_cpu[n].dtype.kind == "f") for n in on_cpu),
+        all(
+            np.array_equal(on_cpu[n], on_npu[n], equal_nan=on_cpu[n].dtype.kind == "f")
+            for n in on_cpu
+        ),
         seconds,
         simulate_seconds,
         len(result.ctx.placement),
@@ -133,14 +152,18 @@ def _on_target(row: ModelRow, path: Path, target: str, inputs: dict[str, Any]) -
 def lines(row: ModelRow) -> Iterator[str]:
     """The row as text."""
     yield (
-        f"{row.model:<28} fp32 error {row.fp32_error:.1e} of range, compiled in {row.fp32_compile_seconds:.2f} s; "
+        f"{row.model:<28} fp32 error {row.fp32_error:.1e} of range, "
+        f"compiled in {row.fp32_compile_seconds:.2f} s; "
         f"int8 output SQNR {row.int8_sqnr_db:.1f} dB"
     )
     for target, t in row.targets.items():
         yield (
-            f"  {target:<16} {t.cycles:>12,} cycles = {t.cycles / max(1, t.lower_bound_cycles):5.2f}x bound, "
-            f"utilisation {t.utilization:6.1%}, {'bit-identical' if t.identical_to_cpu else 'DIFFERENT'}, "
-            f"compile {t.compile_seconds:5.2f} s, simulate {t.simulate_seconds:5.2f} s, {t.cpu_nodes} nodes on CPU, ops {t.ops}"
+            f"  {target:<16} {t.cycles:>12,} cycles = "
+            f"{t.cycles / max(1, t.lower_bound_cycles):5.2f}x bound, "
+            f"utilisation {t.utilization:6.1%}, "
+            f"{'bit-identical' if t.identical_to_cpu else 'DIFFERENT'}, "
+            f"compile {t.compile_seconds:5.2f} s, simulate {t.simulate_seconds:5.2f} s, "
+            f"{t.cpu_nodes} nodes on CPU, ops {t.ops}"
         )
     for failure in row.failures:
         yield f"  FAILED {failure}"
@@ -148,7 +171,9 @@ def lines(row: ModelRow) -> Iterator[str]:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--models", default=",".join(REAL + ARCH))
     parser.add_argument("--targets", default=",".join(TARGETS))
     parser.add_argument("--json")

@@ -137,9 +137,7 @@ def quality(reference: list[list[Array]], values: list[list[Array]], names: list
             for r, v in zip(reference, values, strict=True)
         )
         figures[name] = 10 * float(np.log10(max(power, 1e-300) / max(noise, 1e-300)))
-    same = [
-        int(r[0].argmax() == v[0].argmax()) for r, v in zip(reference, values, strict=True)
-    ]
+    same = [int(r[0].argmax() == v[0].argmax()) for r, v in zip(reference, values, strict=True)]
     return Quality(figures, float(np.mean(same)))
 
 
@@ -235,7 +233,10 @@ def _failure(what: str, error: Exception) -> str:
     return f"{what}: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
-HEADER = f"{'model':<28} {'calib':>5} {'judged':>6} {'ours dB':>8} {'ort dB':>8} {'diff':>6} {'agree':>11}"
+HEADER = (
+    f"{'model':<28} {'calib':>5} {'judged':>6} {'ours dB':>8} {'ort dB':>8} {'diff':>6} "
+    f"{'agree':>11}"
+)
 
 
 def line(row: Row) -> str:

@@ -23,7 +23,7 @@ def compile(model: Any, target: str = "cpu", **options: Any) -> Executable:
     result = compile_model(model, CompileOptions(target=target, **options))
     if result.artefact is None:
         raise ArtefactError(
-            f"compilation stopped after phase {result.options.compile_to!r}: there is nothing to run"
+            f"compilation stopped after phase {result.options.compile_to!r}: nothing to run"
         )
     return Executable(result.artefact)
 

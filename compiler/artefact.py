@@ -121,7 +121,8 @@ def _read(archive: zipfile.ZipFile, path: Path) -> Artefact:
             raise ArtefactError(f"{path}: member {name} is missing")
         if infos[name].file_size != entry["bytes"] or entry["bytes"] > MAX_MEMBER_BYTES:
             raise ArtefactError(
-                f"{path}: member {name} has {infos[name].file_size} bytes, expected {entry['bytes']}"
+                f"{path}: member {name} has {infos[name].file_size} bytes, "
+                f"expected {entry['bytes']}"
             )
         try:
             data = archive.read(name)

@@ -45,8 +45,8 @@ def note(text: str) -> None:
 
 
 def compile_command(
-    model: str, output: str | None, shapes: Mapping[str, tuple[int, ...]], emit: list[str], dump_dir: str | None,
-    time_passes: bool, **options: Any,
+    model: str, output: str | None, shapes: Mapping[str, tuple[int, ...]], emit: list[str],
+    dump_dir: str | None, time_passes: bool, **options: Any,
 ) -> None:  # fmt: skip
     """`tilewright compile`."""
     kinds = [kind for item in emit for kind in item.split(",") if kind]
@@ -136,7 +136,8 @@ def _summary(result: Compilation, out: Path) -> None:
     machine = ctx.machine
     seconds = sum(result.phase_seconds.values())
     say(
-        f"wrote {out} ({out.stat().st_size / 1024:.0f} KiB) for {machine.name if machine else 'cpu'} in {seconds:.2f} s"
+        f"wrote {out} ({out.stat().st_size / 1024:.0f} KiB) "
+        f"for {machine.name if machine else 'cpu'} in {seconds:.2f} s"
     )
     say("operations: " + ", ".join(f"{phase} {count}" for phase, count in ops.items()))
     if machine is not None:
@@ -192,7 +193,8 @@ def describe_outputs(outputs: Mapping[str, Array]) -> None:
         flat = value.reshape(-1)
         head = ", ".join(f"{v:.6g}" if value.dtype.kind == "f" else str(v) for v in flat[:5])
         say(
-            f"{name} {value.dtype}[{'x'.join(map(str, value.shape))}] = {head}{', ...' if flat.size > 5 else ''}"
+            f"{name} {value.dtype}[{'x'.join(map(str, value.shape))}] = "
+            f"{head}{', ...' if flat.size > 5 else ''}"
         )
 
 
@@ -208,13 +210,14 @@ def run_command(artefact: str, inputs: str | None, outputs: str | None, repeat: 
     if repeat:
         times = sorted(executable.benchmark(given, repeats=repeat))
         say(
-            f"time: median {times[len(times) // 2] * 1e3:.3f} ms, best {times[0] * 1e3:.3f} ms of {repeat} runs"
+            f"time: median {times[len(times) // 2] * 1e3:.3f} ms, "
+            f"best {times[0] * 1e3:.3f} ms of {repeat} runs"
         )
 
 
 def simulate_command(
-    artefact: str, inputs: str | None, outputs: str | None, json: str | None, trace: str | None, report: str | None,
-    check: bool, write_json: WriteJson,
+    artefact: str, inputs: str | None, outputs: str | None, json: str | None, trace: str | None,
+    report: str | None, check: bool, write_json: WriteJson,
 ) -> None:  # fmt: skip
     """`tilewright simulate`."""
     from .report import render_html, simulation_table
@@ -223,7 +226,8 @@ def simulate_command(
     if not any(step["kind"] == "npu" for step in executable.artefact.manifest["steps"]):
         raise InputError(
             f"{artefact} has no NPU program to simulate",
-            hint="compile with --target NAME --quantize int8 --calibration FILE.npz; `tilewright run` runs it on the CPU",
+            hint="compile with --target NAME --quantize int8 --calibration FILE.npz; "
+            "`tilewright run` runs it on the CPU",
         )
     result, figures = executable.simulate(
         load_inputs(inputs, executable.inputs), check=check, trace=trace is not None
@@ -324,5 +328,5 @@ def targets_command(json: str | None, write_json: WriteJson) -> None:
         tops = 2 * m.peak_macs_per_cycle * m.clock_hz / 1e12
         say(
             f"{m.name:<18} {array:>10} {m.peak_macs_per_cycle:>9} {m.clock_hz / 1e9:>5.2f} {tops:>9.2f} "
-            f"{m.scratchpad.bytes / 1024:>7.0f} KiB {m.dram.bytes_per_cycle * m.clock_hz / 1e9:>9.1f}  {m.description}"
+            f"{m.scratchpad.bytes / 1024:>7.0f} KiB {m.dram.bytes_per_cycle * m.cores * m.clock_hz / 1e9:>9.1f}  {m.description}"
         )

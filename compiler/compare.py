@@ -1,4 +1,4 @@
-"""`tilewright compare`: an artefact against onnxruntime, or against another artefact, tensor by tensor.
+"""`tilewright compare`: an artefact against onnxruntime or another artefact, tensor by tensor.
 
 The artefact's side is its graph after quantisation (stored in the artefact), evaluated by the
 reference semantics; every operation that computes an ONNX tensor carries that tensor's name.
@@ -184,13 +184,19 @@ def compare_artefacts(
 
 def comparison_table(comparison: Comparison, rows: int) -> str:
     """Outputs, then the `rows` intermediates with the lowest SQNR."""
-    header = f"{'tensor':<40} {'shape':<18} {'max abs':>10} {'max/range':>10} {'cosine':>9} {'SQNR dB':>8}"
+    header = (
+        f"{'tensor':<40} {'shape':<18} {'max abs':>10} {'max/range':>10} {'cosine':>9} "
+        f"{'SQNR dB':>8}"
+    )
 
     def line(t: TensorError) -> str:
         sqnr = "inf" if t.sqnr_db is None else f"{t.sqnr_db:.1f}"
         shape = "x".join(map(str, t.shape))
         name = t.name if len(t.name) <= 40 else "..." + t.name[-37:]
-        return f"{name:<40} {shape:<18} {t.max_abs_error:>10.3g} {t.max_rel_error:>10.2e} {t.cosine:>9.6f} {sqnr:>8}"
+        return (
+            f"{name:<40} {shape:<18} {t.max_abs_error:>10.3g} {t.max_rel_error:>10.2e} "
+            f"{t.cosine:>9.6f} {sqnr:>8}"
+        )
 
     worst = sorted(
         (t for t in comparison.tensors if t.sqnr_db is not None), key=lambda t: t.sqnr_db or 0.0

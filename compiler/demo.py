@@ -27,7 +27,10 @@ def accuracy(outputs: Array, labels: Array) -> float:
 
 
 def demo_command(folder: Path, target: str) -> None:
-    """Compile, simulate and run; print the table; leave artefact, dumps, report and trace in `folder`."""
+    """Compile, simulate and run; print the table.
+
+    Leaves artefact, dumps, report and trace in `folder`.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -97,7 +100,8 @@ def demo_command(folder: Path, target: str) -> None:
     table.add_row("energy", "", "", quantity(sum(figures.energy.values()) / 1e6, "uJ"))
     console.print(table)
     console.print(
-        f"int8 outputs of the CPU end and of the simulated NPU are {'bit-identical' if same else 'DIFFERENT'}."
+        "int8 outputs of the CPU end and of the simulated NPU are "
+        f"{'bit-identical' if same else 'DIFFERENT'}."
     )
     for what, path in (
         ("artefact", "digits.tw"), ("IR after every pass", "dumps/"), ("report", "report.html"),

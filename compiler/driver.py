@@ -1,4 +1,4 @@
-"""One compilation from a model (or IR text) to an artefact: runs the phases and collects the parts."""
+"""One compilation from a model (or IR text) to an artefact: runs the phases, collects the parts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gc
 import hashlib
 import io
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,8 +75,11 @@ def compile_model(
 
 
 @contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Pause the cyclic garbage collector: its scans of a growing IR take most of a long compilation."""
+def _collector_paused() -> Generator[None]:
+    """Pause the cyclic garbage collector.
+
+    Its scans of a growing IR take most of a long compilation.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -97,6 +100,7 @@ def _compile(
         dump_dir=Path(options.dump_dir) if options.dump_dir else None,
         reproducer_dir=Path(options.reproducer_dir) if options.reproducer_dir else None,
         progress=progress,
+        target=options.target,
     )
     stop = ALL_PHASES.index(options.compile_to)
     started = time.perf_counter()

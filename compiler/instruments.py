@@ -24,7 +24,7 @@ Progress = Callable[[str, str], None]
 
 
 class InternalError(Exception):
-    """A bug in tilewright: a pass crashed or produced invalid IR. Names the reproducer, if written."""
+    """A bug in tilewright: a pass crashed or made invalid IR. Names the reproducer, if written."""
 
 
 @dataclass
@@ -44,7 +44,7 @@ def count_ops(module: ModuleOp) -> int:
 
 
 def check_dominance(module: ModuleOp) -> None:
-    """VerifyException if an operand is used before it is defined (xDSL's verifier does not check)."""
+    """VerifyException if an operand is used before it is defined, which xDSL does not check."""
     seen: set[SSAValue] = set()
     for op in module.walk():
         for operand in op.operands:
@@ -63,7 +63,8 @@ class Instruments:
     `verify`: "none", "structural" (dominance and declared properties after each pass, the full
     verifier after the last) or "semantic" (the full verifier after each pass, and: the meaning on
     random inputs is the same before and after).  `dump`: "all",
-    "changed", or the name of one pass; written to `dump_dir` as NNN-phase-pass.mlir.
+    "changed", or the name of one pass; written to `dump_dir` as NNN-phase-pass.mlir,
+    beside constants.npz.  `target` is the target as the user named it, for reproducers.
     """
 
     verify: str = "structural"
@@ -73,7 +74,9 @@ class Instruments:
     reproducer_dir: Path | None = None
     progress: Progress | None = None
     records: list[PassRecord] = field(default_factory=list[PassRecord])
+    target: str = ""
     _last_text: str = ""
+    _saved: int = 0
 
     def run(self, ctx: CompilerContext, module: ModuleOp, passes: Sequence[PhasePass]) -> None:
         """Run `passes` in order.
@@ -109,16 +112,17 @@ class Instruments:
                 where = self._reproduce(ctx, before, passes[index:])
                 message = str(error).splitlines()[-1] if str(error) else type(error).__name__
                 raise InternalError(
-                    f"pass {item.transform.name!r} (phase {item.phase}) failed: {type(error).__name__}: {message}{where}"
+                    f"pass {item.transform.name!r} (phase {item.phase}) failed: "
+                    f"{type(error).__name__}: {message}{where}"
                 ) from error
             self.records.append(
                 PassRecord(item.phase, item.transform.name, seconds, count_ops(module))
             )
-            self._dump(module, item)
+            self._dump(ctx, module, item)
             if checker is not None:
                 checker.after(item.transform, module)
 
-    def _dump(self, module: ModuleOp, item: PhasePass) -> None:
+    def _dump(self, ctx: CompilerContext, module: ModuleOp, item: PhasePass) -> None:
         if self.dump_dir is None or self.dump is None:
             return
         name = item.transform.name
@@ -132,6 +136,9 @@ class Instruments:
         write_atomically(
             self.dump_dir / f"{len(self.records):03d}-{item.phase}-{name}.mlir", text.encode()
         )
+        if len(ctx.constants) != self._saved:  # beside the IR, for tilewright-opt
+            save_constants(self.dump_dir / "constants.npz", ctx.constants)
+            self._saved = len(ctx.constants)
 
     def _reproduce(
         self, ctx: CompilerContext, before: str | None, rest: Sequence[PhasePass]
@@ -140,7 +147,7 @@ class Instruments:
             return ""
         self.reproducer_dir.mkdir(parents=True, exist_ok=True)
         pipeline = ",".join(str(p.transform.spec()) for p in rest)
-        target = f" --target {ctx.machine.name}" if ctx.machine else ""
+        target = f" --target {self.target or ctx.machine.name}" if ctx.machine else ""
         command = (
             f"tilewright-opt reproducer.mlir --constants constants.npz{target} -p '{pipeline}'"
         )

@@ -12,7 +12,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from xdsl.dialects.builtin import ArrayAttr, IntegerAttr, MemRefType, ModuleOp, StringAttr, TensorType
+from xdsl.dialects.builtin import (
+    ArrayAttr,
+    IntegerAttr,
+    MemRefType,
+    ModuleOp,
+    StringAttr,
+    TensorType,
+)
 from xdsl.ir import Operation, SSAValue
 
 from ..dialects.constants import Array
@@ -30,7 +37,7 @@ class Divergence(TilewrightError):
 
 
 def relative_error(reference: Array, value: Array) -> float:
-    """||value - reference|| / (||reference|| + eps) over finite elements; infinite if shapes differ."""
+    """||value - reference|| / (||reference|| + eps) of finite elements; inf if shapes differ."""
     if reference.shape != value.shape:
         return float("inf")
     a, b = reference.astype(np.float64).ravel(), value.astype(np.float64).ravel()
@@ -50,7 +57,9 @@ def random_inputs(ctx: CompilerContext, module: ModuleOp, seed: int = 0) -> list
     rng = np.random.default_rng(seed)
     out: list[Array] = []
     count = func.attributes.get("num_inputs")  # in memref form the outputs follow the inputs
-    types = list(func.function_type.inputs)[: count.value.data if isinstance(count, IntegerAttr) else None]
+    types = list(func.function_type.inputs)[
+        : count.value.data if isinstance(count, IntegerAttr) else None
+    ]
     for index, type in enumerate(types):
         assert isinstance(type, TensorType | MemRefType)
         shape, dtype = type.get_shape(), numpy_dtype(type.element_type)
@@ -114,8 +123,9 @@ class MeaningCheck:
         )
         if worst > transform.tolerance:
             raise Divergence(
-                f"pass {transform.name!r} changed the meaning of the program: relative error {worst:.3g} "
-                f"exceeds {transform.tolerance:.3g}; first diverging operation: {self._first(named, transform)}"
+                f"pass {transform.name!r} changed the meaning of the program: "
+                f"relative error {worst:.3g} exceeds {transform.tolerance:.3g}; "
+                f"first diverging operation: {self._first(named, transform)}"
             )
         self.outputs, self.named = outputs, named
 

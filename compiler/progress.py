@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from .driver import ReportProgress
@@ -11,8 +11,8 @@ from .pipeline import ALL_PHASES
 
 
 @contextmanager
-def phase_progress(total: int) -> Iterator[ReportProgress | None]:
-    """A one-line display `[2/8] graph: constant-fold` on standard error; None when it is no terminal."""
+def phase_progress(total: int) -> Generator[ReportProgress | None]:
+    """A line `[2/8] graph: constant-fold` on standard error; None when that is no terminal."""
     if not sys.stderr.isatty():
         yield None
         return

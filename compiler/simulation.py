@@ -1,4 +1,4 @@
-"""Simulating a whole artefact: NPU programs on the simulator, the rest on the CPU end, one arena."""
+"""Simulating an artefact: NPU programs on the simulator, the rest on the CPU end, one arena."""
 
 from __future__ import annotations
 

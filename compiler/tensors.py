@@ -1,4 +1,4 @@
-"""Tensors at the border: reading inputs from npz files and arrays, checking them against a model."""
+"""Tensors at the border: reading inputs from npz files and arrays, checking them with a model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..dialects.errors import InputError
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """A model input or output: ONNX name, static shape, numpy dtype name, byte offset in the arena."""
+    """A model input or output: ONNX name, static shape, numpy dtype name, arena offset in bytes."""
 
     name: str
     shape: tuple[int, ...]
@@ -42,7 +42,7 @@ def numpy_type(name: str) -> np.dtype[Any]:
 
 
 def read_npz(path: str | Path, prefix: str = "in:") -> dict[str, Array]:
-    """Arrays of an .npz by name, `prefix` removed; entries of other prefixes (`out:`) are left out."""
+    """Arrays of an .npz by name, `prefix` removed; entries of other prefixes are left out."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             names = [n for n in arrays.files if n.startswith(prefix)]
@@ -95,11 +95,13 @@ def by_name(given: Any, infos: Sequence[TensorInfo]) -> dict[str, Array]:
 
 
 def check_input(info: TensorInfo, value: Array) -> Array:
-    """`value` as the input expects it; InputError on another shape or a dtype that loses information."""
+    """`value` as the input expects it; InputError on another shape or a dtype that loses values."""
     if value.shape != info.shape:
         raise InputError(
-            f"input {info.name!r} has shape {list(value.shape)}, the model takes {list(info.shape)}",
-            hint=f"compile for another shape with --shape {info.name}:{'x'.join(map(str, value.shape))}",
+            f"input {info.name!r} has shape {list(value.shape)}, "
+            f"the model takes {list(info.shape)}",
+            hint="compile for another shape with "
+            f"--shape {info.name}:{'x'.join(map(str, value.shape))}",
         )
     dtype = numpy_type(info.dtype)
     if value.dtype == dtype:
@@ -121,7 +123,7 @@ def check_input(info: TensorInfo, value: Array) -> Array:
 def samples(
     bound: Mapping[str, Array], infos: Sequence[TensorInfo]
 ) -> list[dict[str, Array]] | None:
-    """Split inputs stacked along a new first axis into samples; None if they are one plain input set."""
+    """Split inputs stacked along a new first axis into samples; None if they are one sample."""
     if all(bound[i.name].shape == i.shape for i in infos) or not infos:
         return None
     stacked = [
@@ -134,6 +136,7 @@ def samples(
     counts = {bound[i.name].shape[0] for i in infos}
     if len(counts) != 1:
         raise InputError(
-            f"inputs are stacked along a new first axis but hold different numbers of samples: {sorted(counts)}"
+            "inputs are stacked along a new first axis but hold different numbers of samples: "
+            f"{sorted(counts)}"
         )
     return [{i.name: bound[i.name][k] for i in infos} for k in range(counts.pop())]

@@ -264,8 +264,10 @@ _define(
 _define(
     "qadd", 2,
     lambda a, b, za, ma, zb, mb, multiplier, shift, zp, lo, hi: fixed_point.requantize(
-        (a.astype(np.int64) - za) * ma + (b.astype(np.int64) - zb) * mb, multiplier, shift, zp, lo, hi),
-    {"za": 0, "ma": 1 << 20, "zb": 0, "mb": 1 << 20, "multiplier": 1 << 30, "shift": 50, "zp": 0, "lo": -128, "hi": 127},
+        (a.astype(np.int64) - za) * ma + (b.astype(np.int64) - zb) * mb, multiplier, shift, zp, lo,
+        hi),
+    {"za": 0, "ma": 1 << 20, "zb": 0, "mb": 1 << 20, "multiplier": 1 << 30, "shift": 50, "zp": 0,
+     "lo": -128, "hi": 127},
     result="explicit",
 )  # fmt: skip
 _define(

@@ -184,7 +184,7 @@ def params_dict(attr: DictionaryAttr | None) -> dict[str, Param]:
         return {}
     out: dict[str, Param] = {}
     for key, value in attr.data.items():
-        if isinstance(value, IntegerAttr) or isinstance(value, FloatAttr):
+        if isinstance(value, IntegerAttr | FloatAttr):
             out[key] = value.value.data
         elif isinstance(value, StringAttr):
             out[key] = value.data

@@ -8,9 +8,37 @@ from ..dialects.errors import IRError
 from .base import Pass
 
 _MODULES: dict[str, tuple[str, ...]] = {
-    "graph": ("canonicalize", "constant-fold", "cse", "dce", "fold-batch-norm", "fuse-activations", "convert-layout", "sink-transposes", "fuse-regions", "quantize-insert", "quantize-push", "quantize-integer", "assign-device"),
-    "loop": ("lower-to-loop", "fit-npu", "cluster-devices", "bufferize", "allocate-arena", "outline-npu", "tile-npu", "hoist-copies", "double-buffer"),
-    "npu": ("lower-to-npu", "allocate-scratchpad", "insert-sync",),
+    "graph": (
+        "canonicalize",
+        "constant-fold",
+        "cse",
+        "dce",
+        "fold-batch-norm",
+        "fuse-activations",
+        "convert-layout",
+        "sink-transposes",
+        "fuse-regions",
+        "quantize-insert",
+        "quantize-push",
+        "quantize-integer",
+        "assign-device",
+    ),
+    "loop": (
+        "lower-to-loop",
+        "fit-npu",
+        "cluster-devices",
+        "bufferize",
+        "allocate-arena",
+        "outline-npu",
+        "tile-npu",
+        "hoist-copies",
+        "double-buffer",
+    ),
+    "npu": (
+        "lower-to-npu",
+        "allocate-scratchpad",
+        "insert-sync",
+    ),
 }
 """Pass names by level; the module of pass `a-b` of level `graph` is `passes/graph/a_b.py`."""
 

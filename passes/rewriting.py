@@ -25,7 +25,7 @@ def tensor_name(op: Operation) -> str | None:
 def replace(
     old: Operation, new: Sequence[Operation], results: Sequence[SSAValue] | None = None
 ) -> None:
-    """Put `new` before `old`, use `results` (default: those of the last of `new`) for old's, erase `old`.
+    """Put `new` before `old`, use `results` (default: those of new's last) for old's, erase `old`.
 
     Locations, the device, the tensor name and name hints pass on to the new operations.
     """

@@ -174,13 +174,15 @@ class Importer:
         if any(a.ref_attr_name for a in proto.attribute):
             attributes = resolve(attributes, scope.references)
         function = self.functions.find(domain, proto.op_type)
-        custom = RULES.get(proto.op_type) if function is None else None
-        if function is None:
-            if domain:
+        key = f"{domain}.{proto.op_type}" if domain else proto.op_type
+        custom = RULES.get(key) if function is None else None
+        if function is None and domain:
+            if custom is None:
                 raise NodeUnsupported(
                     f"operator of the unknown domain {domain!r}",
                     "export with standard operators, or add a function that defines it",
                 )
+        elif function is None:
             for remark in check_node(proto, opset, attributes):
                 self.ctx.notes.append(f"node {name!r} ({proto.op_type}): {remark}")
         inputs = self._inputs(proto, name, scope)

@@ -56,7 +56,7 @@ Outputs = Value | list[Any]
 Rule = Callable[["Node"], Outputs]
 
 RULES: dict[str, Rule] = {}
-"""Import rules of the default domain, by operator."""
+"""Import rules by operator, those of other domains by `domain.Operator`."""
 
 
 def rule(*ops: str) -> Callable[[Rule], Rule]:

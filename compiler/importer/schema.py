@@ -115,6 +115,11 @@ _HINTS: dict[str, tuple[str, str]] = {
 """Reason and hint by operators, separated by spaces."""
 
 
+def refused_names() -> frozenset[str]:
+    """Operators that are refused with a reason of their own."""
+    return frozenset(op for ops in _HINTS for op in ops.split())
+
+
 def hint_for(op: str, opset: int) -> tuple[str, str]:
     """Why an operator without a rule cannot be compiled, and what to do."""
     for ops, reason in _HINTS.items():

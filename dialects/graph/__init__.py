@@ -30,17 +30,19 @@ from .shape import BroadcastOp, ConcatOp, GatherOp, PadOp, ReshapeOp, ResizeOp, 
 GRAPH = Dialect(
     "graph",
     [
-        ConstantOp, MapOp, CastOp, ConvOp, MatMulOp, PoolOp, ReduceOp, ArgReduceOp, BatchNormOp, SoftmaxOp,
-        TransposeOp, ReshapeOp, BroadcastOp, ConcatOp, SliceOp, PadOp, GatherOp, ResizeOp,
-        QuantizeOp, DequantizeOp, RequantizeOp, LookupOp, QAddOp, QMulOp, RegionOp, YieldOp,
+        ConstantOp, MapOp, CastOp, ConvOp, MatMulOp, PoolOp, ReduceOp, ArgReduceOp, BatchNormOp,
+        SoftmaxOp, TransposeOp, ReshapeOp, BroadcastOp, ConcatOp, SliceOp, PadOp, GatherOp,
+        ResizeOp, QuantizeOp, DequantizeOp, RequantizeOp, LookupOp, QAddOp, QMulOp, RegionOp,
+        YieldOp,
     ],
     [ConstantRefAttr, QuantAttr],
 )  # fmt: skip
 
 __all__ = [
-    "GRAPH", "ArgReduceOp", "BatchNormOp", "BroadcastOp", "CastOp", "ConcatOp", "ConstantOp", "ConstantRefAttr",
-    "ConvOp", "DequantizeOp", "GatherOp", "GraphOp", "LookupOp", "MapOp", "MatMulOp", "PadOp", "PoolOp", "QAddOp",
-    "QMulOp", "QuantAttr", "QuantizeOp", "ReduceOp", "RegionOp", "RequantizeOp", "ReshapeOp", "ResizeOp", "SliceOp",
-    "SoftmaxOp", "TransposeOp", "YieldOp", "accumulator_type", "broadcast_shapes", "channel_axis", "constant_array",
+    "GRAPH", "ArgReduceOp", "BatchNormOp", "BroadcastOp", "CastOp", "ConcatOp", "ConstantOp",
+    "ConstantRefAttr", "ConvOp", "DequantizeOp", "GatherOp", "GraphOp", "LookupOp", "MapOp",
+    "MatMulOp", "PadOp", "PoolOp", "QAddOp", "QMulOp", "QuantAttr", "QuantizeOp", "ReduceOp",
+    "RegionOp", "RequantizeOp", "ReshapeOp", "ResizeOp", "SliceOp", "SoftmaxOp", "TransposeOp",
+    "YieldOp", "accumulator_type", "broadcast_shapes", "channel_axis", "constant_array",
     "device_of", "is_map", "place", "quantization", "spatial_axes",
 ]  # fmt: skip

@@ -71,7 +71,11 @@ class ConstantOp(GraphOp):
             return found if found.shape == shape else found.reshape(shape)
         assert isinstance(self.value, DenseIntOrFPElementsAttr)
         values = np.array(self.value.get_values(), dtype)
-        return np.broadcast_to(values.reshape(()), shape) if values.size == 1 else values.reshape(shape)
+        return (
+            np.broadcast_to(values.reshape(()), shape)
+            if values.size == 1
+            else values.reshape(shape)
+        )
 
     def verify_(self) -> None:
         """The value is a store reference or a dense literal of the result's shape."""

@@ -81,7 +81,8 @@ class ConvOp(GraphOp):
             operands=[x, w, b],
             properties={
                 "strides": ints(strides), "pads": ints(pads), "dilations": ints(dilations),
-                "group": integer(group), "layout": string(layout), "x_zp": integer(x_zp), "w_zp": integer(w_zp),
+                "group": integer(group), "layout": string(layout), "x_zp": integer(x_zp),
+                "w_zp": integer(w_zp),
             },
             result_types=[tensor(shape, accumulator_type(element_of(x)))],
         )  # fmt: skip
@@ -218,18 +219,21 @@ class PoolOp(GraphOp):
     traits = traits_def(Pure())
 
     def __init__(
-        self, x: SSAValue, kind: str, *, kernel: Sequence[int], strides: Sequence[int], pads: Sequence[int],
-        dilations: Sequence[int] | None = None, ceil_pads: Sequence[int] | None = None,
-        count_include_pad: int = 0, layout: str = "NCHW", x_zp: int = 0, encoding: Attribute | None = None,
+        self, x: SSAValue, kind: str, *, kernel: Sequence[int], strides: Sequence[int],
+        pads: Sequence[int], dilations: Sequence[int] | None = None,
+        ceil_pads: Sequence[int] | None = None, count_include_pad: int = 0, layout: str = "NCHW",
+        x_zp: int = 0, encoding: Attribute | None = None,
     ):  # fmt: skip
         dilations = dilations or [1] * len(kernel)
         element = accumulator_type(element_of(x)) if kind == "sum" else element_of(x)
         super().__init__(
             operands=[x],
             properties={
-                "kind": string(kind), "kernel": ints(kernel), "strides": ints(strides), "pads": ints(pads),
-                "dilations": ints(dilations), "ceil_pads": ints(ceil_pads or [0] * len(kernel)),
-                "count_include_pad": integer(count_include_pad), "layout": string(layout), "x_zp": integer(x_zp),
+                "kind": string(kind), "kernel": ints(kernel), "strides": ints(strides),
+                "pads": ints(pads), "dilations": ints(dilations),
+                "ceil_pads": ints(ceil_pads or [0] * len(kernel)),
+                "count_include_pad": integer(count_include_pad), "layout": string(layout),
+                "x_zp": integer(x_zp),
             },
             result_types=[tensor(pool_shape(shape_of(x), kernel, strides, pads, dilations, layout), element, encoding)],
         )  # fmt: skip
@@ -247,8 +251,8 @@ class PoolOp(GraphOp):
                 f"graph.pool: kernel, strides, dilations and pads must describe {n} spatial axes"
             )
         expect_shape(self, self.result, pool_shape(
-            shape_of(self.x), int_values(self.kernel), int_values(self.strides), int_values(self.pads),
-            int_values(self.dilations), self.layout.data,
+            shape_of(self.x), int_values(self.kernel), int_values(self.strides),
+            int_values(self.pads), int_values(self.dilations), self.layout.data,
         ))  # fmt: skip
 
 
@@ -368,7 +372,10 @@ class ArgReduceOp(GraphOp):
 
 @irdl_op_definition
 class BatchNormOp(GraphOp):
-    """Inference batch normalisation over `axis` (channels): (x - mean) / sqrt(var + epsilon) * scale + bias."""
+    """Inference batch normalisation over `axis` (channels).
+
+    (x - mean) / sqrt(var + epsilon) * scale + bias
+    """
 
     name = "graph.batch_norm"
     x = operand_def(TensorType)

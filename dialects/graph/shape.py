@@ -76,7 +76,8 @@ class ReshapeOp(GraphOp):
         """The number of elements is kept."""
         if math.prod(shape_of(self.x)) != math.prod(shape_of(self.result)):
             raise VerifyException(
-                f"graph.reshape: {list(shape_of(self.x))} cannot become {list(shape_of(self.result))}"
+                f"graph.reshape: {list(shape_of(self.x))} cannot become "
+                f"{list(shape_of(self.result))}"
             )
 
 
@@ -192,7 +193,9 @@ class SliceOp(GraphOp):
 
 @irdl_op_definition
 class PadOp(GraphOp):
-    """Pad every axis by `low` and `high` elements (negative crops); `mode`: constant, reflect, edge, wrap.
+    """Pad axes by `low` and `high` elements (negative crops).
+
+    `mode`: constant, reflect, edge, wrap.
 
     `value` fills in constant mode (converted to the element type; the zero point for i8).
     """
@@ -297,8 +300,8 @@ class ResizeOp(GraphOp):
 
     def __init__(
         self, x: SSAValue, sizes: Sequence[int], mode: str, scales: Sequence[float], *,
-        coordinates: str = "half_pixel", nearest: str = "round_prefer_floor", cubic_coeff: float = -0.75,
-        layout: str = "NCHW", encoding: Attribute | None = None,
+        coordinates: str = "half_pixel", nearest: str = "round_prefer_floor",
+        cubic_coeff: float = -0.75, layout: str = "NCHW", encoding: Attribute | None = None,
     ):  # fmt: skip
         shape = list(shape_of(x))
         for axis, size in zip(spatial_axes(len(shape), layout), sizes, strict=True):
@@ -306,7 +309,8 @@ class ResizeOp(GraphOp):
         super().__init__(
             operands=[x],
             properties={
-                "mode": string(mode), "scales": DenseArrayBase.from_list(f64, [float(s) for s in scales]),
+                "mode": string(mode),
+                "scales": DenseArrayBase.from_list(f64, [float(s) for s in scales]),
                 "coordinates": string(coordinates), "nearest": string(nearest),
                 "cubic_coeff": real(cubic_coeff), "layout": string(layout),
             },

@@ -55,7 +55,7 @@ LOOP = Dialect(
 )
 
 __all__ = [
-    "LOOP", "SPACES", "AllocOp", "ApplyOp", "ConcatOp", "CopyOp", "ExtractOp", "FillOp", "ForOp", "GlobalOp", "IndexOp",
-    "Linear", "NestOp", "ReshapeOp", "ScalarConstantOp", "ScalarYieldOp", "captured", "fill_attr", "fill_value",
-    "reduce_identity", "row_major_strides", "space_of",
+    "LOOP", "SPACES", "AllocOp", "ApplyOp", "ConcatOp", "CopyOp", "ExtractOp", "FillOp", "ForOp",
+    "GlobalOp", "IndexOp", "Linear", "NestOp", "ReshapeOp", "ScalarConstantOp", "ScalarYieldOp",
+    "captured", "fill_attr", "fill_value", "reduce_identity", "row_major_strides", "space_of",
 ]  # fmt: skip

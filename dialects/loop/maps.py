@@ -18,7 +18,7 @@ from ..errors import IRError
 
 @dataclass(frozen=True)
 class Linear:
-    """A linear access map: `coeffs[r][d]` and `consts[r]` for tensor axis r and domain dimension d."""
+    """A linear map: `coeffs[r][d]` and `consts[r]` for tensor axis r and domain dimension d."""
 
     coeffs: tuple[tuple[int, ...], ...]
     consts: tuple[int, ...]

@@ -217,11 +217,12 @@ class NestOp(IRDLOperation):
 
     # --- checking ---
     def verify_(self) -> None:
-        """Maps fit the operands, dimensions exist, blocks have the right arguments, reads are in bounds."""
+        """Maps fit operands, dimensions exist, block arguments are right, reads are in bounds."""
         n, reduced = len(self.domain), set(self.reduced)
         if self.reduce.data not in REDUCE_KINDS or (self.reduce.data == "none") != (not reduced):
             raise VerifyException(
-                f"loop.nest: reduce {self.reduce.data!r} does not fit reduction dims {sorted(reduced)}"
+                f"loop.nest: reduce {self.reduce.data!r} does not fit reduction dims "
+                f"{sorted(reduced)}"
             )
         if any(not 0 <= d < n for d in reduced) or any(s < 0 for s in self.sizes):
             raise VerifyException("loop.nest: reduction dims or domain are out of range")
@@ -238,14 +239,16 @@ class NestOp(IRDLOperation):
                 )
             if i >= len(self.ins) and any(row[d] for row in map.coeffs for d in reduced):
                 raise VerifyException(
-                    f"loop.nest: map {i} of an epilogue operand or output uses a reduction dimension"
+                    f"loop.nest: map {i} of an epilogue operand or output uses a reduction "
+                    "dimension"
                 )
             checked = i == len(self.reads) or self.fill_values[i] is None
             if checked and 0 not in self.sizes:
                 for axis, (low, high) in enumerate(map.bounds(self.sizes)):
                     if low < 0 or high >= shape[axis]:
                         raise VerifyException(
-                            f"loop.nest: map {i} leaves axis {axis} of extent {shape[axis]}: [{low}, {high}]"
+                            f"loop.nest: map {i} leaves axis {axis} of extent {shape[axis]}: "
+                            f"[{low}, {high}]"
                         )
         self._verify_block(self.body.block, [element_of(v) for v in self.ins], "body")
         if (block := self.epilogue_block) is not None:
@@ -351,8 +354,9 @@ class NestOp(IRDLOperation):
         return cls.create(
             operands=[*ins, *epilogue_ins, *outs],
             properties={
-                "domain": ints(domain), "reduce": string(kind), "reduction_dims": ints(reduced), "maps": maps, "fills": fills,
-                **({"accumulate": UnitAttr()} if accumulate else {}), **({"device": string(device)} if device else {}),
+                "domain": ints(domain), "reduce": string(kind), "reduction_dims": ints(reduced),
+                "maps": maps, "fills": fills, **({"accumulate": UnitAttr()} if accumulate else {}),
+                **({"device": string(device)} if device else {}),
                 "operandSegmentSizes": DenseArrayBase.from_list(i32, [len(ins), len(epilogue_ins), len(outs)]),
             },
             result_types=[result] if result is not None else [],
@@ -450,7 +454,7 @@ class IndexOp(IRDLOperation):
 class ExtractOp(IRDLOperation):
     """Read `source[indices]` at computed (integer) indices: tables, gathers.
 
-    Indices are clamped to the extents, so that no input can read outside (ONNX leaves it undefined).
+    Indices are clamped to the extents, so that no input can read outside (undefined in ONNX).
     """
 
     name = "loop.extract"
@@ -458,7 +462,10 @@ class ExtractOp(IRDLOperation):
     indices = var_operand_def(Attribute)
     result = result_def(Attribute)
     traits = traits_def(Pure())
-    assembly_format = "$source `[` $indices `]` attr-dict `:` type($source) `[` type($indices) `]` `->` type($result)"
+    assembly_format = (
+        "$source `[` $indices `]` attr-dict `:` type($source) `[` type($indices) `]` "
+        "`->` type($result)"
+    )
 
     def __init__(self, source: SSAValue, indices: Sequence[SSAValue]):
         super().__init__(operands=[source, list(indices)], result_types=[element_of(source)])
@@ -470,7 +477,7 @@ class ExtractOp(IRDLOperation):
 
 
 def captured(nest: NestOp) -> tuple[SSAValue, ...]:
-    """Tensors or memrefs from outside that `loop.extract` reads inside `nest`, without repetition."""
+    """Tensors or memrefs from outside that `loop.extract` reads inside `nest`, each once."""
     found: dict[SSAValue, None] = {}
     for region in (nest.body, nest.epilogue):
         for block in region.blocks:

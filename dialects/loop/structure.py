@@ -150,7 +150,7 @@ class AllocOp(IRDLOperation):
 
 @irdl_op_definition
 class GlobalOp(IRDLOperation):
-    """A constant of the store as a read-only memref in space "const"; `offset` set by allocation."""
+    """A constant of the store as a read-only "const" memref; `offset` is set by allocation."""
 
     name = "loop.global"
     value = prop_def(Attribute)
@@ -201,7 +201,8 @@ class ConcatOp(IRDLOperation):
         self, args: Sequence[SSAValue], axis: int, type: TensorType[Any], device: str | None = None
     ):
         super().__init__(
-            operands=[list(args)], properties={"axis": integer(axis), "device": string(device) if device else None},
+            operands=[list(args)],
+            properties={"axis": integer(axis), "device": string(device) if device else None},
             result_types=[type],
         )  # fmt: skip
 
@@ -240,8 +241,9 @@ class CopyOp(IRDLOperation):
     fill = prop_def(Attribute)
 
     def __init__(
-        self, kind: str, big: SSAValue, tile: SSAValue, ivs: Sequence[SSAValue], coords: Linear,
-        *, perm: Sequence[int] | None = None, steps: Sequence[int] | None = None, fill: float | int | None = None,
+        self, kind: str, big: SSAValue, tile: SSAValue, ivs: Sequence[SSAValue], coords: Linear, *,
+        perm: Sequence[int] | None = None, steps: Sequence[int] | None = None,
+        fill: float | int | None = None,
     ):  # fmt: skip
         rank = len(shape_of(big))
         super().__init__(

@@ -20,7 +20,7 @@ NPU = Dialect(
 )
 
 __all__ = [
-    "BY_CODE", "BY_MNEMONIC", "COMMANDS", "INSTRUCTIONS", "NPU", "QUEUES", "TOKEN", "AccessAttr", "AllocOp", "Command",
-    "DramOp", "Instruction", "LoopOp", "OperandSpec", "ProgramOp", "Queue", "SyncOp", "TensorMapAttr", "TokenOp",
-    "TokenType", "YieldOp",
+    "BY_CODE", "BY_MNEMONIC", "COMMANDS", "INSTRUCTIONS", "NPU", "QUEUES", "TOKEN", "AccessAttr",
+    "AllocOp", "Command", "DramOp", "Instruction", "LoopOp", "OperandSpec", "ProgramOp", "Queue",
+    "SyncOp", "TensorMapAttr", "TokenOp", "TokenType", "YieldOp",
 ]  # fmt: skip

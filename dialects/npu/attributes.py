@@ -79,7 +79,8 @@ class AccessAttr(ParametrizedAttribute):
 class TensorMapAttr(ParametrizedAttribute):
     """`#npu.tensor_map<extents [..] strides [..] start [..] steps [..] box [..] loops [[..], ..]>`.
 
-    A box of a DRAM tensor: axis d of the box covers coordinates start[d] + t * steps[d], t < box[d],
+    A box of a DRAM tensor: axis d of the box covers coordinates start[d] + t * steps[d],
+    t < box[d],
     where start[d] advances by loops[d][l] per iteration of the l-th enclosing loop.  Extents and
     coordinates in elements, strides in bytes.  Coordinates outside [0, extent) are filled on load
     and dropped on store.
@@ -95,8 +96,8 @@ class TensorMapAttr(ParametrizedAttribute):
 
     @staticmethod
     def get(
-        extents: Sequence[int], strides: Sequence[int], start: Sequence[int], steps: Sequence[int], box: Sequence[int],
-        loops: Sequence[Sequence[int]] = (),
+        extents: Sequence[int], strides: Sequence[int], start: Sequence[int], steps: Sequence[int],
+        box: Sequence[int], loops: Sequence[Sequence[int]] = (),
     ) -> TensorMapAttr:  # fmt: skip
         """Build from Python integers; `loops` has one list per axis."""
         rows = loops or [()] * len(extents)

@@ -82,7 +82,8 @@ class Command(IRDLOperation):
             space = space_of(buffer)
             if space not in operand.spaces:
                 raise VerifyException(
-                    f"{self.name}: {operand.name} must be in {' or '.join(operand.spaces)}, not {space}"
+                    f"{self.name}: {operand.name} must be in {' or '.join(operand.spaces)}, "
+                    f"not {space}"
                 )
             if not isinstance(access, TensorMapAttr if space in ("dram", "const") else AccessAttr):
                 raise VerifyException(
@@ -154,7 +155,7 @@ COMMANDS: dict[str, type[Command]] = {
 
 @irdl_op_definition
 class SyncOp(IRDLOperation):
-    """No work: in `queue`'s order, waits for tokens; its own token is the completion of all before it."""
+    """No work: waits for tokens in `queue`'s order; its own token completes all before it."""
 
     name = "npu.sync"
     waits = var_operand_def(TokenType)

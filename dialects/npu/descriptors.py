@@ -103,7 +103,7 @@ def byte_span(dims: Sequence[tuple[int, int]], element: int) -> tuple[int, int]:
 
 
 def overwrites(mask: int, iterations: Sequence[int]) -> bool:
-    """Whether a reduction with `overwrite` = `mask` overwrites in this iteration (else accumulates).
+    """Whether a reduction with `overwrite` = `mask` overwrites in this iteration, or accumulates.
 
     It does when all loop levels in the mask (bit 0 outermost) are at their first iteration; mask 0
     always overwrites, -1 always accumulates.

@@ -225,12 +225,11 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
 
 _I8 = (-128, 127)
 PARAM_RANGES: dict[str, tuple[int, int]] = {
-    "count": (1, 2**31 - 1), "queue": (0, 3),
-    "element": (1, 8), "fill": (-(2**31), 2**31 - 1), "value": _I8,
-    "m_rank": (0, MAX_DIMS), "p_rank": (0, MAX_DIMS), "t_rank": (0, MAX_DIMS),
-    "overwrite": (-1, 2**MAX_LOOP_DEPTH - 1),
-    "a_zp": _I8, "b_zp": _I8, "za": _I8, "zb": _I8, "zp": _I8, "lo": _I8, "hi": _I8,
-    "ma": (0, 2**20), "mb": (0, 2**20), "multiplier": (0, 2**31 - 1), "shift": (1, 62),
+    "count": (1, 2**31 - 1), "queue": (0, 3), "element": (1, 8), "fill": (-(2**31), 2**31 - 1),
+    "value": _I8, "m_rank": (0, MAX_DIMS), "p_rank": (0, MAX_DIMS), "t_rank": (0, MAX_DIMS),
+    "overwrite": (-1, 2**MAX_LOOP_DEPTH - 1), "a_zp": _I8, "b_zp": _I8, "za": _I8, "zb": _I8,
+    "zp": _I8, "lo": _I8, "hi": _I8, "ma": (-(2**20), 2**20), "mb": (-(2**20), 2**20),
+    "multiplier": (0, 2**31 - 1), "shift": (1, 62),
 }  # fmt: skip
 """Least and greatest value of each parameter."""
 

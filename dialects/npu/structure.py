@@ -5,7 +5,8 @@
       %free = npu.token 2
       %done = npu.loop 14 iter(%f = %free) {
         %xt = npu.alloc {slots = 2 : i64} : memref<544xi8, "spm">
-        %l = npu.load(%x at #npu.tensor_map<...>, %xt at #npu.access<...>) wait(%f) {element = 1 : i64, fill = 3 : i64}
+        %l = npu.load(%x at #npu.tensor_map<...>, %xt at #npu.access<...>) wait(%f)
+             {element = 1 : i64, fill = 3 : i64}
         ...
         npu.yield %c
       }
@@ -169,7 +170,8 @@ class LoopOp(IRDLOperation):
 
     def __init__(self, count: int, init: Sequence[SSAValue] = (), body: Region | None = None):
         super().__init__(
-            operands=[list(init)], properties={"count": integer(count)}, result_types=[[TOKEN] * len(init)],
+            operands=[list(init)], properties={"count": integer(count)},
+            result_types=[[TOKEN] * len(init)],
             regions=[body or Region(Block(arg_types=[TOKEN] * len(init)))],
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Reference semantics of the three dialects in numpy: the oracle of every test and of `--verify semantic`.
+"""Reference semantics of the dialects in numpy: the oracle of tests and of `--verify semantic`.
 
 `graph`: tensors in, tensors out.  `loop`: tensor form, and memref form over an arena.
 `instructions`: the meaning of each machine instruction on numpy views, shared by the `npu`

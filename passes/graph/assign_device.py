@@ -105,13 +105,20 @@ def decide(
     return reasons
 
 
+def _is_conversion(op: Operation) -> bool:
+    return isinstance(op, QuantizeOp | DequantizeOp)
+
+
 def is_border(op: Operation, reasons: dict[Operation, str | None]) -> bool:
-    """Whether `op` only converts what the NPU reads or has computed."""
+    """Whether `op` only converts what the NPU reads or has computed, or a constant."""
     match op:
         case QuantizeOp():
             return any(reasons.get(user, "") is None for user in users(op.result))
         case DequantizeOp():
-            return isinstance(op.x.owner, Operation) and reasons.get(op.x.owner, "") is None
+            owner = op.x.owner
+            return isinstance(owner, ConstantOp) or (
+                isinstance(owner, Operation) and reasons.get(owner, "") is None
+            )
         case _:
             return False
 
@@ -130,7 +137,10 @@ class AssignDevicePass(Pass):
         on_npu = {node for op, why in reasons.items() if why is None for node in onnx_nodes(op)}
         for op, why in reasons.items():
             place(op, "npu" if why is None else "cpu")
-            if why is not None and ctx.machine is not None and not is_border(op, reasons):
+        if ctx.machine is None:
+            return
+        for op in sorted(ops, key=_is_conversion):  # what a node computes says more about it
+            if (why := reasons[op]) is not None and not is_border(op, reasons):
                 for node in onnx_nodes(op):
                     if node not in on_npu:
                         ctx.placement.setdefault(node, why)

@@ -170,7 +170,7 @@ class QuantizeInsertPass(Pass):
         if ctx.calibration is None:
             raise InputError(
                 "quantising needs calibration data",
-                hint="give sample inputs with --calibrate FILE.npz",
+                hint="give sample inputs with --calibration FILE.npz",
             )
         wanted = dict.fromkeys([*plan.values, *plan.demanded])
         make = observer_factory(self.method, self.percentile)

@@ -7,9 +7,10 @@ Before insert-sync, which then orders whatever reuses an address:
 
 A buffer lives from the first to the last top-level operation that uses it; buffers inside one
 top-level loop all live at once.  Buffers are placed layer by layer (runs of top-level operations of
-the same ONNX nodes), biggest first, each where it overlaps least with the layer before, then as low
-as possible: disjoint neighbours let the next layer's loads run ahead.  A layer that does not fit
-that way is packed from the bottom; if that fails all buffers are placed anew, biggest first.
+the same ONNX nodes), biggest first, where queues get into each other's banks least (`banks.py`); a
+layer that does not fit that way, where it overlaps least with the layer before, so that its loads
+can run ahead; else it is packed from the bottom.  If that fails all buffers are placed anew,
+biggest first.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from ...dialects.loop.structure import space_of
 from ...dialects.npu.structure import AllocOp, ProgramOp
 from ...dialects.types import integer
 from ..base import CompilerContext, Pass
+from .banks import Buffer, Spreader
+from .traffic import traffic_of
 
 
 @dataclass(frozen=True)
@@ -48,41 +51,29 @@ class AllocateScratchpadPass(Pass):
 PASS = AllocateScratchpadPass
 
 
-@dataclass(eq=False)
-class Buffer:
-    """A buffer to place: bytes, first and last top-level operation, the layer of the first."""
-
-    alloc: AllocOp
-    size: int
-    first: int
-    last: int
-    layer: int
-    address: int = -1
-
-    @property
-    def end(self) -> int:
-        """One past its last byte."""
-        return self.address + self.size
-
-
 def allocate(program: ProgramOp, machine: Machine) -> None:
     """Set the addresses of all buffers of one program; CapacityError if they do not fit."""
     lifetimes, layers = _lifetimes(program)
+    traffic = traffic_of(program, machine)
     for space, memory in (("spm", machine.scratchpad), ("acc", machine.accumulator)):
         buffers: list[Buffer] = []
         for alloc, (first, last) in lifetimes.items():
             if space_of(alloc.result) == space:
                 stride = _align(alloc.bytes, machine.alignment)
-                alloc.slot_stride = integer(stride)
-                buffers.append(
-                    Buffer(alloc, stride * alloc.slots.value.data, first, last, layers[first])
-                )
+                slots = alloc.slots.value.data
+                buffers.append(Buffer(alloc, stride, slots, first, last, layers[first]))
         worst = _most_alive(buffers)
-        fits = sum(b.size for b in worst) <= memory.bytes
-        if not (fits and (_by_layer(buffers, memory.bytes) or _by_size(buffers, memory.bytes))):
+        fits = sum(b.total for b in worst) <= memory.bytes
+        spreader = Spreader(memory, machine, traffic) if memory.banks > 1 else None
+        if not (
+            fits
+            and (_by_layer(buffers, memory.bytes, spreader) or _by_size(buffers, memory.bytes))
+        ):
             raise _does_not_fit(worst, space, memory.bytes)
         for buffer in buffers:
-            buffer.alloc.address = integer(buffer.address)
+            first, *others = buffer.addresses
+            buffer.alloc.address = integer(first)
+            buffer.alloc.slot_stride = integer(others[0] - first if others else buffer.size)
 
 
 def _align(size: int, alignment: int) -> int:
@@ -115,7 +106,7 @@ def _mentioned(op: Operation) -> list[AllocOp]:
     return [value.owner for value in op.operands if isinstance(value.owner, AllocOp)]
 
 
-def _by_layer(buffers: Sequence[Buffer], capacity: int) -> bool:
+def _by_layer(buffers: Sequence[Buffer], capacity: int, spreader: Spreader | None) -> bool:
     """Place layer by layer; False when some layer does not fit beside what outlives it."""
     groups: dict[int, list[Buffer]] = {}
     for buffer in buffers:
@@ -123,10 +114,14 @@ def _by_layer(buffers: Sequence[Buffer], capacity: int) -> bool:
     alive: list[Buffer] = []
     before: list[Buffer] = []
     for layer in sorted(groups):
-        group = sorted(groups[layer], key=lambda b: (-b.size, b.first))
+        group = sorted(groups[layer], key=lambda b: (-b.total, b.first))
         start = min(b.first for b in group)
         alive = [b for b in alive if b.last >= start]
-        if not (_place(group, alive, before, capacity) or _place(group, alive, [], capacity)):
+        if not (
+            (spreader is not None and spreader.place(group, alive, before))
+            or _place(group, alive, before, capacity)
+            or _place(group, alive, [], capacity)
+        ):
             return False
         alive += group
         before = group
@@ -135,7 +130,9 @@ def _by_layer(buffers: Sequence[Buffer], capacity: int) -> bool:
 
 def _by_size(buffers: Sequence[Buffer], capacity: int) -> bool:
     """Place all buffers, biggest first, lowest address first."""
-    return _place(sorted(buffers, key=lambda b: (-b.size, b.first)), [], [], capacity)
+    for buffer in buffers:
+        buffer.addresses = []
+    return _place(sorted(buffers, key=lambda b: (-b.total, b.first)), [], [], capacity)
 
 
 def _place(
@@ -143,24 +140,27 @@ def _place(
 ) -> bool:
     """Addresses for `group` beside `fixed`, overlapping `avoid` as little as possible."""
     placed = list(fixed)
+    shunned = [i for p in avoid for i in p.intervals]
     for buffer in group:
-        taken = [p for p in placed if p.first <= buffer.last and buffer.first <= p.last]
-        candidates = {0, *(p.end for p in taken), *(p.end for p in avoid)}
-        candidates |= {max(p.address - buffer.size, 0) for p in avoid}
-        free = [a for a in candidates if _fits(a, a + buffer.size, taken, capacity)]
+        taken = [i for p in placed if p.meets(buffer) for i in p.intervals]
+        size = buffer.total
+        candidates = {0, *(high for _, high in (*taken, *shunned))}
+        candidates |= {max(low - size, 0) for low, _ in shunned}
+        free = [a for a in candidates if _fits(a, a + size, taken, capacity)]
         if not free:
             return False
-        buffer.address = min(free, key=lambda a: (_overlap(a, a + buffer.size, avoid), a))
+        start = min(free, key=lambda a: (_overlap(a, a + size, shunned), a))
+        buffer.addresses = [start + i * buffer.size for i in range(buffer.slots)]
         placed.append(buffer)
     return True
 
 
-def _fits(low: int, high: int, taken: Sequence[Buffer], capacity: int) -> bool:
-    return high <= capacity and all(high <= p.address or p.end <= low for p in taken)
+def _fits(low: int, high: int, taken: Sequence[tuple[int, int]], capacity: int) -> bool:
+    return high <= capacity and all(high <= a or b <= low for a, b in taken)
 
 
-def _overlap(low: int, high: int, others: Sequence[Buffer]) -> int:
-    return sum(max(0, min(high, b.end) - max(low, b.address)) for b in others)
+def _overlap(low: int, high: int, others: Sequence[tuple[int, int]]) -> int:
+    return sum(max(0, min(high, b) - max(low, a)) for a, b in others)
 
 
 def _most_alive(buffers: Sequence[Buffer]) -> list[Buffer]:
@@ -169,14 +169,14 @@ def _most_alive(buffers: Sequence[Buffer]) -> list[Buffer]:
     worst: list[Buffer] = []
     for buffer in sorted(buffers, key=lambda b: b.first):
         alive = [b for b in alive if b.last >= buffer.first] + [buffer]
-        if sum(b.size for b in alive) > sum(b.size for b in worst):
+        if sum(b.total for b in alive) > sum(b.total for b in worst):
             worst = alive
     return worst
 
 
 def _does_not_fit(alive: Sequence[Buffer], space: str, capacity: int) -> CapacityError:
     nodes = tuple(dict.fromkeys(n for b in alive for n in _nodes(b.alloc)))
-    total = sum(b.size for b in alive)
+    total = sum(b.total for b in alive)
     return CapacityError(
         f"buffers of {total} bytes do not fit the {capacity} bytes of {space}"
         + (": too fragmented" if total <= capacity else ""),

@@ -115,7 +115,8 @@ def command_uses(op: Command, trips: tuple[int, ...]) -> list[Use]:
         if space == "const":
             continue
         if isinstance(buffer, AllocOp):
-            size = (buffer.slots.value.data - 1) * slot_stride(buffer) + buffer.bytes
+            stride, size = slot_stride(buffer), buffer.bytes
+            starts = [i * stride for i in range(buffer.slots.value.data)]
             if buffer.address is None:
                 memory, low = (
                     f"{space} {id(buffer)}",
@@ -123,14 +124,18 @@ def command_uses(op: Command, trips: tuple[int, ...]) -> list[Use]:
                 )  # its own memory; never printed or ordered by
             else:
                 memory, low = space, buffer.address.value.data
-            span, boxes, alloc = (low, low + size), [], buffer
+            spans, boxes, alloc = [(low + s, low + s + size) for s in starts], [], buffer
         else:
             assert isinstance(access, TensorMapAttr)
             box = tensor_box(access, buffer.address.value.data)
-            memory, span = space, dram_range(box, trips, element_bytes(row, params))
+            memory, spans = space, [dram_range(box, trips, element_bytes(row, params))]
             boxes, alloc = [DramUse(box, trips)], None
-        if span[0] < span[1]:
-            uses += [Use(memory, *span, op.queue, d == "w", alloc, boxes) for d in row.direction]
+        uses += [
+            Use(memory, low, high, op.queue, d == "w", alloc, boxes)
+            for low, high in spans
+            for d in row.direction
+            if low < high
+        ]
     return uses
 
 

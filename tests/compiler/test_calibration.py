@@ -66,7 +66,9 @@ def test_open_dimensions_come_from_the_data(
 
 def test_a_dynamic_model_is_compiled_for_the_shape_of_its_data(tmp_path: Path) -> None:
     shape = ["batch", 2, "height", "width"]
-    weights = helper.make_tensor("w", TensorProto.FLOAT, [4, 2, 3, 3], array(4, 2, 3, 3).ravel() / 72)
+    weights = helper.make_tensor(
+        "w", TensorProto.FLOAT, [4, 2, 3, 3], array(4, 2, 3, 3).ravel() / 72
+    )
     graph = helper.make_graph(
         [helper.make_node("Conv", ["x", "w"], ["y"], name="conv")], "dynamic",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],

@@ -42,18 +42,32 @@ def test_help_imports_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def test_run_and_simulate_agree_bit_for_bit(artefact: Path, one_digit: Path, tmp_path: Path) -> None:
-    assert tilewright("run", artefact, "--inputs", one_digit, "--outputs", tmp_path / "cpu.npz")[0] == 0
+def test_run_and_simulate_agree_bit_for_bit(
+    artefact: Path, one_digit: Path, tmp_path: Path
+) -> None:
+    assert (
+        tilewright("run", artefact, "--inputs", one_digit, "--outputs", tmp_path / "cpu.npz")[0]
+        == 0
+    )
     code, out, err = tilewright(
-        "simulate", artefact, "--inputs", one_digit, "--outputs", tmp_path / "npu.npz",
-        "--json", tmp_path / "report.json", "--trace", tmp_path / "trace.json", "--report", tmp_path / "report.html",
+        "simulate", artefact, "--inputs", one_digit, "--outputs", tmp_path / "npu.npz", "--json",
+        tmp_path / "report.json", "--trace", tmp_path / "trace.json", "--report",
+        tmp_path / "report.html",
     )  # fmt: skip
     assert code == 0, err
     with np.load(tmp_path / "cpu.npz") as cpu, np.load(tmp_path / "npu.npz") as npu:
         assert cpu.files == npu.files == ["logits"]
         np.testing.assert_array_equal(cpu["logits"], npu["logits"])
     report = json.loads((tmp_path / "report.json").read_text())
-    assert {"cycles", "lower_bound_cycles", "macs", "utilization", "dram_bytes", "units", "layers"} <= set(report)
+    assert {
+        "cycles",
+        "lower_bound_cycles",
+        "macs",
+        "utilization",
+        "dram_bytes",
+        "units",
+        "layers",
+    } <= set(report)
     assert 0 < report["lower_bound_cycles"] <= report["cycles"]
     assert 0 < report["utilization"] <= 1
     for kinds in report["units"].values():
@@ -71,7 +85,12 @@ def test_run_and_simulate_agree_bit_for_bit(artefact: Path, one_digit: Path, tmp
 
 def test_stacked_inputs_are_samples(artefact: Path, tmp_path: Path) -> None:
     code, _, err = tilewright(
-        "run", artefact, "--inputs", EXAMPLES / "digits_heldout.npz", "--outputs", tmp_path / "out.npz"
+        "run",
+        artefact,
+        "--inputs",
+        EXAMPLES / "digits_heldout.npz",
+        "--outputs",
+        tmp_path / "out.npz",
     )
     assert code == 0, err
     with np.load(tmp_path / "out.npz") as out, np.load(EXAMPLES / "digits_heldout.npz") as held:
@@ -79,7 +98,9 @@ def test_stacked_inputs_are_samples(artefact: Path, tmp_path: Path) -> None:
 
 
 def test_compare_reports_every_tensor(artefact: Path, one_digit: Path, tmp_path: Path) -> None:
-    code, out, err = tilewright("compare", DIGITS, artefact, "--inputs", one_digit, "--json", tmp_path / "c.json")
+    code, out, err = tilewright(
+        "compare", DIGITS, artefact, "--inputs", one_digit, "--json", tmp_path / "c.json"
+    )
     assert code == 0, err
     assert "SQNR" in out
     result = json.loads((tmp_path / "c.json").read_text())
@@ -95,7 +116,9 @@ def test_compare_two_artefacts(artefact: Path, one_digit: Path) -> None:
 
 def test_check_lists_cpu_nodes(tmp_path: Path) -> None:
     onnx.save(small_cnn(), tmp_path / "m.onnx")
-    code, out, err = tilewright("check", tmp_path / "m.onnx", "--target", "gemmini-16x16", "--json", "-")
+    code, out, err = tilewright(
+        "check", tmp_path / "m.onnx", "--target", "gemmini-16x16", "--json", "-"
+    )
     assert code == 0, err
     result = json.loads(out)
     assert result["supported"]
@@ -128,9 +151,9 @@ def test_emit_dump_and_time(tmp_path: Path) -> None:
     onnx.save(small_cnn(), tmp_path / "m.onnx")
     np.savez(tmp_path / "cal.npz", **inputs_for(small_cnn()))
     code, out, err = tilewright(
-        "compile", tmp_path / "m.onnx", "--target", "gemmini-16x16", "--quantize", "int8", "--calibration",
-        tmp_path / "cal.npz", "-o", tmp_path / "m.tw", "--emit", "graph,loop", "--emit", "npu,asm,llvm,binary",
-        "--dump", "changed", "--time-passes",
+        "compile", tmp_path / "m.onnx", "--target", "gemmini-16x16", "--quantize", "int8",
+        "--calibration", tmp_path / "cal.npz", "-o", tmp_path / "m.tw", "--emit", "graph,loop",
+        "--emit", "npu,asm,llvm,binary", "--dump", "changed", "--time-passes",
     )  # fmt: skip
     assert code == 0, err
     for suffix in ("graph.mlir", "loop.mlir", "npu.mlir", "s", "ll", "twb"):
@@ -141,16 +164,38 @@ def test_emit_dump_and_time(tmp_path: Path) -> None:
 
 def test_partial_compilation_resumes(tmp_path: Path) -> None:
     onnx.save(small_cnn(), tmp_path / "m.onnx")
-    assert tilewright("compile", tmp_path / "m.onnx", "--compile-to", "graph", "-o", tmp_path / "g.mlir")[0] == 0
+    assert (
+        tilewright(
+            "compile", tmp_path / "m.onnx", "--compile-to", "graph", "-o", tmp_path / "g.mlir"
+        )[0]
+        == 0
+    )
     code, _, err = tilewright(
-        "compile", tmp_path / "g.mlir", "--compile-from", "graph", "--constants", tmp_path / "g.npz", "-o", tmp_path / "m.tw"
+        "compile",
+        tmp_path / "g.mlir",
+        "--compile-from",
+        "graph",
+        "--constants",
+        tmp_path / "g.npz",
+        "-o",
+        tmp_path / "m.tw",
     )
     assert code == 0, err
     whole = tmp_path / "whole.tw"
     assert tilewright("compile", tmp_path / "m.onnx", "-o", whole)[0] == 0
     np.savez(tmp_path / "in.npz", **inputs_for(small_cnn()))
     for name in ("m", "whole"):
-        assert tilewright("run", tmp_path / f"{name}.tw", "--inputs", tmp_path / "in.npz", "--outputs", tmp_path / f"{name}.npz")[0] == 0
+        assert (
+            tilewright(
+                "run",
+                tmp_path / f"{name}.tw",
+                "--inputs",
+                tmp_path / "in.npz",
+                "--outputs",
+                tmp_path / f"{name}.npz",
+            )[0]
+            == 0
+        )
     with np.load(tmp_path / "m.npz") as a, np.load(tmp_path / "whole.npz") as b:
         np.testing.assert_array_equal(a["y"], b["y"])
 
@@ -175,7 +220,9 @@ def test_partial_compilation_resumes(tmp_path: Path) -> None:
         (["disassemble", "{m}"], ""),
     ],
 )
-def test_wrong_use_is_one_message_and_exit_code_2(tmp_path: Path, argv: list[str], expected: str) -> None:
+def test_wrong_use_is_one_message_and_exit_code_2(
+    tmp_path: Path, argv: list[str], expected: str
+) -> None:
     model = tmp_path / "m.onnx"
     onnx.save(small_cnn(), model)
     if "{t}/cpu.tw" in argv:

@@ -59,7 +59,11 @@ class InvalidPass(Pass):
 def test_the_broken_pass_and_operation_are_named() -> None:
     ctx = CompilerContext()
     module = import_model(small_cnn(), ctx)
-    passes = [*phase_passes("graph")[:2], PhasePass("graph", BreakReluPass()), *phase_passes("graph")[2:]]
+    passes = [
+        *phase_passes("graph")[:2],
+        PhasePass("graph", BreakReluPass()),
+        *phase_passes("graph")[2:],
+    ]
     with pytest.raises(Divergence) as caught:
         Instruments(verify="semantic").run(ctx, module, passes)
     assert "'break-relu'" in str(caught.value)
@@ -72,7 +76,9 @@ def test_the_whole_pipeline_keeps_meaning() -> None:
     ctx = CompilerContext()
     ctx.machine = load_target("gemmini-16x16")
     module = import_model(small_cnn(), ctx)
-    ctx.calibration = {"x": np.random.default_rng(0).standard_normal((4, 1, 3, 12, 12)).astype(np.float32)}
+    ctx.calibration = {
+        "x": np.random.default_rng(0).standard_normal((4, 1, 3, 12, 12)).astype(np.float32)
+    }
     instruments = Instruments(verify="semantic")
     for phase in ("graph", "quantize", "partition", "loop", "npu"):
         instruments.run(ctx, module, phase_passes(phase))
@@ -83,7 +89,9 @@ def test_a_crash_leaves_a_reproducer(tmp_path: Path) -> None:
     ctx = CompilerContext()
     module = import_model(small_cnn(), ctx)
     with pytest.raises(InternalError, match="'crash'"):
-        Instruments(reproducer_dir=tmp_path / "r").run(ctx, module, [PhasePass("graph", CrashPass())])
+        Instruments(reproducer_dir=tmp_path / "r").run(
+            ctx, module, [PhasePass("graph", CrashPass())]
+        )
     text = (tmp_path / "r" / "reproducer.mlir").read_text()
     assert text.startswith("// tilewright-opt reproducer.mlir --constants constants.npz")
     assert "stem/relu" in text

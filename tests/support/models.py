@@ -21,7 +21,9 @@ def small_cnn(seed: int = 0) -> onnx.ModelProto:
 
     def weight(name: str, *shape: int) -> onnx.TensorProto:
         fan = int(np.prod(shape[1:])) or 1
-        return numpy_helper.from_array((rng.standard_normal(shape) / np.sqrt(fan)).astype(np.float32), name)
+        return numpy_helper.from_array(
+            (rng.standard_normal(shape) / np.sqrt(fan)).astype(np.float32), name
+        )
 
     nodes = [
         helper.make_node("Conv", ["x", "w1", "b1"], ["c1"], name="stem/conv", pads=[1, 1, 1, 1]),
@@ -29,15 +31,16 @@ def small_cnn(seed: int = 0) -> onnx.ModelProto:
         helper.make_node("Conv", ["r1", "w2"], ["c2"], name="block/conv", pads=[1, 1, 1, 1]),
         helper.make_node("Add", ["c2", "r1"], ["a"], name="block/add"),
         helper.make_node("Relu", ["a"], ["r2"], name="block/relu"),
-        helper.make_node("MaxPool", ["r2"], ["p"], name="pool", kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node(
+            "MaxPool", ["r2"], ["p"], name="pool", kernel_shape=[2, 2], strides=[2, 2]
+        ),
         helper.make_node("GlobalAveragePool", ["p"], ["g"], name="gap"),
         helper.make_node("Flatten", ["g"], ["f"], name="flatten"),
         helper.make_node("Gemm", ["f", "w3", "b3"], ["z"], name="head/fc", transB=1),
         helper.make_node("Softmax", ["z"], ["y"], name="head/softmax"),
     ]
     graph = helper.make_graph(
-        nodes, "small_cnn",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 12, 12])],
+        nodes, "small_cnn", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 12, 12])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 5])],
         [weight("w1", 8, 3, 3, 3), weight("b1", 8), weight("w2", 8, 8, 3, 3), weight("w3", 5, 8), weight("b3", 5)],
     )  # fmt: skip
@@ -49,7 +52,9 @@ def inputs_for(model: onnx.ModelProto, seed: int = 1) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     weights = {i.name for i in model.graph.initializer}
     return {
-        i.name: rng.standard_normal([d.dim_value for d in i.type.tensor_type.shape.dim]).astype(np.float32)
+        i.name: rng.standard_normal([d.dim_value for d in i.type.tensor_type.shape.dim]).astype(
+            np.float32
+        )
         for i in model.graph.input
         if i.name not in weights
     }

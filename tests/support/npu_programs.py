@@ -213,7 +213,12 @@ class ProgramMaker:
         rows += [("spm", (t, c), 1, False)] if kind == "vmac" else []
         rows += [("spm", (p, c), 1, True)] if kind == "vmax" else [("acc", (p, c), 4, True)]
         params = {"vmac": {"a_zp": 3, "b_zp": -1}, "vsum": {"a_zp": 5}, "vmax": {}}[kind]
-        params = {"p_rank": 1, "t_rank": 1, "overwrite": self.random.choice((0, 0, -1, 1)), **params}
+        params = {
+            "p_rank": 1,
+            "t_rank": 1,
+            "overwrite": self.random.choice((0, 0, -1, 1)),
+            **params,
+        }
         return [_command(kind, *self._operands(scope, rows), params)]
 
     def _elementwise(self, kind: str, scope: _Scope) -> list[Operation]:

@@ -274,7 +274,9 @@ def _large_window(draw: Draw, s: Segment) -> None:
     kind = draw(st.sampled_from(["sum", "max", "weighted"]))
     zp = 4
     x, y = s.buffer([1, h, w, c]), s.buffer([1, c])
-    reads = [(x, [{0: 1}, {2: 1}, {3: 1}, {1: 1}], [0, -pad, -pad, 0], -128 if kind == "max" else zp)]
+    reads = [
+        (x, [{0: 1}, {2: 1}, {3: 1}, {1: 1}], [0, -pad, -pad, 0], -128 if kind == "max" else zp)
+    ]
     if kind == "weighted":
         k = s.weights([h + 2 * pad, w + 2 * pad, c])
         reads.append((k, _rows(2, 3, 1), None, None))

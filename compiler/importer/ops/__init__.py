@@ -2,6 +2,7 @@
 
 from . import (
     activation,
+    contrib_quantisation,
     control,
     convolution,
     elementwise,
@@ -22,6 +23,7 @@ from . import (
 
 __all__ = [
     "activation",
+    "contrib_quantisation",
     "control",
     "convolution",
     "elementwise",

@@ -58,7 +58,8 @@ def encoding(
     return QuantAttr.get(scales, zero_points, axis)
 
 
-def _storage(node: Node, dtype: np.dtype[np.generic]) -> Attribute:
+def storage(node: Node, dtype: np.dtype[np.generic]) -> Attribute:
+    """The element type `dtype` stores quantised values in; refuses all but 8 bits."""
     element = element_type(dtype)
     if element not in (i8, ui8):
         raise node.unsupported(f"quantisation to {dtype.name}", "quantise to int8 or uint8")
@@ -70,7 +71,7 @@ def quantize_linear(node: Node) -> Value:
     """Real -> stored."""
     wanted = node.integer("output_dtype", 0) or int(TensorProto.UINT8)
     dtype = node.dtype(2) if node.has(2) else numpy_type(wanted)
-    element = _storage(node, dtype)
+    element = storage(node, dtype)
     x, scale, zero_point = node.cast(node.x(), f32), node.array(1), node.array(2)
     if scale is None or (node.has(2) and zero_point is None):
         return _quantize_by_tensors(node, x, element)
@@ -145,7 +146,7 @@ def _scaled(node: Node, i: int, axis: int, *, last: bool = False) -> tuple[SSAVa
 def _result(node: Node, real: SSAValue, i: int) -> SSAValue:
     """`real` quantised by inputs `i` (scale) and i + 1 (zero point)."""
     scale, zero_point = node.static(i, "the scale"), node.static(i + 1, "the zero point")
-    element = _storage(node, node.dtype(i + 1))
+    element = storage(node, node.dtype(i + 1))
     return node.emit(
         QuantizeOp(real, encoding(node, scale, zero_point, shape_of(real), 1), element)
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from xdsl.dialects.builtin import i8
 
-from ....dialects.loop import CopyOp, FillOp, Linear, NestOp, row_major_strides, space_of
+from ....dialects.loop import CopyOp, FillOp, Linear, NestOp, row_major_strides
 from ....dialects.npu import AccessAttr, DramOp, TensorMapAttr
 from ....dialects.npu.isa import MAX_TENSOR_DIMS
 from ....dialects.types import element_of, int_values, memref, numpy_dtype, shape_of
@@ -108,7 +108,7 @@ def lower_copy(op: CopyOp, out: Emitter) -> None:
 
 
 def lower_fill(op: FillOp, out: Emitter) -> None:
-    """Clear a buffer; of accumulators, only note it: the first command of a reduction overwrites."""
+    """Clear a buffer; of accumulators, only note it: a reduction's first command overwrites."""
     if any(isinstance(u.operation, NestOp) and u.operation.accumulate for u in op.buffer.uses):
         out.filled[out.values[op.buffer]] = out.depth
         return

@@ -72,7 +72,8 @@ class Emitter:
     def __init__(self, block: Block, values: dict[SSAValue, SSAValue]):
         self.block, self.values = block, values
         self.levels: list[ForOp | Dim] = []
-        self.filled: dict[SSAValue, int] = {}  # result of a reduction -> loop depth where it was cleared
+        # result of a reduction -> loop depth where it was cleared
+        self.filled: dict[SSAValue, int] = {}
         self.location: LocationAttr | None = None
         self.source: Operation | None = None
 

@@ -1,0 +1,250 @@
+"""Generates `docs/operators.md`: what becomes of every ONNX operator.
+
+    python -m tilewright.compiler.importer.coverage [DOCS]
+
+Whether an operator has a rule, a body defined by ONNX, or a reason for refusal is read from the
+importer.  The conditions of rules and the forms the NPU takes are prose; tests keep them in step
+with the rules that can refuse and with `passes/graph/capabilities.py`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from ...dialects.errors import ModelError
+from ..files import write_atomically
+from . import ops as _ops  # registers the rules
+from .limits import FOLD_LIMIT, HOST_LIMIT, PAIR_LIMIT, STEP_LIMIT
+from .node import RULES
+from .schema import hint_for, refused_names, standard_names
+from .tensors import UnsupportedType, numpy_type
+
+assert _ops
+
+
+def _spread(table: Mapping[str, str]) -> dict[str, str]:
+    """A table by groups of operators, by operator."""
+    return {op: text for ops, text in table.items() for op in ops.split()}
+
+
+_MADE_UP = f"needs a constant of at most {HOST_LIMIT:,} elements"
+_ENCODINGS = "8-bit results; scales per tensor or per channel, not per block"
+
+CONDITIONS = _spread(
+    {
+        "MaxPool": "without the indices output",
+        "BatchNormalization SpatialBN": "inference form, with statistics per channel",
+        "Constant": "dense numeric values",
+        "ConstantFill ConstantOfShape Expand Reshape": "constant shape",
+        "ConvTranspose": f"constant weights and bias; {_MADE_UP}",
+        "CumSum": "constant axis",
+        "DequantizeLinear": "scales per tensor or per channel, not per block",
+        "Dropout": "inference form",
+        "Einsum": "without ellipsis and without a label twice in one term",
+        "EyeLike": f"at most {FOLD_LIMIT:,} elements",
+        "GRU LSTM RNN": f"constant weights; at most {STEP_LIMIT} steps, as they are unrolled; "
+        "sequences of one length; activations without parameters of their own",
+        "GatherElements GatherND Hardmax Trilu": _MADE_UP,
+        "GridSample": "images; linear or nearest",
+        "If": "constant condition, or branches of equal types (both are computed)",
+        "NonZero": f"constant input of at most {FOLD_LIMIT:,} elements",
+        "OneHot": f"constant depth; {_MADE_UP}",
+        "Pad": "constant pads, axes and value",
+        "QLinearConv": f"constant scales and zero points; {_ENCODINGS}",
+        "QLinearMatMul": f"constant scales and zero points; {_ENCODINGS}; matrices, not vectors",
+        "QGemm QLinearAdd QLinearAveragePool QLinearConcat QLinearGlobalAveragePool "
+        "QLinearLeakyRelu QLinearMul QLinearSigmoid QLinearSoftmax": "constant scales and zero "
+        f"points; {_ENCODINGS}; channels first",
+        "QuantizeLinear": _ENCODINGS,
+        "Range": f"constant bounds; at most {FOLD_LIMIT:,} elements",
+        "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd "
+        "ReduceSum ReduceSumSquare": "constant axes; at least one element",
+        "Resize": "constant sizes or scales; without antialiasing, `tf_half_pixel_for_nn`, "
+        "`tf_crop_and_resize`, and cubic weights that exclude the outside",
+        "Scatter ScatterElements ScatterND": f"constant indices, or at most {PAIR_LIMIT:,} "
+        "comparisons of indices; with a reduction: few updates of one place",
+        "Slice": "constant starts, ends, axes and steps",
+        "Split": "constant sizes",
+        "Squeeze Unsqueeze": "constant axes",
+        "Tile": "constant repeats",
+        "TopK": f"constant k; at most {PAIR_LIMIT:,} comparisons",
+        "Upsample": "constant scales",
+    }
+)
+"""When an operator with a rule can be compiled; operators that are absent always can."""
+
+NPU_FORMS = {
+    "convolution": "2-D, weights and bias constant, weights symmetric (zero point 0); grouped and "
+    "depthwise too. A transposed convolution is a convolution and data movement.",
+    "product": "The right operand and the bias are constant; the right operand is a matrix.",
+    "pooling": "2-D windows. Averages only over windows of equal size: without padding, or with "
+    "padding counted; and without a last partial window (`ceil_mode`).",
+    "mean": "Over exactly the spatial axes of a rank-4 tensor; not inside a normalisation.",
+    "table": "A function of one 8-bit value becomes a table of 256 entries, and so does a whole "
+    "expression of such functions with scalar constants (`x * sigmoid(x)`, `clip(x + 3, 0, 6) / "
+    "6`). It must lead to a convolution, product or average; activations of hidden layers (Relu, "
+    "Clip, LeakyRelu, PRelu with one slope, HardSwish, Gelu, Elu, Selu, Celu, Mish) may also end "
+    "the model. Relu and Clip directly after arithmetic become the bounds of its result.",
+    "arithmetic": "Add, subtract and multiply two 8-bit tensors where the result leads to a "
+    "convolution, product or average (or, without a constant operand, ends the model). Broadcast "
+    "is a scalar or a vector; in rank 4 the vector lies along the channels. With a scalar "
+    "constant it is a table.",
+    "movement": "Moved by the DMA engines as stored 8-bit values, if it is connected to "
+    "arithmetic on the NPU. Slices have positive steps; padding is by a constant.",
+    "resize": "Nearest, by whole factors, with coordinates that repeat each element.",
+    "folded": "Folded into the convolution before it; elsewhere a product and sum per channel.",
+    "encoding": "Fused into the 8-bit operators around it; the conversion of a model input or "
+    "output from or to reals runs on the CPU.",
+    "import": "Computed at import: nothing remains to run.",
+    "parts": "Decomposed at import; each part is placed for itself (products with constant "
+    "weights, tables and movement on the NPU, the rest on the CPU).",
+}
+"""Forms that the NPU takes, by the word used in the table."""
+
+NPU = _spread(
+    {
+        "Conv ConvTranspose QLinearConv": "convolution",
+        "MatMul Gemm QGemm QLinearMatMul": "product",
+        "MaxPool AveragePool QLinearAveragePool": "pooling",
+        "GlobalAveragePool QLinearGlobalAveragePool ReduceMean": "mean",
+        "Abs Acos Acosh Asin Asinh Atan Atanh Ceil Celu Clip Cos Cosh Div Elu Erf Exp Floor Gelu "
+        "HardSigmoid HardSwish LeakyRelu Log Max Min Mish Mod Neg PRelu ParametricSoftplus Pow "
+        "QLinearLeakyRelu QLinearSigmoid Reciprocal Relu Round ScaledTanh Selu Sigmoid Sign Sin "
+        "Sinh Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu": "table",
+        "Add Mul QLinearAdd QLinearMul Sub Sum": "arithmetic",
+        "Concat Crop DepthToSpace Expand Flatten Pad QLinearConcat Reshape Slice "
+        "SpaceToDepth Split Squeeze Tile Transpose Unsqueeze": "movement",
+        "Resize Upsample": "resize",
+        "Affine BatchNormalization ImageScaler SpatialBN": "folded",
+        "QuantizeLinear DequantizeLinear": "encoding",
+        "Constant ConstantFill ConstantOfShape Dropout EyeLike Identity NonZero Range Shape "
+        "Size": "import",
+        "Einsum GRU If LSTM RNN": "parts",
+    }
+)
+"""Word of `NPU_FORMS` by operator, domain left out; what is absent runs on the CPU."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One operator.
+
+    compiled: "yes", "partly", "as defined" (by the body that ONNX gives) or "no"; npu: a word of
+    `NPU_FORMS` or "no"; remarks: the condition, or reason and hint.
+    """
+
+    op: str
+    compiled: str
+    npu: str
+    remarks: str
+
+
+def rows() -> Iterator[Row]:
+    """A row for every operator of ONNX's default domain in any opset, and every rule, by name."""
+    newest = newest_opset()
+    for op in sorted(standard_names() | set(RULES)):
+        if op in RULES:
+            condition, npu = (table.get(op.rpartition(".")[2]) for table in (CONDITIONS, NPU))
+            yield Row(op, "partly" if condition else "yes", npu or "no", condition or "")
+        elif op not in refused_names() and _has_body(op):
+            yield Row(op, "as defined", "parts", "")
+        else:
+            reason, hint = hint_for(op, _last_opset(op, newest))
+            yield Row(op, "no", "no", f"{reason}: {hint}")
+
+
+def newest_opset() -> int:
+    """The newest opset of the installed onnx."""
+    defs: Any = onnx.defs  # whose type stubs are partly unknown
+    return defs.onnx_opset_version()
+
+
+def _has_body(op: str) -> bool:
+    # The type stubs of onnx lack the functions of schemas.
+    schema: Any = onnx.defs.get_schema(op)
+    return schema.has_function or schema.has_context_dependent_function
+
+
+def _element_types() -> Iterator[str]:
+    """Names of the element types that tensors may have."""
+    for code in onnx.TensorProto.DataType.values():
+        try:
+            yield numpy_type(code).name
+        except (UnsupportedType, ModelError):
+            continue
+
+
+def _last_opset(op: str, newest: int) -> int:
+    """An opset that has `op`."""
+    schema: Any = onnx.defs.get_schema(op)
+    return min(newest, schema.since_version)
+
+
+_HEAD = """\
+<!-- Generated by `python -m tilewright.compiler.importer.coverage`; do not edit. -->
+# ONNX operators
+
+Operators of the default domain as of onnx {version} (opset {opset}), and those of other domains
+that the importer knows; rules follow the opset that the model imports. {total} operators: {counts}.
+
+- **yes**: compiled, in all forms that static shapes allow. **partly**: compiled under the condition
+  given. **as defined**: the function body that ONNX gives for the operator is imported in its
+  place. **no**: refused, with the reason and hint given here.
+- "Constant" means known at import: an initializer, or computed from initializers and shapes.
+- Everything compiled runs on the CPU. The NPU column names the form in which the NPU takes the
+  operator in a model quantised to int8, see [below](#on-the-npu).
+- Other operators are refused, unless the model carries a function that defines them.
+- Tensors are {types}; sequences, optionals, strings, complex and sparse tensors are refused.
+
+`tilewright check MODEL --target NAME` lists what this means for a model, node by node.
+
+| operator | compiled | NPU | condition, or reason and hint |
+|---|---|---|---|
+"""
+
+
+def operators_markdown() -> str:
+    """The page as Markdown."""
+    table = list(rows())
+    kinds = ("yes", "partly", "as defined", "no")
+    counts = ", ".join(f"{sum(r.compiled == k for r in table)} {k}" for k in kinds)
+    lines = [
+        f"| {r.op} | {r.compiled} | {r.npu if r.npu != 'no' else ''} | {r.remarks} |" for r in table
+    ]
+    head = _HEAD.format(
+        version=onnx.__version__, opset=newest_opset(), total=len(table), counts=counts,
+        types=", ".join(_element_types()),
+    )  # fmt: skip
+    forms = [f"| {name} | {text} |" for name, text in NPU_FORMS.items()]
+    return "\n".join(
+        [
+            head + "\n".join(lines),
+            "",
+            "## On the NPU",
+            "",
+            "The NPU computes on 8-bit integers: compile with `--quantize int8`, or bring a model",
+            "with QuantizeLinear and DequantizeLinear. An operator whose data are real after",
+            "quantisation runs on the CPU, whatever its form.",
+            "",
+            "| form | the NPU takes it when |",
+            "|---|---|",
+            *forms,
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    """Write the page into the docs folder given (default: `docs`)."""
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs")
+    write_atomically(folder / "operators.md", operators_markdown().encode())
+
+
+if __name__ == "__main__":
+    main()

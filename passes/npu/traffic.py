@@ -1,0 +1,113 @@
+"""What the commands of a program ask of on-chip memories: the demand behind bank conflicts.
+
+    npu.load    16 bytes a cycle into %x          ->  (%x: load queue, 1 access a cycle, 1000 cycles)
+    npu.matmul  a row of %x a cycle               ->  (%x: matrix queue, 1 access a cycle, 3000 cycles)
+
+An estimate for placement, by the rules of `docs/timing.md` without start-up, latency and bursts.
+The weights of a matmul are not counted: the preload that reads them does not contend.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import ceil, prod
+
+from ...backends.targets.machine import Machine, Memory
+from ...dialects.loop.structure import space_of
+from ...dialects.npu.attributes import AccessAttr, TensorMapAttr
+from ...dialects.npu.commands import Command
+from ...dialects.npu.isa import Queue
+from ...dialects.npu.operands import element_bytes, loop_trips
+from ...dialects.npu.structure import AllocOp, ProgramOp
+from ...dialects.types import int_values
+
+
+@dataclass
+class Use:
+    """A queue's work with a buffer: accesses of the memory's width, and the cycles they take."""
+
+    accesses: float = 0.0
+    cycles: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Accesses a cycle."""
+        return self.accesses / self.cycles if self.cycles else 0.0
+
+
+@dataclass
+class Traffic:
+    """Uses by buffer and queue; cycles of commands that use two buffers; cycles by queue."""
+
+    uses: dict[AllocOp, dict[Queue, Use]] = field(default_factory=dict[AllocOp, dict[Queue, Use]])
+    pairs: dict[tuple[AllocOp, AllocOp], float] = field(
+        default_factory=lambda: defaultdict[tuple[AllocOp, AllocOp], float](float)
+    )
+
+
+def traffic_of(program: ProgramOp, machine: Machine) -> Traffic:
+    """The traffic of all commands of one program."""
+    out = Traffic()
+    memories = {"spm": machine.scratchpad, "acc": machine.accumulator}
+    for op in program.walk():
+        if not isinstance(op, Command):
+            continue
+        times = prod(loop_trips(op))
+        cycles = times * _cycles(op, machine)
+        found: list[AllocOp] = []
+        for index, (row, value, access) in enumerate(
+            zip(op.instruction.operands, op.buffers, op.accesses.data, strict=True)
+        ):
+            alloc, stationary = value.owner, op.queue is Queue.MATRIX and index == 1
+            if not isinstance(alloc, AllocOp) or stationary:
+                continue
+            assert isinstance(access, AccessAttr)
+            element = element_bytes(row, op.param_values)
+            amount = times * _accesses(access.dims, element, memories[space_of(value)])
+            use = out.uses.setdefault(alloc, {}).setdefault(op.queue, Use())
+            use.accesses += amount * (2 if row.direction == "rw" else 1)
+            use.cycles += cycles
+            for other in found:
+                if other is not alloc:
+                    out.pairs[other, alloc] += cycles
+            found.append(alloc)
+    return out
+
+
+def _accesses(dims: Sequence[tuple[int, int]], element: int, memory: Memory) -> int:
+    """Contiguous runs, each rounded up to whole accesses; broadcast dimensions are read once."""
+    run, outer = element, 1
+    for stride, size in sorted((abs(s), n) for n, s in dims if n > 1 and s):
+        if stride == run and outer == 1:
+            run *= size
+        else:
+            outer *= size
+    return outer * -(-run // memory.width)
+
+
+def _cycles(op: Command, machine: Machine) -> float:
+    """Cycles of work of one execution."""
+    name, params = op.instruction.mnemonic, op.param_values
+    if op.queue in (Queue.LOAD, Queue.STORE):
+        box = next(a for a in op.accesses.data if isinstance(a, TensorMapAttr))
+        rate = min(machine.dma_bytes_per_cycle, machine.dram.bytes_per_cycle)
+        return max(1.0, prod(int_values(box.box)) * params["element"] / rate)
+    first = op.accesses.data[0]
+    assert isinstance(first, AccessAttr)
+    sizes = [n for n, _ in first.dims]
+    if op.queue is Queue.MATRIX:
+        unit = machine.matrix
+        rows, k = prod(sizes[: params["m_rank"]]), prod(sizes[params["m_rank"] :])
+        if unit.dataflow == "output-stationary":
+            return ceil(rows / (unit.rows * unit.pixels)) * k
+        return ceil(rows / unit.pixels)
+    unit = machine.vector
+    cost = {"vmac": unit.mac, "vsum": unit.mac, "vlut": unit.lookup}
+    if name in ("vrequant", "vadd", "vmul"):
+        cost[name] = unit.requantize
+    groups = ceil(prod(sizes) / unit.lanes)
+    if name in ("vmac", "vsum", "vmax"):
+        groups = prod(sizes[:-1]) * ceil(sizes[-1] / unit.lanes)
+    return unit.startup + groups * cost.get(name, unit.move)
