@@ -9,6 +9,7 @@ import argparse
 import json
 import resource
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,13 +64,13 @@ def main() -> None:
     parser.add_argument("--json")
     args = parser.parse_args()
     rows: list[dict[str, object]] = []
-    quantise = {} if args.target == "cpu" else {"quantize": "int8", "calibration": "random"}
+    options = CompileOptions(target=args.target, verify=args.verify)
+    if args.target != "cpu":
+        options = replace(options, quantize="int8", calibration="random")
     for nodes in map(int, args.nodes.split(",")):
         model = chain(nodes).SerializeToString()
         started = time.perf_counter()
-        result = compile_model(
-            model, CompileOptions(target=args.target, verify=args.verify, **quantise)
-        )
+        result = compile_model(model, options)
         seconds = time.perf_counter() - started
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         slowest = sorted(result.instruments.records, key=lambda r: -r.seconds)[:4]
@@ -80,8 +81,8 @@ def main() -> None:
             }
         )  # fmt: skip
         print(
-            f"{nodes:>6} nodes: {seconds:6.2f} s, {seconds / nodes * 1e6:6.0f} us a node, peak {peak:.0f} MiB; "
-            + ", ".join(f"{r.name} {r.seconds:.2f} s" for r in slowest),
+            f"{nodes:>6} nodes: {seconds:6.2f} s, {seconds / nodes * 1e6:6.0f} us a node, "
+            f"peak {peak:.0f} MiB; " + ", ".join(f"{r.name} {r.seconds:.2f} s" for r in slowest),
             {k: round(v, 2) for k, v in result.phase_seconds.items()},
             flush=True,
         )

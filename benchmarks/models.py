@@ -103,18 +103,19 @@ def measure(name: str, targets: list[str]) -> ModelRow:
         comparison = compare_artefacts(str(path), executable, inputs)
         row.fp32_error = max(t.max_rel_error for t in comparison.outputs)
     except Exception as error:
-        row.failures.append(
-            f"fp32: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        )
+        row.failures.append(failure("fp32", error))
         return row
     for target in targets:
         try:
             row.targets[target] = _on_target(row, path, target, inputs)
         except Exception as error:
-            row.failures.append(
-                f"{target}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            )
+            row.failures.append(failure(target, error))
     return row
+
+
+def failure(what: str, error: Exception) -> str:
+    """An exception as one line."""
+    return f"{what}: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 def _on_target(row: ModelRow, path: Path, target: str, inputs: dict[str, Any]) -> TargetRow:

@@ -21,7 +21,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -30,6 +30,8 @@ from tilewright.compiler.driver import compile_model
 from tilewright.compiler.executable import Executable
 from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.tensors import read_npz
+
+from .models import failure
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Feed = dict[str, Array]
@@ -144,7 +146,7 @@ def quality(reference: list[list[Array]], values: list[list[Array]], names: list
 def _session(model: Any) -> Any:
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
+    options = cast(Any, onnxruntime.SessionOptions)()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
@@ -158,9 +160,11 @@ def quantized_by_onnxruntime(model: onnx.ModelProto, calibration: list[Feed], fo
         CalibrationMethod,
         QuantFormat,
         QuantType,
-        quantize_static,
+        quantize_static,  # pyright: ignore[reportUnknownVariableType] (partly annotated)
     )
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+    from onnxruntime.quantization.shape_inference import (
+        quant_pre_process,  # pyright: ignore[reportUnknownVariableType] (partly annotated)
+    )
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
@@ -203,7 +207,7 @@ def measure(name: str, count: int, *, peer: bool = True) -> Row:
         model = onnx.load(path)
         samples = feeds(name, model, count)
     except Exception as error:
-        row.failures.append(_failure("samples", error))
+        row.failures.append(failure("samples", error))
         return row
     half = max(1, len(samples) // 2)
     calibration, judged = samples[:half], samples[half:] or samples
@@ -214,7 +218,7 @@ def measure(name: str, count: int, *, peer: bool = True) -> Row:
         try:
             return quality(reference, side(), names)
         except Exception as error:
-            row.failures.append(_failure(what, error))
+            row.failures.append(failure(what, error))
             return None
 
     def theirs() -> list[list[Array]]:
@@ -227,10 +231,6 @@ def measure(name: str, count: int, *, peer: bool = True) -> Row:
     row.ours = run("ours", lambda: _ours(path, calibration, judged))
     row.onnxruntime = run("onnxruntime", theirs) if peer else None
     return row
-
-
-def _failure(what: str, error: Exception) -> str:
-    return f"{what}: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 HEADER = (

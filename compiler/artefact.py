@@ -15,10 +15,11 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from .. import __version__
 from ..dialects.errors import ArtefactError
@@ -29,6 +30,8 @@ FORMAT_VERSION = 1
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _STORED = (".bin", ".npz", ".twb")
 MAX_MEMBER_BYTES = 16 << 30
+MAX_PACKED_BYTES = 1 << 30
+"""Unpacked size of a compressed member (text): deflate makes at most a thousandth of it."""
 
 
 def digest(data: bytes) -> str:
@@ -55,6 +58,7 @@ class Artefact:
                 for name, data in sorted(self.files.items())
             },
         }
+        manifest["blake2b"] = _manifest_digest(manifest)
         members = {
             "manifest.json": json.dumps(manifest, indent=1, sort_keys=True).encode() + b"\n",
             **dict(sorted(self.files.items())),
@@ -74,6 +78,12 @@ class Artefact:
         write_atomically(Path(path), self.to_bytes())
 
 
+def _manifest_digest(manifest: Mapping[str, Any]) -> str:
+    """Digest of all of the manifest but the digest itself."""
+    rest = {key: value for key, value in manifest.items() if key != "blake2b"}
+    return digest(json.dumps(rest, sort_keys=True).encode())
+
+
 def load_artefact(path: str | Path) -> Artefact:
     """Read and check an artefact; ArtefactError says what does not fit."""
     path = Path(path)
@@ -88,9 +98,11 @@ def load_artefact(path: str | Path) -> Artefact:
         zipfile.BadZipFile,
         EOFError,
         NotImplementedError,
-        RuntimeError,
+        RuntimeError,  # RecursionError among them
         OSError,
         ValueError,
+        MemoryError,
+        zlib.error,
     ) as error:
         raise ArtefactError(
             f"{path} is not a readable .tw artefact: {error}",
@@ -102,11 +114,16 @@ def _read(archive: zipfile.ZipFile, path: Path) -> Artefact:
     infos = {info.filename: info for info in archive.infolist()}
     if "manifest.json" not in infos:
         raise ArtefactError(f"{path} has no manifest.json: not a tilewright artefact")
+    for info in archive.infolist():
+        packed = info.compress_type != zipfile.ZIP_STORED
+        if info.file_size > (MAX_PACKED_BYTES if packed else MAX_MEMBER_BYTES):
+            raise ArtefactError(f"{path}: member {info.filename} claims {info.file_size} bytes")
     try:
-        manifest = json.loads(archive.read("manifest.json"))
-    except (json.JSONDecodeError, UnicodeDecodeError, zipfile.BadZipFile) as error:
+        found: object = json.loads(archive.read("manifest.json"))
+    except (json.JSONDecodeError, UnicodeDecodeError, zipfile.BadZipFile, zlib.error) as error:
         raise ArtefactError(f"{path}: manifest.json is damaged: {error}") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    manifest = cast("dict[str, Any]", found if isinstance(found, dict) else {})
+    if manifest.get("format") != FORMAT:
         raise ArtefactError(f"{path} is not a tilewright artefact")
     if manifest.get("format_version") != FORMAT_VERSION:
         raise ArtefactError(
@@ -114,19 +131,22 @@ def _read(archive: zipfile.ZipFile, path: Path) -> Artefact:
             f"{manifest.get('tilewright')}); this version reads format {FORMAT_VERSION}",
             hint="compile the model again with this version",
         )
+    if manifest.get("blake2b") != _manifest_digest(manifest):
+        raise ArtefactError(f"{path}: manifest.json is damaged (it does not have its own hash)")
+    del manifest["blake2b"]
     listed: Mapping[str, Any] = manifest.pop("files", {})
     files: dict[str, bytes] = {}
     for name, entry in listed.items():
         if name not in infos:
             raise ArtefactError(f"{path}: member {name} is missing")
-        if infos[name].file_size != entry["bytes"] or entry["bytes"] > MAX_MEMBER_BYTES:
+        if infos[name].file_size != entry["bytes"]:
             raise ArtefactError(
                 f"{path}: member {name} has {infos[name].file_size} bytes, "
                 f"expected {entry['bytes']}"
             )
         try:
             data = archive.read(name)
-        except zipfile.BadZipFile:
+        except (zipfile.BadZipFile, zlib.error):
             data = b""
         if digest(data) != entry["blake2b"]:
             raise ArtefactError(

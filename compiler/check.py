@@ -1,4 +1,4 @@
-"""`tilewright check`: every node that cannot be compiled, and those that will not run on the NPU."""
+"""`tilewright check`: the nodes that cannot be compiled, and those that will not run on the NPU."""
 
 from __future__ import annotations
 

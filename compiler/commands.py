@@ -66,11 +66,11 @@ def compile_command(
     settings = CompileOptions(
         shapes=shapes, dump_dir=dump_dir, reproducer_dir=f"{out}.reproducer", **options
     )
-    keep = frozenset(EMIT_PHASE[k] for k in kinds if k in EMIT_PHASE) | (
-        {settings.compile_to} if partial else frozenset()
-    )
+    keep = {EMIT_PHASE[k] for k in kinds if k in EMIT_PHASE}
+    if partial:
+        keep.add(settings.compile_to)
     with phase_progress(len(ALL_PHASES)) as progress:
-        result = compile_model(model, settings, keep=keep, progress=progress)
+        result = compile_model(model, settings, keep=frozenset(keep), progress=progress)
     for text in result.ctx.notes:
         note(f"note: {text}")
     _emit(result, kinds, out)
@@ -318,7 +318,8 @@ def targets_command(json: str | None, write_json: WriteJson) -> None:
     if json == "-":
         return
     say(
-        f"{'name':<18} {'array':>10} {'MAC/cycle':>9} {'GHz':>5} {'int8 TOPS':>9} {'scratchpad':>11} {'DRAM GB/s':>9}  description"
+        f"{'name':<18} {'array':>10} {'MAC/cycle':>9} {'GHz':>5} {'int8 TOPS':>9} "
+        f"{'scratchpad':>11} {'DRAM GB/s':>9}  description"
     )
     say(f"{'cpu':<18} {'':>10} {'':>9} {'':>5} {'':>9} {'':>11} {'':>9}  the host, through LLVM")
     for m in machines:
@@ -326,7 +327,8 @@ def targets_command(json: str | None, write_json: WriteJson) -> None:
             f"x{m.matrix.pixels}" if m.matrix.pixels > 1 else ""
         )
         tops = 2 * m.peak_macs_per_cycle * m.clock_hz / 1e12
+        bandwidth = m.dram.bytes_per_cycle * m.cores * m.clock_hz / 1e9
         say(
-            f"{m.name:<18} {array:>10} {m.peak_macs_per_cycle:>9} {m.clock_hz / 1e9:>5.2f} {tops:>9.2f} "
-            f"{m.scratchpad.bytes / 1024:>7.0f} KiB {m.dram.bytes_per_cycle * m.cores * m.clock_hz / 1e9:>9.1f}  {m.description}"
+            f"{m.name:<18} {array:>10} {m.peak_macs_per_cycle:>9} {m.clock_hz / 1e9:>5.2f} "
+            f"{tops:>9.2f} {m.scratchpad.bytes / 1024:>7.0f} KiB {bandwidth:>9.1f}  {m.description}"
         )

@@ -12,7 +12,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from xdsl.ir import Operation, SSAValue
@@ -130,18 +130,18 @@ def onnxruntime_tensors(
         if n and n not in known and not known.add(n)
     ]
     proto.graph.output.extend(onnx.ValueInfoProto(name=n) for n in extra)
-    options = onnxruntime.SessionOptions()
+    options = cast(Any, onnxruntime.SessionOptions)()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(
+        session: Any = onnxruntime.InferenceSession(
             proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        values = session.run(None, dict(inputs))
+        values: list[Any] = session.run(None, dict(inputs))
     except Exception as error:  # onnxruntime raises its own kinds
         raise InputError(f"onnxruntime cannot run {model}: {str(error).splitlines()[0]}") from None
-    tensors = {
-        n: np.asarray(v)
+    tensors: dict[str, Array] = {
+        n: v
         for n, v in zip([*names, *extra], values, strict=True)
         if isinstance(v, np.ndarray)
     }

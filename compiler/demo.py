@@ -16,7 +16,7 @@ from .files import write_atomically
 from .options import CompileOptions
 from .pipeline import ALL_PHASES
 from .progress import phase_progress
-from .report import quantity, render_html
+from .report import joules, quantity, render_html
 
 EXAMPLES = Path(__file__).parent / "examples"
 
@@ -97,7 +97,7 @@ def demo_command(folder: Path, target: str) -> None:
     table.add_row("lower bound", "", "", f"{figures.lower_bound_cycles:,}")
     table.add_row("utilisation", "", "", f"{figures.utilization:.1%}")
     table.add_row("DRAM traffic", "", "", quantity(figures.dram_bytes, "B"))
-    table.add_row("energy", "", "", quantity(sum(figures.energy.values()) / 1e6, "uJ"))
+    table.add_row("energy", "", "", joules(figures))
     console.print(table)
     console.print(
         "int8 outputs of the CPU end and of the simulated NPU are "

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from xdsl.dialects.builtin import ArrayAttr, IntegerAttr, ModuleOp, StringAttr
+from xdsl.dialects.builtin import IntegerAttr, ModuleOp
 from xdsl.dialects.func import FuncOp
 
 from ..backends.targets.load import load_target
@@ -22,7 +22,7 @@ from ..dialects.graph import ConstantOp, QuantizeOp
 from ..dialects.locations import onnx_nodes
 from ..dialects.loop import NestOp
 from ..dialects.npu import ProgramOp
-from ..dialects.types import int_values, numpy_dtype
+from ..dialects.types import numpy_dtype, shaped, strings
 from ..passes.base import CompilerContext, main_function
 from ..passes.loop.packing import pack_constants
 from ..passes.loop.segments import Segment, segments
@@ -33,6 +33,7 @@ from .instruments import Instruments, count_ops
 from .ir_text import load_constants, parse_module, print_module
 from .options import CompileOptions
 from .pipeline import ALL_PHASES, PHASES, phase_passes
+from .staged import argument_offsets
 from .tensors import TensorInfo
 
 ReportProgress = Callable[[str, str], None]
@@ -192,18 +193,13 @@ def _read_ir(source: Any, ctx: CompilerContext, options: CompileOptions) -> Modu
 def main_infos(func: FuncOp, names_attr: str) -> list[TensorInfo]:
     """Inputs or outputs of a graph-level `@main` by its `input_names` / `output_names`."""
     types = func.function_type.inputs if names_attr == "input_names" else func.function_type.outputs
-    names = func.attributes.get(names_attr)
-    labels = (
-        [n.data for n in names.data if isinstance(n, StringAttr)]
-        if isinstance(names, ArrayAttr)
-        else []
-    )
+    labels = strings(func.attributes.get(names_attr))
     out: list[TensorInfo] = []
-    for index, type in enumerate(types):
+    for index, type in enumerate(map(shaped, types)):
         label = (
             labels[index] if index < len(labels) else f"{names_attr.removesuffix('_names')}_{index}"
         )
-        out.append(TensorInfo(label, type.get_shape(), numpy_dtype(type.element_type).name))  # pyright: ignore
+        out.append(TensorInfo(label, type.get_shape(), numpy_dtype(type.element_type).name))
     return out
 
 
@@ -299,14 +295,18 @@ def _artefact(run: Compilation, debug: ModuleOp | None, name: str, digest: str) 
 
 def _layer_work(segment: Segment, layers: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
     """What each layer of an NPU segment has to compute: the fields of `LayerWork`."""
-    rows = {names: {"contractions": list[list[int]](), "vector_elements": 0} for names in layers}
+    contractions = {names: list[list[int]]() for names in layers}
+    elements = dict.fromkeys(layers, 0)
     for op in segment.ops:
-        if not isinstance(op, NestOp) or (row := rows.get(onnx_nodes(op))) is None:
+        if not isinstance(op, NestOp) or (names := onnx_nodes(op)) not in elements:
             continue
         if (shape := contraction(op)) is not None:
-            row["contractions"].append(list(shape))
-        row["vector_elements"] += statistics(op).vector_elements
-    return [rows[names] for names in layers]
+            contractions[names].append(list(shape))
+        elements[names] += statistics(op).vector_elements
+    return [
+        {"contractions": contractions[names], "vector_elements": elements[names]}
+        for names in layers
+    ]
 
 
 def _target_entry(run: Compilation) -> dict[str, Any]:
@@ -325,23 +325,17 @@ def _integer(func: FuncOp, name: str) -> int:
 
 def _arena_infos(func: FuncOp) -> tuple[list[TensorInfo], list[TensorInfo]]:
     """Inputs and outputs of an allocated `@main` with their arena offsets."""
-    offsets = int_values(func.attributes["arg_offsets"])  # pyright: ignore
-    names: list[str] = []
-    for key in ("input_names", "output_names"):
-        attr = func.attributes.get(key)
-        names += (
-            [n.data for n in attr.data if isinstance(n, StringAttr)]
-            if isinstance(attr, ArrayAttr)
-            else []
-        )
+    offsets = argument_offsets(func)
+    names = [*strings(func.attributes.get("input_names"))]
+    names += strings(func.attributes.get("output_names"))
     infos = [
         TensorInfo(
             names[i] if i < len(names) else f"arg_{i}",
             type.get_shape(),
             numpy_dtype(type.element_type).name,
             offsets[i],
-        )  # pyright: ignore
-        for i, type in enumerate(func.function_type.inputs)
+        )
+        for i, type in enumerate(map(shaped, func.function_type.inputs))
     ]
     count = _integer(func, "num_inputs")
     return infos[:count], infos[count:]

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import SSAValue
 from xdsl.utils.exceptions import VerifyException
@@ -18,6 +20,9 @@ from ..passes.properties import check_properties
 from .files import write_atomically
 from .ir_text import print_module, save_constants
 from .pipeline import PhasePass
+
+if TYPE_CHECKING:
+    from .meaning import MeaningCheck
 
 Progress = Callable[[str, str], None]
 """Called with (phase, pass name) before each pass."""
@@ -81,8 +86,9 @@ class Instruments:
     def run(self, ctx: CompilerContext, module: ModuleOp, passes: Sequence[PhasePass]) -> None:
         """Run `passes` in order.
 
-        TilewrightErrors pass through; any other failure becomes an InternalError after a
-        reproducer (the IR before the pass, the rest of the pipeline, constants) is written.
+        TilewrightErrors pass through; any other failure becomes an InternalError.  Before that, and
+        before a Divergence passes through, a reproducer is written: the IR before the pass, the
+        pipeline from there, and constants, calibration data and target where there are any.
         """
         checker = None
         if self.verify == "semantic":
@@ -92,7 +98,7 @@ class Instruments:
         for index, item in enumerate(passes):
             if self.progress:
                 self.progress(item.phase, item.transform.name)
-            before = print_module(module, locations=True) if self.reproducer_dir else None
+            before = module.clone() if self.reproducer_dir else None  # far cheaper than text
             if self.verify != "none":
                 check_properties(module, item.transform.requires, f"{item.transform.name} requires")
             started = time.perf_counter()
@@ -120,7 +126,23 @@ class Instruments:
             )
             self._dump(ctx, module, item)
             if checker is not None:
-                checker.after(item.transform, module)
+                self._check_meaning(checker, ctx, before, module, item)
+
+    def _check_meaning(
+        self,
+        checker: MeaningCheck,
+        ctx: CompilerContext,
+        before: ModuleOp | None,
+        module: ModuleOp,
+        item: PhasePass,
+    ) -> None:
+        from .meaning import Divergence
+
+        try:
+            checker.after(item.transform, module)
+        except Divergence as error:
+            where = self._reproduce(ctx, before, [item], " --verify semantic")
+            raise Divergence(f"{error.message}{where}") from None
 
     def _dump(self, ctx: CompilerContext, module: ModuleOp, item: PhasePass) -> None:
         if self.dump_dir is None or self.dump is None:
@@ -141,21 +163,35 @@ class Instruments:
             self._saved = len(ctx.constants)
 
     def _reproduce(
-        self, ctx: CompilerContext, before: str | None, rest: Sequence[PhasePass]
+        self,
+        ctx: CompilerContext,
+        before: ModuleOp | None,
+        rest: Sequence[PhasePass],
+        options: str = "",
     ) -> str:
+        """Write a folder whose command, given in its IR's first line, runs from inside it."""
         if before is None or self.reproducer_dir is None:
             return ""
-        self.reproducer_dir.mkdir(parents=True, exist_ok=True)
+        folder = self.reproducer_dir
+        folder.mkdir(parents=True, exist_ok=True)
         pipeline = ",".join(str(p.transform.spec()) for p in rest)
-        target = f" --target {self.target or ctx.machine.name}" if ctx.machine else ""
+        if ctx.calibration is not None:
+            with (folder / "calibration.npz").open("wb") as file:
+                np.savez(file, **ctx.calibration)  # pyright: ignore[reportArgumentType]
+            options = f" --calibration calibration.npz{options}"
+        if ctx.machine is not None:
+            target = self.target or ctx.machine.name
+            if target.endswith(".toml"):
+                write_atomically(folder / "target.toml", Path(target).read_bytes())
+                target = "target.toml"
+            options = f" --target {target}{options}"
         command = (
-            f"tilewright-opt reproducer.mlir --constants constants.npz{target} -p '{pipeline}'"
+            f"tilewright-opt reproducer.mlir --constants constants.npz{options} -p '{pipeline}'"
         )
-        write_atomically(
-            self.reproducer_dir / "reproducer.mlir", f"// {command}\n{before}".encode()
-        )
-        save_constants(self.reproducer_dir / "constants.npz", ctx.constants)
-        return f"\n  reproducer: {self.reproducer_dir / 'reproducer.mlir'} ({command})"
+        text = f"// {command}\n{print_module(before, locations=True)}"
+        write_atomically(folder / "reproducer.mlir", text.encode())
+        save_constants(folder / "constants.npz", ctx.constants)
+        return f"\n  reproducer: in {folder}: {command}"
 
     def timing_table(self) -> str:
         """Passes with their milliseconds and operation counts, in order."""

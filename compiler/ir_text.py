@@ -44,13 +44,22 @@ def parse_module(text: str, ctx: CompilerContext, name: str = "<input>") -> Modu
     try:
         module = Parser(ctx, text, name).parse_module()
         module.verify()
+        _refuse_control_flow(module)
     except (ParseError, VerifyException) as error:
-        raise IRError(f"{name}: {error}".rstrip()) from None
+        text = str(error).strip()  # a ParseError begins with its position
+        raise IRError(text if text.startswith(name) else f"{name}: {text}") from None
     except RecursionError:
         raise IRError(f"{name}: the IR is nested too deeply") from None
     except (ValueError, KeyError, AssertionError, TypeError) as error:
         raise IRError(f"{name}: malformed IR: {error}") from None
     return module
+
+
+def _refuse_control_flow(module: ModuleOp) -> None:
+    """VerifyException where a region holds several blocks: no dialect here has branches."""
+    for op in module.walk():
+        if any(region.first_block is not region.last_block for region in op.regions):
+            raise VerifyException(f"{op.name} holds a region of several blocks")
 
 
 def print_module(module: ModuleOp, *, locations: bool = False) -> str:
@@ -68,6 +77,8 @@ def load_constants(path: Path, store: ConstantStore) -> None:
                 store.add(arrays[key])
     except (OSError, ValueError, EOFError) as error:
         raise IRError(f"cannot read constants from {path}: {error}") from None
+    except Exception as error:  # zipfile, zlib and numpy raise their own kinds for damaged archives
+        raise IRError(f"{path} is damaged: {error}") from None
 
 
 def save_constants(path: Path, store: ConstantStore) -> None:

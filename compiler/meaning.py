@@ -12,21 +12,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from xdsl.dialects.builtin import (
-    ArrayAttr,
-    IntegerAttr,
-    MemRefType,
-    ModuleOp,
-    StringAttr,
-    TensorType,
-)
+from xdsl.dialects.builtin import IntegerAttr, MemRefType, ModuleOp
 from xdsl.ir import Operation, SSAValue
 
 from ..dialects.constants import Array
 from ..dialects.errors import TilewrightError
 from ..dialects.graph import quantization
 from ..dialects.locations import describe
-from ..dialects.types import numpy_dtype
+from ..dialects.types import numpy_dtype, shaped, strings
 from ..passes.base import CompilerContext, Pass, main_function
 from ..passes.properties import PROPERTIES
 from ..passes.rewriting import tensor_name
@@ -53,18 +46,16 @@ def relative_error(reference: Array, value: Array) -> float:
 def random_inputs(ctx: CompilerContext, module: ModuleOp, seed: int = 0) -> list[Array]:
     """Inputs of `@main`: the first calibration sample where there is one, else seeded random."""
     func = main_function(module)
-    names = func.attributes.get("input_names")
+    names = strings(func.attributes.get("input_names"))
     rng = np.random.default_rng(seed)
     out: list[Array] = []
     count = func.attributes.get("num_inputs")  # in memref form the outputs follow the inputs
-    types = list(func.function_type.inputs)[
-        : count.value.data if isinstance(count, IntegerAttr) else None
-    ]
+    types = [shaped(t) for t in func.function_type.inputs]
+    if isinstance(count, IntegerAttr):
+        types = types[: count.value.data]
     for index, type in enumerate(types):
-        assert isinstance(type, TensorType | MemRefType)
         shape, dtype = type.get_shape(), numpy_dtype(type.element_type)
-        name = names.data[index] if isinstance(names, ArrayAttr) and index < len(names) else None
-        given = (ctx.calibration or {}).get(name.data) if isinstance(name, StringAttr) else None
+        given = (ctx.calibration or {}).get(names[index]) if index < len(names) else None
         if given is not None:
             sample = given if given.shape == shape else given[0]
             out.append(np.ascontiguousarray(sample.astype(dtype)))

@@ -20,6 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-o", "--output", help="output file (default: standard output)")
     parser.add_argument("--target", help="target name or TOML file, for passes that need a machine")
     parser.add_argument("--constants", help="constants saved beside the IR (.npz)")
+    parser.add_argument("--calibration", help="calibration data (.npz), for passes that quantise")
     parser.add_argument(
         "--verify", choices=("none", "structural", "semantic"), default="structural"
     )
@@ -63,6 +64,10 @@ def run(argv: Sequence[str], stdin: TextIO, stdout: TextIO) -> None:
             ctx.machine = load_target(args.target)
         if args.constants:
             load_constants(Path(args.constants), ctx.constants)
+        if args.calibration:
+            from .tensors import read_npz
+
+            ctx.calibration = read_npz(args.calibration)
         module = parse_module(chunk, ctx, args.input)
         instruments = Instruments(verify=args.verify, time_passes=args.time_passes)
         instruments.run(ctx, module, [PhasePass("opt", p) for p in passes])

@@ -9,32 +9,37 @@ from .executable import Executable
 from .simulation import Simulation
 
 TEMPLATES = Path(__file__).parent / "templates"
+PREFIXES = {-12: "p", -9: "n", -6: "u", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T"}
 
 
-def quantity(value: float, unit: str = "", base: float = 1000.0) -> str:
-    """`1.23 M` style: three significant digits with a prefix."""
-    for prefix in ("", "k", "M", "G", "T"):
-        if abs(value) < base or prefix == "T":
-            digits = (
-                f"{value:.0f}" if prefix == "" and float(value).is_integer() else f"{value:.3g}"
-            )
-            return f"{digits} {prefix}{unit}".rstrip()
-        value /= base
-    raise AssertionError
+def quantity(value: float, unit: str = "") -> str:
+    """Three significant digits with a prefix: `1.23 MB`, `45.6 uJ`; small integers as they are."""
+    if abs(value) < 1000 and float(value).is_integer():
+        return f"{value:.0f} {unit}".rstrip()
+    exponent = int(f"{value:.2e}".partition("e")[2])
+    power = max(-12, min(12, exponent // 3 * 3))
+    return f"{value / 10.0**power:.3g} {PREFIXES[power]}{unit}".rstrip()
+
+
+def joules(figures: Simulation) -> str:
+    """The energy of all actions."""
+    return quantity(sum(figures.energy.values()) * 1e-12, "J")
 
 
 def simulation_table(figures: Simulation) -> str:
     """Totals, units, and the slowest layers."""
+    machine, bound = figures.machine, figures.lower_bound_cycles
     lines = [
-        f"target {figures.machine.name}: {figures.cycles:,} cycles = {figures.seconds * 1e3:.3f} ms at "
-        f"{figures.machine.clock_hz / 1e9:g} GHz",
-        f"lower bound {figures.lower_bound_cycles:,} cycles (achieved {figures.cycles / max(1, figures.lower_bound_cycles):.2f}x)",
-        f"utilisation {figures.utilization:.1%} ({quantity(figures.macs, 'MAC')}), DRAM traffic {quantity(figures.dram_bytes, 'B')}, "
-        f"energy {quantity(sum(figures.energy.values()) * 1e-12, 'J') if sum(figures.energy.values()) >= 1e12 else quantity(sum(figures.energy.values()) / 1e6, 'uJ')}",
+        f"target {machine.name}: {figures.cycles:,} cycles = {figures.seconds * 1e3:.3f} ms "
+        f"at {machine.clock_hz / 1e9:g} GHz",
+        f"lower bound {bound:,} cycles (achieved {figures.cycles / max(1, bound):.2f}x)",
+        f"utilisation {figures.utilization:.1%} ({quantity(figures.macs, 'MAC')}), "
+        f"DRAM traffic {quantity(figures.dram_bytes, 'B')}, energy {joules(figures)}",
     ]
     if figures.host:
         lines.append(
-            f"CPU end between NPU programs: {sum(h.milliseconds for h in figures.host):.3f} ms measured here in {len(figures.host)} segments"
+            f"CPU end between NPU programs: {sum(h.milliseconds for h in figures.host):.3f} ms "
+            f"measured here in {len(figures.host)} segments"
         )
     lines += ["", f"{'unit':<9} {'busy':>7}  stalls"]
     for unit, kinds in figures.units.items():
@@ -82,5 +87,6 @@ def render_html(
         roofline=roofline_chart(figures),
         attribution=attribution_bars(figures),
         quantity=quantity,
+        energy=joules(figures),
         extra=extra or {},
     )

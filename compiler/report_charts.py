@@ -41,13 +41,12 @@ def attribution_bars(figures: Simulation) -> str:
                 continue
             w = share * (width - left)
             title = f"{unit}: {kind.replace('_', ' ')} {values[kind]:,} cycles ({share:.1%})"
-            parts.append(
-                f'<rect x="{x:.1f}" y="{y}" width="{w:.1f}" height="22" fill="{colour(kind)}"><title>{escape(title)}</title></rect>'
-            )
+            parts.append(_bar(x, y, w, 22, colour(kind), title))
             if w > 60:
                 ink = "#fff" if kind == "busy" else "#222"
                 parts.append(
-                    f'<text x="{x + 5:.1f}" y="{y + 15}" fill="{ink}" font-size="11">{escape(kind.replace("_", " "))} {share:.0%}</text>'
+                    f'<text x="{x + 5:.1f}" y="{y + 15}" fill="{ink}" font-size="11">'
+                    f"{escape(kind.replace('_', ' '))} {share:.0%}</text>"
                 )
             x += w
     return _svg(width, len(units) * row + 4, parts)
@@ -67,17 +66,13 @@ def timeline_chart(figures: Simulation) -> str:
         title = f"{layer['name']}: {length:,} cycles, bound {layer['lower_bound_cycles']:,}"
         name = layer["name"] if len(layer["name"]) <= 42 else layer["name"][:39] + "..."
         parts.append(
-            f'<text x="{left - 6}" y="{y + 12}" text-anchor="end" font-size="10">{escape(name)}</text>'
-        )
-        parts.append(
-            f'<rect x="{left + start * scale:.1f}" y="{y + 2}" width="{max(1.0, length * scale):.1f}" height="{row - 4}" fill="#9db8ad">'
-            f"<title>{escape(title)}</title></rect>"
+            f'<text x="{left - 6}" y="{y + 12}" text-anchor="end" font-size="10">'
+            f"{escape(name)}</text>"
         )
         bound = min(layer["lower_bound_cycles"], length)
-        parts.append(
-            f'<rect x="{left + start * scale:.1f}" y="{y + 2}" width="{max(1.0, bound * scale):.1f}" height="{row - 4}" fill="#2f7d5b">'
-            f"<title>{escape(title)}</title></rect>"
-        )
+        for cycles, fill in ((length, "#9db8ad"), (bound, "#2f7d5b")):
+            w = max(1.0, cycles * scale)
+            parts.append(_bar(left + start * scale, y + 2, w, row - 4, fill, title))
     return _svg(width, max(1, len(shown)) * row + 4, parts)
 
 
@@ -105,20 +100,35 @@ def roofline_chart(figures: Simulation) -> str:
 
     knee, end = at(ridge, peak), at(high_x, peak)
     start = at(max(low_x, low_y / bandwidth), max(low_y, low_x * bandwidth))
+    roof = " ".join(f"{x:.1f},{y:.1f}" for x, y in (start, knee, end))
     parts = [
-        f'<polyline points="{start[0]:.1f},{start[1]:.1f} {knee[0]:.1f},{knee[1]:.1f} {end[0]:.1f},{end[1]:.1f}" fill="none" stroke="#444" stroke-width="1.5"/>',
-        f'<text x="{width - pad}" y="{knee[1] - 6:.1f}" text-anchor="end">{peak:,.0f} MAC/cycle</text>',
-        f'<text x="{width / 2}" y="{height - 8}" text-anchor="middle">MAC per DRAM byte (ridge at {ridge:.3g})</text>',
-        f'<text x="14" y="{height / 2}" transform="rotate(-90 14 {height / 2})" text-anchor="middle">MAC per cycle</text>',
+        f'<polyline points="{roof}" fill="none" stroke="#444" stroke-width="1.5"/>',
+        f'<text x="{width - pad}" y="{knee[1] - 6:.1f}" text-anchor="end">'
+        f"{peak:,.0f} MAC/cycle</text>",
+        f'<text x="{width / 2}" y="{height - 8}" text-anchor="middle">'
+        f"MAC per DRAM byte (ridge at {ridge:.3g})</text>",
+        f'<text x="14" y="{height / 2}" transform="rotate(-90 14 {height / 2})" '
+        'text-anchor="middle">MAC per cycle</text>',
     ]
     for x, y, name in points:
         px, py = at(x, max(y, low_y))
         parts.append(
-            f'<circle cx="{px:.1f}" cy="{py:.1f}" r="4" fill="#2f7d5b" fill-opacity="0.65"><title>{escape(name)}: {y:.3g} MAC/cycle at {x:.3g} MAC/byte</title></circle>'
+            f'<circle cx="{px:.1f}" cy="{py:.1f}" r="4" fill="#2f7d5b" fill-opacity="0.65">'
+            f"<title>{escape(name)}: {y:.3g} MAC/cycle at {x:.3g} MAC/byte</title></circle>"
         )
     return _svg(width, height, parts)
 
 
+def _bar(x: float, y: int, width: float, height: int, fill: str, title: str) -> str:
+    return (
+        f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{height}" fill="{fill}">'
+        f"<title>{escape(title)}</title></rect>"
+    )
+
+
 def _svg(width: int, height: int, parts: list[str]) -> str:
     body = "\n".join(parts)
-    return f'<svg viewBox="0 0 {width} {height}" role="img" xmlns="http://www.w3.org/2000/svg" font-size="12" fill="#222">{body}</svg>'
+    return (
+        f'<svg viewBox="0 0 {width} {height}" role="img" xmlns="http://www.w3.org/2000/svg" '
+        f'font-size="12" fill="#222">{body}</svg>'
+    )

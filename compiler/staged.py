@@ -8,6 +8,7 @@ its lowered form, so a wrong tile or a missing command shows in the outputs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 from xdsl.dialects.builtin import DenseArrayBase, IntegerAttr, ModuleOp
@@ -16,7 +17,7 @@ from xdsl.dialects.func import FuncOp
 from ..dialects.constants import Array
 from ..dialects.npu import ProgramOp
 from ..dialects.semantics import loop as loop_semantics
-from ..dialects.types import int_values, numpy_dtype
+from ..dialects.types import int_values, numpy_dtype, shaped
 from ..passes.base import CompilerContext, main_function
 from ..passes.loop.packing import pack_constants
 from ..passes.loop.segments import segments
@@ -62,13 +63,19 @@ def evaluate_loops(ctx: CompilerContext, module: ModuleOp, inputs: Sequence[Arra
     return [view.copy() for view in views[count:]]
 
 
-def argument_views(func: FuncOp, arena: Array) -> list[Array]:
-    """Views of the arena for each argument of an allocated `@main` (inputs, then outputs)."""
+def argument_offsets(func: FuncOp) -> tuple[int, ...]:
+    """Where each argument of an allocated `@main` lies in the arena, in bytes."""
     offsets = func.attributes["arg_offsets"]
     assert isinstance(offsets, DenseArrayBase)
+    return int_values(cast(DenseArrayBase[Any], offsets))
+
+
+def argument_views(func: FuncOp, arena: Array) -> list[Array]:
+    """Views of the arena for each argument of an allocated `@main` (inputs, then outputs)."""
     out: list[Array] = []
-    for type, offset in zip(func.function_type.inputs, int_values(offsets), strict=True):
-        shape, dtype = type.get_shape(), numpy_dtype(type.element_type)  # pyright: ignore
+    types = map(shaped, func.function_type.inputs)
+    for type, offset in zip(types, argument_offsets(func), strict=True):
+        shape, dtype = type.get_shape(), numpy_dtype(type.element_type)
         size = int(np.prod(shape)) * dtype.itemsize
         out.append(arena[offset : offset + size].view(dtype).reshape(shape))
     return out

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -52,8 +52,12 @@ def read_npz(path: str | Path, prefix: str = "in:") -> dict[str, Array]:
     except FileNotFoundError:
         raise InputError(f"no such file: {path}") from None
     except (OSError, ValueError, EOFError, KeyError) as error:
+        reason = (
+            error.strerror if isinstance(error, OSError) else "it is no archive of plain arrays"
+        )
         raise InputError(
-            f"cannot read arrays from {path}: {error}", hint="give an .npz made with numpy.savez"
+            f"cannot read arrays from {path}: {reason or error}",
+            hint="give an .npz made with numpy.savez",
         ) from None
     except Exception as error:  # zipfile and zlib raise their own kinds for damaged archives
         raise InputError(f"{path} is damaged: {error}") from None
@@ -62,7 +66,7 @@ def read_npz(path: str | Path, prefix: str = "in:") -> dict[str, Array]:
 def as_array(value: Any) -> Array:
     """A numpy array of `value`: an array, anything with `__dlpack__`, or nested sequences."""
     if isinstance(value, np.ndarray):
-        return value
+        return cast(Array, value)
     if hasattr(value, "__dlpack__"):
         return np.from_dlpack(value)
     return np.asarray(value)
@@ -72,13 +76,15 @@ def by_name(given: Any, infos: Sequence[TensorInfo]) -> dict[str, Array]:
     """Bind inputs given as a mapping, a sequence in model order, or one array, to their names."""
     names = [i.name for i in infos]
     if isinstance(given, Mapping):
-        bound = {str(k).removeprefix("in:"): as_array(v) for k, v in given.items()}
+        items = cast("Mapping[Any, Any]", given).items()
+        bound = {str(k).removeprefix("in:"): as_array(v) for k, v in items}
     elif isinstance(given, list | tuple):
-        if len(given) > len(names):
+        values = cast("Sequence[Any]", given)
+        if len(values) > len(names):
             raise InputError(
-                f"{len(given)} inputs given, the model has {len(names)}: {', '.join(names)}"
+                f"{len(values)} inputs given, the model has {len(names)}: {', '.join(names)}"
             )
-        bound = {n: as_array(v) for n, v in zip(names, given, strict=False)}
+        bound = {n: as_array(v) for n, v in zip(names, values, strict=False)}
     else:
         bound = {names[0]: as_array(given)} if names else {}
     missing = [i.describe() for i in infos if i.name not in bound]
@@ -101,7 +107,9 @@ def check_input(info: TensorInfo, value: Array) -> Array:
             f"input {info.name!r} has shape {list(value.shape)}, "
             f"the model takes {list(info.shape)}",
             hint="compile for another shape with "
-            f"--shape {info.name}:{'x'.join(map(str, value.shape))}",
+            f"--shape {info.name}:{'x'.join(map(str, value.shape))}"
+            if value.ndim == len(info.shape)
+            else None,
         )
     dtype = numpy_type(info.dtype)
     if value.dtype == dtype:

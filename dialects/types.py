@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import ml_dtypes
 import numpy as np
 from xdsl.dialects.builtin import (
+    ArrayAttr,
     BFloat16Type,
     DenseArrayBase,
     DictionaryAttr,
@@ -60,7 +61,7 @@ _PAIRS: tuple[tuple[Attribute, np.dtype[Any]], ...] = (
     (ui32, np.dtype(np.uint32)),
     (ui64, np.dtype(np.uint64)),
 )
-_TO_NUMPY = dict(_PAIRS)
+_TO_NUMPY: dict[Attribute, np.dtype[Any]] = dict(_PAIRS)
 _TO_MLIR = {dtype: element for element, dtype in _PAIRS}
 
 FloatType = Float16Type | BFloat16Type | Float32Type | Float64Type
@@ -107,21 +108,24 @@ def type_of(value: SSAValue) -> TensorType[Any]:
     """The tensor type of `value`; TypeError if it is not a tensor."""
     if not isinstance(value.type, TensorType):
         raise TypeError(f"expected a tensor, got {value.type}")
-    return value.type
+    return cast(TensorType[Any], value.type)
+
+
+def shaped(type: Attribute) -> TensorType[Any] | MemRefType[Any]:
+    """`type` itself; TypeError if it is neither a tensor nor a memref."""
+    if not isinstance(type, TensorType | MemRefType):
+        raise TypeError(f"expected a tensor or memref, got {type}")
+    return cast("TensorType[Any] | MemRefType[Any]", type)
 
 
 def shape_of(value: SSAValue) -> tuple[int, ...]:
     """Static shape of a tensor- or memref-typed value."""
-    if not isinstance(value.type, TensorType | MemRefType):
-        raise TypeError(f"expected a tensor or memref, got {value.type}")
-    return value.type.get_shape()
+    return shaped(value.type).get_shape()
 
 
 def element_of(value: SSAValue) -> Attribute:
     """Element type of a tensor- or memref-typed value."""
-    if not isinstance(value.type, TensorType | MemRefType):
-        raise TypeError(f"expected a tensor or memref, got {value.type}")
-    return value.type.element_type
+    return shaped(value.type).element_type
 
 
 @lru_cache(maxsize=65536)
@@ -155,6 +159,12 @@ def real(value: float) -> FloatAttr[Any]:
 def string(value: str) -> StringAttr:
     """A (cached) string attribute."""
     return StringAttr(value)
+
+
+def strings(attr: Attribute | None) -> list[str]:
+    """The texts of an array of strings; empty if there is no such attribute."""
+    items = cast(ArrayAttr[Attribute], attr) if isinstance(attr, ArrayAttr) else ()
+    return [item.data for item in items if isinstance(item, StringAttr)]
 
 
 def int_values(attr: DenseArrayBase[Any]) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from xdsl.dialects.builtin import MemRefType, ModuleOp, TensorType
+from xdsl.dialects.builtin import ModuleOp, TensorType
 from xdsl.dialects.func import FuncOp
 from xdsl.utils.exceptions import VerifyException
 
@@ -70,11 +70,7 @@ def _no_batch_norm(module: ModuleOp) -> str | None:
 
 def _scratchpad(module: ModuleOp) -> str | None:
     for op in module.walk():
-        if (
-            isinstance(op, NpuAllocOp)
-            and isinstance(op.result.type, MemRefType)
-            and op.address is None
-        ):
+        if isinstance(op, NpuAllocOp) and op.address is None:
             return "an npu.alloc has no address"
     return None
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from support.filecheck_runner import run_filecheck
 
 ROOT = Path(__file__).parent / "filecheck"

@@ -14,6 +14,8 @@ from ...dialects.types import Param
 from .llvm_text import F64, I32, Function, Type, Value, constant
 from .scalars import EMITTERS, Emitter, absolute, cast, clamp, emitter, extreme, number
 
+__all__ = ["EMITTERS"]
+
 _EXP = (
     1.9875691500e-4,
     1.3981999507e-3,

@@ -81,6 +81,8 @@ def parse_target(text: str, where: str = "target") -> Machine:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise TargetError(f"{where}: not valid TOML: {error}") from error
+    except (RecursionError, ValueError) as error:  # ValueError: integers of thousands of digits
+        raise TargetError(f"{where}: not usable TOML: {error}") from None
     return machine_from_dict(table, where)
 
 
@@ -107,14 +109,18 @@ def _build(cls: type[Any], table: Mapping[str, Any], where: str, section: str) -
     for key in table:
         if key not in schema:
             raise TargetError(f"{at}unknown key {key!r}{_did_you_mean(key, schema)}")
-    values: dict[str, Any] = {}
-    for key, field in schema.items():
-        if key in table:
-            values[key] = _value(hints[key], table[key], at, key, where, field)
-        elif field.default is MISSING and field.default_factory is MISSING:
-            raise TargetError(
-                f"{at}missing {'table' if is_dataclass(hints[key]) else 'key'} {key!r}"
-            )
+    values = {
+        key: _value(hints[key], table[key], at, key, where, field)
+        for key, field in schema.items()
+        if key in table
+    }
+    missing = [
+        f"{'table' if is_dataclass(hints[key]) else 'key'} {key!r}"
+        for key, field in schema.items()
+        if key not in table and field.default is MISSING and field.default_factory is MISSING
+    ]
+    if missing:
+        raise TargetError(f"{at}missing {', '.join(missing)}")
     return cls(**values)
 
 

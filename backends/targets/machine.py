@@ -48,7 +48,13 @@ class VectorUnit:
 
 @dataclass(frozen=True)
 class Memory:
-    """On-chip memory: equal `banks`, each with `ports` accesses of `width` bytes a cycle."""
+    """On-chip memory: equal `banks`, each with `ports` accesses of `width` bytes a cycle.
+
+    The defaults are the smallest memory, not a balanced one.  To keep the array busy, an
+    accumulator needs `ports` = 2 (a read and a write a cycle) and `width` = 4 * columns * pixels,
+    and a scratchpad several banks, so that DMA and array do not wait for each other; stalls for
+    want of them are those called `bank` in reports.
+    """
 
     bytes: int
     banks: int = 1

@@ -50,7 +50,7 @@ CONDITIONS = _spread(
         "EyeLike": f"at most {FOLD_LIMIT:,} elements",
         "GRU LSTM RNN": f"constant weights; at most {STEP_LIMIT} steps, as they are unrolled; "
         "sequences of one length; activations without parameters of their own",
-        "GatherElements GatherND Hardmax Trilu": _MADE_UP,
+        "GatherElements GatherND Hardmax ReverseSequence Trilu": _MADE_UP,
         "GridSample": "images; linear or nearest",
         "If": "constant condition, or branches of equal types (both are computed)",
         "NonZero": f"constant input of at most {FOLD_LIMIT:,} elements",
@@ -96,7 +96,8 @@ NPU_FORMS = {
     "is a scalar or a vector; in rank 4 the vector lies along the channels. With a scalar "
     "constant it is a table.",
     "movement": "Moved by the DMA engines as stored 8-bit values, if it is connected to "
-    "arithmetic on the NPU. Slices have positive steps; padding is by a constant.",
+    "arithmetic on the NPU. Slices have positive steps; padding is by a "
+    "constant; a Gather has evenly spaced constant indices.",
     "resize": "Nearest, by whole factors, with coordinates that repeat each element.",
     "folded": "Folded into the convolution before it; elsewhere a product and sum per channel.",
     "encoding": "Fused into the 8-bit operators around it; the conversion of a model input or "
@@ -118,14 +119,14 @@ NPU = _spread(
         "QLinearLeakyRelu QLinearSigmoid Reciprocal Relu Round ScaledTanh Selu Sigmoid Sign Sin "
         "Sinh Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu": "table",
         "Add Mul QLinearAdd QLinearMul Sub Sum": "arithmetic",
-        "Concat Crop DepthToSpace Expand Flatten Pad QLinearConcat Reshape Slice "
-        "SpaceToDepth Split Squeeze Tile Transpose Unsqueeze": "movement",
+        "Concat Crop DepthToSpace Expand Flatten Gather Pad QLinearConcat "
+        "Reshape Slice SpaceToDepth Split Squeeze Tile Transpose Unsqueeze": "movement",
         "Resize Upsample": "resize",
         "Affine BatchNormalization ImageScaler SpatialBN": "folded",
         "QuantizeLinear DequantizeLinear": "encoding",
         "Constant ConstantFill ConstantOfShape Dropout EyeLike Identity NonZero Range Shape "
         "Size": "import",
-        "Einsum GRU If LSTM RNN": "parts",
+        "CumSum Einsum GRU If LSTM RNN": "parts",
     }
 )
 """Word of `NPU_FORMS` by operator, domain left out; what is absent runs on the CPU."""

@@ -116,13 +116,14 @@ class ConvOp(GraphOp):
         channels, per_group = x[channel_axis(len(x), self.layout.data)], w[1] if nchw else w[-2]
         if group < 1 or channels != per_group * group or self.out_channels % group:
             raise VerifyException(
-                f"graph.conv: {channels} input channels, weights for {per_group} per group, {group} groups, "
-                f"{self.out_channels} output channels do not fit"
+                f"graph.conv: {channels} input channels, weights for {per_group} per group, "
+                f"{group} groups, {self.out_channels} output channels do not fit"
             )
         if self.b is not None and shape_of(self.b) != (self.out_channels,):
             raise VerifyException(f"graph.conv: bias must have shape [{self.out_channels}]")
         expect_shape(self, self.result, conv_shape(
-            x, w, int_values(self.strides), int_values(self.pads), int_values(self.dilations), self.layout.data
+            x, w, int_values(self.strides), int_values(self.pads), int_values(self.dilations),
+            self.layout.data,
         ))  # fmt: skip
         if element_of(self.result) != accumulator_type(element_of(self.x)):
             raise VerifyException("graph.conv: result element type must be the accumulator type")
@@ -226,6 +227,7 @@ class PoolOp(GraphOp):
     ):  # fmt: skip
         dilations = dilations or [1] * len(kernel)
         element = accumulator_type(element_of(x)) if kind == "sum" else element_of(x)
+        shape = pool_shape(shape_of(x), kernel, strides, pads, dilations, layout)
         super().__init__(
             operands=[x],
             properties={
@@ -235,7 +237,7 @@ class PoolOp(GraphOp):
                 "count_include_pad": integer(count_include_pad), "layout": string(layout),
                 "x_zp": integer(x_zp),
             },
-            result_types=[tensor(pool_shape(shape_of(x), kernel, strides, pads, dilations, layout), element, encoding)],
+            result_types=[tensor(shape, element, encoding)],
         )  # fmt: skip
 
     def verify_(self) -> None:

@@ -119,9 +119,10 @@ class ConcatOp(GraphOp):
     def __init__(self, args: Sequence[SSAValue], axis: int):
         type = type_of(args[0])
         axis %= len(type.get_shape())
+        shape = concat_shape([shape_of(a) for a in args], axis)
         super().__init__(
             operands=[list(args)], properties={"axis": integer(axis)},
-            result_types=[tensor(concat_shape([shape_of(a) for a in args], axis), type.element_type, type.encoding)],
+            result_types=[tensor(shape, type.element_type, type.encoding)],
         )  # fmt: skip
 
     def verify_(self) -> None:
@@ -258,9 +259,10 @@ class GatherOp(GraphOp):
     def __init__(self, x: SSAValue, indices: SSAValue, axis: int):
         type = type_of(x)
         axis %= len(type.get_shape())
+        shape = gather_shape(shape_of(x), shape_of(indices), axis)
         super().__init__(
             operands=[x, indices], properties={"axis": integer(axis)},
-            result_types=[tensor(gather_shape(shape_of(x), shape_of(indices), axis), type.element_type, type.encoding)],
+            result_types=[tensor(shape, type.element_type, type.encoding)],
         )  # fmt: skip
 
     def verify_(self) -> None:

@@ -83,7 +83,8 @@ class Linear:
 
 def row_major_strides(shape: Sequence[int]) -> tuple[int, ...]:
     """Strides in elements of a contiguous row-major array."""
-    out, step = [], 1
+    out: list[int] = []
+    step = 1
     for extent in reversed(shape):
         out.append(step)
         step *= extent

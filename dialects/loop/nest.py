@@ -357,7 +357,9 @@ class NestOp(IRDLOperation):
                 "domain": ints(domain), "reduce": string(kind), "reduction_dims": ints(reduced),
                 "maps": maps, "fills": fills, **({"accumulate": UnitAttr()} if accumulate else {}),
                 **({"device": string(device)} if device else {}),
-                "operandSegmentSizes": DenseArrayBase.from_list(i32, [len(ins), len(epilogue_ins), len(outs)]),
+                "operandSegmentSizes": DenseArrayBase.from_list(
+                    i32, [len(ins), len(epilogue_ins), len(outs)]
+                ),
             },
             result_types=[result] if result is not None else [],
             regions=[body, epilogue],

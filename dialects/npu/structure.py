@@ -22,7 +22,7 @@ executions of its loop body.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from xdsl.dialects.builtin import IntegerAttr, MemRefType, StringAttr, SymbolNameConstraint
 from xdsl.ir import Block, Region, SSAValue
@@ -111,7 +111,7 @@ class DramOp(IRDLOperation):
         parser.parse_punctuation(":")
         type = parser.parse_type()
         assert isinstance(type, MemRefType)
-        return cls(address, type)
+        return cls(address, cast(MemRefType[Any], type))
 
 
 @irdl_op_definition

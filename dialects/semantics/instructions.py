@@ -263,7 +263,7 @@ def execute(
 ) -> None:
     """Run one instruction: read and write `views` (operands in the order of the table).
 
-    `params` has every parameter of the instruction.  `overwrite` is a reduction's, resolved for this
+    `params` has each parameter of the instruction.  `overwrite` is a reduction's, resolved for this
     iteration (`descriptors.overwrites`).  Operands may alias only where they are the same view.
     """
     _EXECUTE[mnemonic](views, params, overwrite)

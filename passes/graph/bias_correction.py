@@ -11,7 +11,8 @@ is left alone: that would fit the samples.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from itertools import islice
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
@@ -23,29 +24,38 @@ from ...dialects.semantics.graph import evaluate_op
 from ...dialects.types import shape_of
 from ..base import main_function
 from ..rewriting import replace
+from .calibration import samples
 
-LEAST_ELEMENTS = 64
+LEAST_ELEMENTS = 1024
 MOST_SAMPLES = 8
 """Samples whose activations are held at once."""
 
 
 class MeanObserver:
-    """Mean of a tensor by channel, over the first `MOST_SAMPLES` arrays."""
+    """Means of a tensor by channel, of each of the first `MOST_SAMPLES` arrays."""
 
     def __init__(self, axis: int) -> None:
-        self.axis, self.total, self.arrays, self.elements = axis, np.zeros(1), 0, 0
+        self.axis, self.means, self.elements = axis, list[Array](), 0
 
     def update(self, array: Array) -> None:
-        """Fold in one more array."""
-        if self.arrays < MOST_SAMPLES:
+        """Note the means of one more array."""
+        if len(self.means) < MOST_SAMPLES:
             others = tuple(i for i in range(array.ndim) if i != self.axis)
-            self.total = self.total + array.sum(axis=others, dtype=np.float64)
-            self.arrays += 1
-            self.elements += array.size // max(1, array.shape[self.axis])
+            self.means.append(array.mean(axis=others, dtype=np.float64))
+            self.elements = array.size // max(1, array.shape[self.axis])
 
-    def mean(self) -> Array:
-        """The mean of each channel, f64."""
-        return self.total / max(1, self.elements)
+
+def mean_shift(wanted: MeanObserver, found: MeanObserver) -> Array:
+    """By how much `found` lies below `wanted` in each channel, as far as that is certain.
+
+    The mean difference d over samples is shrunk by 1 - e^2 / d^2, e its standard error.
+    """
+    differences = np.array(wanted.means) - np.array(found.means)
+    shift = differences.mean(axis=0)
+    if len(differences) == 1:
+        return shift if found.elements >= LEAST_ELEMENTS else np.zeros_like(shift)
+    error = differences.var(axis=0, ddof=1) / len(differences)
+    return shift * np.clip(1 - error / np.maximum(np.square(shift), 1e-300), 0, 1)
 
 
 def channel_axis(op: ConvOp | MatMulOp) -> int:
@@ -69,18 +79,19 @@ def with_bias(op: ConvOp | MatMulOp, bias: Array, store: ConstantStore) -> ConvO
 def correct_biases(
     module: ModuleOp,
     store: ConstantStore,
-    samples: Sequence[Sequence[Array]],
+    calibration: Mapping[str, Array],
     means: Mapping[SSAValue, MeanObserver],
 ) -> None:
     """Correct every operation of `@main` whose result has an entry in `means`.
 
-    `means` were taken before quantisation over (the first of) the same samples.
+    `means` were taken before quantisation over the same calibration samples.
     """
-    block = main_function(module).body.block
+    func = main_function(module)
+    block, chosen = func.body.block, islice(samples(func, calibration), MOST_SAMPLES)
     ops = list(block.ops)[:-1]
     last: dict[SSAValue, Operation] = {o: op for op in ops for o in op.operands}
     values: list[dict[SSAValue, Array]] = [
-        dict(zip(block.args, sample, strict=True)) for sample in samples[:MOST_SAMPLES]
+        dict(zip(block.args, sample, strict=True)) for sample in chosen
     ]
     for op in ops:
         dying = [o for o in dict.fromkeys(op.operands) if last.get(o) is op]
@@ -91,8 +102,8 @@ def correct_biases(
             found = MeanObserver(wanted.axis)
             for arrays in results:
                 found.update(arrays[0])
-            shift = wanted.mean() - found.mean()
-            if found.elements >= LEAST_ELEMENTS and np.isfinite(shift).all():
+            shift = mean_shift(wanted, found)
+            if np.isfinite(shift).all() and shift.any():
                 old = constant_array(op.operands[2], store) if len(op.operands) > 2 else None
                 place = [-1 if i == wanted.axis else 1 for i in range(results[0][0].ndim)]
                 for arrays in results:
@@ -107,5 +118,3 @@ def correct_biases(
                     v[result] = array
             for o in dying:
                 v.pop(o, None)
-
-

@@ -35,12 +35,16 @@ LEAST = -110
 Range = tuple[float, float]
 
 
-class Observer(Protocol):
+class Statistic(Protocol):
     """A running statistic of one value."""
 
     def update(self, array: Array) -> None:
         """Fold in one more array of the value."""
         ...
+
+
+class Observer(Statistic, Protocol):
+    """A running range of one value."""
 
     def range(self) -> Range | None:
         """(lo, hi) of the values seen; None before any finite value."""
@@ -168,14 +172,20 @@ def samples(func: FuncOp, calibration: Mapping[str, Array]) -> Iterator[list[Arr
 def calibrate(
     module: ModuleOp, store: ConstantStore, calibration: Mapping[str, Array],
     wanted: Collection[SSAValue], make: Callable[[], Observer],
+    others: Mapping[SSAValue, Statistic] | None = None,
 ) -> dict[SSAValue, Range]:  # fmt: skip
-    """Ranges of the `wanted` values of `@main`; a value never seen as finite has range (0, 0)."""
+    """Ranges of the `wanted` values of `@main`; a value never seen as finite has range (0, 0).
+
+    `others` are fed with the values they stand for, on the way.
+    """
     func = main_function(module)
     observers = {value: make() for value in wanted}
 
     def observe(op: Operation, value: SSAValue, array: Any) -> None:
         if (observer := observers.get(value)) is not None:
             observer.update(array)
+        if others and (statistic := others.get(value)) is not None:
+            statistic.update(array)
 
     arguments: Sequence[SSAValue] = func.body.block.args
     for sample in samples(func, calibration):

@@ -39,6 +39,7 @@ from ...dialects.graph import (
 )
 from ...dialects.locations import inherit
 from ..base import CompilerContext, Pass, main_function
+from .bias_correction import MeanObserver, channel_axis, correct_biases
 from .calibration import calibrate, observer_factory
 from .channel_affine import fuse_channel_affine
 from .encoding_classes import Classes, build_classes
@@ -147,13 +148,15 @@ class QuantizeInsertPass(Pass):
     """Calibrate ranges and insert 8-bit quantize/dequantize pairs around what will be integer.
 
     `method` is "minmax" or "percentile" (of which `percentile` percent of the values are kept);
-    `per_channel` gives each output channel's weights a scale of their own.
+    `per_channel` gives each output channel's weights a scale of their own; `bias_correction` takes
+    the mean error of each output channel out of its bias.
     """
 
     name = "quantize-insert"
     method: Literal["minmax", "percentile"] = "minmax"
     percentile: float = 99.99
     per_channel: bool = True
+    bias_correction: bool = True
     tolerance = float("inf")
 
     def run(self, ctx: CompilerContext, module: ModuleOp) -> None:
@@ -174,9 +177,20 @@ class QuantizeInsertPass(Pass):
             )
         wanted = dict.fromkeys([*plan.values, *plan.demanded])
         make = observer_factory(self.method, self.percentile)
-        ranges = calibrate(module, ctx.constants, ctx.calibration, wanted, make)
+        means: dict[SSAValue, MeanObserver] = (
+            {
+                op.result: MeanObserver(channel_axis(op))
+                for op in plan.kinds
+                if isinstance(op, ConvOp | MatMulOp)
+            }
+            if self.bias_correction
+            else {}
+        )
+        ranges = calibrate(module, ctx.constants, ctx.calibration, wanted, make, means)
         classes = build_classes(plan, ranges, ctx.constants)
         Inserter(block, plan, classes, ctx.constants, self.per_channel).run()
+        if means:
+            correct_biases(module, ctx.constants, ctx.calibration, means)
 
 
 PASS = QuantizeInsertPass

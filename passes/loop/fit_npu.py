@@ -44,7 +44,9 @@ class FitNpuPass(Pass):
         block = main_function(module).body.block
         nests = [op for op in block.ops if isinstance(op, NestOp) and _on_npu(op)]
         reasons = {nest: misfit(nest, ctx.machine) for nest in nests}
-        running = {node for nest, why in reasons.items() if why is None for node in onnx_nodes(nest)}
+        running = {
+            node for nest, why in reasons.items() if why is None for node in onnx_nodes(nest)
+        }
         for nest, why in reasons.items():
             if why is None:
                 continue

@@ -78,7 +78,7 @@ class TileNpuPass(Pass):
 
 
 def tiling_of(nest: NestOp, machine: Machine) -> tuple[Nest, Tiling]:
-    """What a nest (in tensor or memref form) computes, and its tiling; CapacityError if none fits."""
+    """What a nest (in either form) computes, and its tiling; CapacityError if none fits."""
     info = analyse(nest, machine)
     tiling = select(info.work, machine)
     if tiling is None:

@@ -66,14 +66,13 @@ def allocate(program: ProgramOp, machine: Machine) -> None:
         fits = sum(b.total for b in worst) <= memory.bytes
         spreader = Spreader(memory, machine, traffic) if memory.banks > 1 else None
         if not (
-            fits
-            and (_by_layer(buffers, memory.bytes, spreader) or _by_size(buffers, memory.bytes))
+            fits and (_by_layer(buffers, memory.bytes, spreader) or _by_size(buffers, memory.bytes))
         ):
             raise _does_not_fit(worst, space, memory.bytes)
         for buffer in buffers:
             first, *others = buffer.addresses
-            buffer.alloc.address = integer(first)
             buffer.alloc.slot_stride = integer(others[0] - first if others else buffer.size)
+            buffer.alloc.address = integer(first)
 
 
 def _align(size: int, alignment: int) -> int:

@@ -29,6 +29,11 @@ from .traffic import Traffic, Use
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
+MAX_ADDRESSES = 24
+"""Addresses of one slot of which all pairs are compared."""
+MAX_BANKS = 64
+"""Banks whose borders are tried; with more, conflicts are rare anyway."""
+
 
 @dataclass(eq=False)
 class Buffer:
@@ -111,11 +116,17 @@ class Spreader:
             return True
         if buffer.slots > 2:
             return False
-        both = (cost[:, None] + cost[None, :]) / 2 + self._between_slots(buffer, shares, time)
-        both = np.where(at[None, :] >= at[:, None] + buffer.size, both, np.inf)
-        first, second = divmod(int(np.argmin(both)), len(at))
-        buffer.addresses = [int(at[first]), int(at[second])]
-        return bool(np.isfinite(both[first, second]))
+        cheapest = np.sort(np.argsort(cost, kind="stable")[:MAX_ADDRESSES])
+        for chosen in (cheapest, np.arange(len(at))):
+            here, price = at[chosen], cost[chosen]
+            both = (price[:, None] + price[None, :]) / 2
+            both = both + self._between_slots(buffer, shares[chosen], time)
+            both = np.where(here[None, :] >= here[:, None] + buffer.size, both, np.inf)
+            first, second = divmod(int(np.argmin(both)), len(here))
+            if np.isfinite(both[first, second]):
+                buffer.addresses = [int(here[first]), int(here[second])]
+                return True
+        return False
 
     def _candidates(
         self, buffer: Buffer, taken: Sequence[tuple[int, int]], shunned: Sequence[tuple[int, int]]
@@ -144,7 +155,7 @@ class Spreader:
         return np.maximum(high - low, 0) / size
 
     def _loss(self, demand: Floats) -> Floats:
-        """How much longer work takes that asks for `demand` accesses a cycle of the banks (last)."""
+        """Extra time of work that asks for `demand` accesses a cycle of each bank (last axis)."""
         worst = demand.max(axis=-1)
         return np.maximum(worst / self.memory.ports - 1, 0)
 
@@ -155,9 +166,7 @@ class Spreader:
         together = pairs.get((buffer.alloc, other.alloc), 0.0)
         together += pairs.get((other.alloc, buffer.alloc), 0.0)
         total = np.zeros(len(shares))
-        for (p, use), (q, use2) in product(
-            self.uses(buffer).items(), self.uses(other).items()
-        ):
+        for (p, use), (q, use2) in product(self.uses(buffer).items(), self.uses(other).items()):
             cycles = together if p is q else use.cycles * use2.cycles / time
             if cycles:
                 demand = shares[:, None] * use.rate + theirs[None] * use2.rate
@@ -172,7 +181,3 @@ class Spreader:
                 demand = shares[:, None] * one.rate + shares[None] * two.rate
                 total += one.cycles * two.cycles / time / 2 * self._loss(demand)
         return total
-
-
-MAX_BANKS = 64
-"""Banks whose borders are tried; with more, conflicts are rare anyway."""

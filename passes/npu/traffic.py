@@ -1,7 +1,7 @@
 """What the commands of a program ask of on-chip memories: the demand behind bank conflicts.
 
-    npu.load    16 bytes a cycle into %x          ->  (%x: load queue, 1 access a cycle, 1000 cycles)
-    npu.matmul  a row of %x a cycle               ->  (%x: matrix queue, 1 access a cycle, 3000 cycles)
+    npu.load    16 bytes a cycle into %x   ->  %x: load queue, 1 access a cycle, 1000 cycles
+    npu.matmul  a row of %x a cycle        ->  %x: matrix queue, 1 access a cycle, 3000 cycles
 
 An estimate for placement, by the rules of `docs/timing.md` without start-up, latency and bursts.
 The weights of a matmul are not counted: the preload that reads them does not contend.
@@ -39,7 +39,7 @@ class Use:
 
 @dataclass
 class Traffic:
-    """Uses by buffer and queue; cycles of commands that use two buffers; cycles by queue."""
+    """Uses by buffer and queue; cycles of commands that use two buffers."""
 
     uses: dict[AllocOp, dict[Queue, Use]] = field(default_factory=dict[AllocOp, dict[Queue, Use]])
     pairs: dict[tuple[AllocOp, AllocOp], float] = field(

@@ -3,11 +3,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
-from support.models import inputs_for, small_cnn
 
 import tilewright
+from support.models import inputs_for, small_cnn
+from support.oracle import session
 from tilewright.dialects.errors import InputError
 
 
@@ -19,7 +19,7 @@ def executable() -> Any:
 def test_outputs_equal_onnxruntime(executable: Any) -> None:
     model = small_cnn()
     inputs = inputs_for(model)
-    expected = onnxruntime.InferenceSession(model.SerializeToString()).run(None, inputs)[0]
+    expected = session(model.SerializeToString()).run(None, inputs)[0]
     for given in (inputs, [inputs["x"]], inputs["x"], {"in:x": inputs["x"]}):
         np.testing.assert_allclose(executable(given)["y"], expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(executable.run(x=inputs["x"])["y"], executable(inputs)["y"])

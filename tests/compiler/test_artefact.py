@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tilewright.compiler.artefact import Artefact, load_artefact
 from tilewright.dialects.errors import ArtefactError
 
-MANIFEST = {"target": {"name": "cpu"}, "inputs": [], "outputs": [], "steps": [], "arena_bytes": 0}
+MANIFEST: dict[str, Any] = {
+    "target": {"name": "cpu"}, "inputs": [], "outputs": [], "steps": [], "arena_bytes": 0,
+}  # fmt: skip
 
 
 def test_round_trip_is_byte_identical(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from support.models import tilewright
 
+from support.models import tilewright
 from tilewright.compiler.calibration import read_calibration, shapes_from, stack_samples
 from tilewright.compiler.tensors import TensorInfo
 from tilewright.dialects.errors import InputError
@@ -36,7 +36,7 @@ def test_a_folder_holds_a_file_per_sample(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no .npz files"):
+    with pytest.raises(InputError, match=r"no \.npz files"):
         read_calibration(tmp_path)
 
 

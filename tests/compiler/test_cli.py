@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+
 from support.models import DIGITS, EXAMPLES, inputs_for, small_cnn, tilewright
 
 
@@ -49,7 +50,7 @@ def test_run_and_simulate_agree_bit_for_bit(
         tilewright("run", artefact, "--inputs", one_digit, "--outputs", tmp_path / "cpu.npz")[0]
         == 0
     )
-    code, out, err = tilewright(
+    code, _, err = tilewright(
         "simulate", artefact, "--inputs", one_digit, "--outputs", tmp_path / "npu.npz", "--json",
         tmp_path / "report.json", "--trace", tmp_path / "trace.json", "--report",
         tmp_path / "report.html",
@@ -84,7 +85,7 @@ def test_run_and_simulate_agree_bit_for_bit(
 
 
 def test_stacked_inputs_are_samples(artefact: Path, tmp_path: Path) -> None:
-    code, _, err = tilewright(
+    code, out, err = tilewright(
         "run",
         artefact,
         "--inputs",

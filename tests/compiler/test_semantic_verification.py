@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import io
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support.models import small_cnn
 
+import tilewright.backends.targets
+from support.models import small_cnn
+from tilewright.backends.targets.load import load_target
+from tilewright.compiler import opt
 from tilewright.compiler.importer import import_model
 from tilewright.compiler.instruments import Instruments, InternalError
 from tilewright.compiler.meaning import Divergence
 from tilewright.compiler.pipeline import PhasePass, phase_passes
 from tilewright.dialects.graph import ConstantOp, MapOp
 from tilewright.passes.base import CompilerContext, Pass
+from tilewright.passes.graph.dce import DcePass
+from tilewright.passes.graph.quantize_insert import QuantizeInsertPass
 from tilewright.passes.rewriting import replace
 
 
@@ -71,8 +78,6 @@ def test_the_broken_pass_and_operation_are_named() -> None:
 
 
 def test_the_whole_pipeline_keeps_meaning() -> None:
-    from tilewright.backends.targets.load import load_target
-
     ctx = CompilerContext()
     ctx.machine = load_target("gemmini-16x16")
     module = import_model(small_cnn(), ctx)
@@ -96,6 +101,49 @@ def test_a_crash_leaves_a_reproducer(tmp_path: Path) -> None:
     assert text.startswith("// tilewright-opt reproducer.mlir --constants constants.npz")
     assert "stem/relu" in text
     assert (tmp_path / "r" / "constants.npz").exists()
+
+
+def replay(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run the command in the first line of the reproducer, from inside its folder."""
+    command = (folder / "reproducer.mlir").read_text().splitlines()[0].removeprefix("// ")
+    monkeypatch.chdir(folder)
+    out = io.StringIO()
+    opt.run(shlex.split(command)[1:], io.StringIO(), out)
+    return out.getvalue()
+
+
+def test_a_divergence_can_be_replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ctx = CompilerContext()
+    module = import_model(small_cnn(), ctx)
+    with monkeypatch.context() as broken:
+        broken.setattr(DcePass, "run", BreakReluPass.run)
+        with pytest.raises(Divergence, match="reproducer"):
+            Instruments(verify="semantic", reproducer_dir=tmp_path / "r").run(
+                ctx, module, [PhasePass("graph", DcePass())]
+            )
+        with pytest.raises(Divergence, match="stem/relu"):
+            replay(tmp_path / "r", monkeypatch)
+    assert "graph.map" in replay(tmp_path / "r", monkeypatch)
+
+
+def test_a_reproducer_holds_calibration_and_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(tilewright.backends.targets.__path__[0])
+    mine = tmp_path / "mine.toml"
+    mine.write_text((folder / "gemmini-16x16.toml").read_text().replace("gemmini-16x16", "mine"))
+    ctx = CompilerContext()
+    ctx.machine = load_target(mine)
+    ctx.calibration = {"x": np.ones((2, 1, 3, 12, 12), np.float32)}
+    module = import_model(small_cnn(), ctx)
+    with monkeypatch.context() as broken:
+        broken.setattr(QuantizeInsertPass, "run", CrashPass.run)
+        with pytest.raises(InternalError, match="oops"):
+            Instruments(reproducer_dir=tmp_path / "r", target=str(mine)).run(
+                ctx, module, phase_passes("quantize")
+            )
+    mine.unlink()
+    assert "graph.requantize" in replay(tmp_path / "r", monkeypatch)
 
 
 def test_use_before_definition_is_found() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
@@ -58,13 +58,13 @@ def elementwise(
     types: Sequence[Attribute],
     result: Attribute,
     size: int,
-    params: dict[str, Param] | None = None,
+    params: Mapping[str, Param] | None = None,
 ) -> FuncOp:
     """One scalar function over vectors of `size`."""
 
     def make(*args: SSAValue) -> list[Operation]:
         map = Linear.select([0], 1)
-        region = body(types, lambda *xs: [ApplyOp(fn, xs, result, params)])
+        region = body(types, lambda *xs: [ApplyOp(fn, xs, result, dict(params or {}))])
         return [NestOp([size], args[:-1], [], [map] * len(args), region, outs=[args[-1]])]
 
     return program([((size,), t) for t in types], [((size,), result)], make)

@@ -309,9 +309,9 @@ def batch_norm(p: Program) -> list[SSAValue]:
 
 @case
 def scalars(p: Program) -> list[SSAValue]:
-    x = p.input(np.float32(2.0).reshape(()))
+    x = p.input(np.array(2.0, np.float32))
     return [
-        p.add(MapOp("add", [x, p.constant(np.float32(1.5).reshape(()))])),
+        p.add(MapOp("add", [x, p.constant(np.array(1.5, np.float32))])),
         p.add(ReshapeOp(x, [1, 1])),
     ]
 

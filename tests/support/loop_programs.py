@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from xdsl.dialects.builtin import ArrayAttr, ModuleOp
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
+from tilewright.compiler.staged import argument_offsets, integer_attribute
 from tilewright.dialects.constants import Array
 from tilewright.dialects.graph import ConstantOp
 from tilewright.dialects.locations import location
 from tilewright.dialects.semantics import graph, loop
-from tilewright.dialects.types import element_type, int_values, string, tensor
+from tilewright.dialects.types import element_type, string, tensor
 from tilewright.passes.base import CompilerContext, main_function
 from tilewright.passes.loop.allocate_arena import AllocateArenaPass
 from tilewright.passes.loop.bufferize import BufferizePass
@@ -37,7 +38,7 @@ class Program:
             tensor(array.shape, element_type(array.dtype), encoding), len(self.block.args)
         )
 
-    def floats(self, *shape: int, dtype: type = np.float32) -> Array:
+    def floats(self, *shape: int, dtype: type[np.generic] = np.float32) -> Array:
         """Random floats."""
         return self.rng.standard_normal(shape).astype(dtype)
 
@@ -95,11 +96,10 @@ def run_allocated(
 ) -> list[Array]:
     """Outputs of an allocated module, run on an arena; `like` gives their shapes and types."""
     func = main_function(module)
-    size: Callable[[str], int] = lambda name: func.attributes[name].value.data  # type: ignore[attr-defined]  # noqa: E731
-    arena = np.full(size("arena_bytes"), 0xA5, np.uint8)
+    arena = np.full(integer_attribute(func, "arena_bytes") or 0, 0xA5, np.uint8)
     consts = np.frombuffer(pack_constants(module, ctx.constants), np.uint8)
-    assert consts.size == size("const_bytes")
-    offsets = int_values(func.attributes["arg_offsets"])  # pyright: ignore[reportArgumentType]
+    assert consts.size == integer_attribute(func, "const_bytes")
+    offsets = argument_offsets(func)
     for offset, value in zip(offsets, inputs, strict=False):
         arena[offset : offset + value.nbytes] = (
             np.ascontiguousarray(value).reshape(-1).view(np.uint8)

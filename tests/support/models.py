@@ -60,7 +60,7 @@ def inputs_for(model: onnx.ModelProto, seed: int = 1) -> dict[str, Any]:
     }
 
 
-def tilewright(*argv: str) -> tuple[int, str, str]:
+def tilewright(*argv: str | Path) -> tuple[int, str, str]:
     """Run the command line in this process: (exit code, standard output, standard error)."""
     from tilewright.compiler import cli
 

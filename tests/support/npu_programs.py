@@ -35,7 +35,7 @@ _Row = tuple[str, tuple[int, ...], int, bool]
 """An operand to make up: memory, shape, element bytes, whether it is written."""
 
 
-def machine(spm: int = 4096, acc: int = 4096, alignment: int = 16) -> Machine:
+def machine(spm: int = 4096, acc: int = 4096, alignment: int = 16, banks: int = 1) -> Machine:
     """A small machine."""
     return Machine(
         "test",
@@ -44,8 +44,8 @@ def machine(spm: int = 4096, acc: int = 4096, alignment: int = 16) -> Machine:
         1e9,
         MatrixUnit(16, 16),
         VectorUnit(16),
-        Memory(spm),
-        Memory(acc),
+        Memory(spm, banks),
+        Memory(acc, banks),
         Dram(8.0),
         alignment=alignment,
     )

@@ -436,6 +436,8 @@ case("GatherElements", In((3, 3)), In((2, 3), I64), axis=0, id="dynamic")
 case("GatherND", X, np.array([[1, 2], [0, -1]], I64))
 case("GatherND", In((2, 3, 3)), np.array([[1], [0]], I64), batch_dims=1, id="batched")
 case("GatherND", In((3, 3, 2)), In((4, 2), I64), id="dynamic")
+case("ReverseSequence", In((4, 3, 2)), ints(4, 1, 2))
+case("ReverseSequence", In((3, 4)), ints(3, 1, 4), batch_axis=0, time_axis=1, id="batch-first")
 case("ScatterND", X, np.array([[1, 2], [0, -1]], I64), In((2, 4)))
 case("ScatterElements", X, np.array([[[3, 0, 1]]], I64), In((1, 1, 3)), axis=2)
 case(

@@ -27,16 +27,24 @@ from typing import Any
 
 import numpy as np
 import onnx
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import SSAValue
 
+from support.oracle import session
 from support.random_layers import LAYERS, MAX_ELEMENTS, Array, Builder, Shape, Value, unary
 from tilewright.compiler.importer import import_model
 from tilewright.dialects.constants import ConstantStore
 from tilewright.dialects.semantics.graph import evaluate
-from tilewright.dialects.types import element_of, numpy_dtype, shape_of
+from tilewright.dialects.types import element_of, numpy_dtype, shape_of, strings
 from tilewright.passes.base import CompilerContext, main_function
+
+Case = tuple[ModuleOp, ConstantStore, list[Array]]
+"""A module, its constants, and values of its inputs."""
+SLOW_DATA = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
+"""Health checks that random networks may fail."""
 
 
 @st.composite
@@ -81,19 +89,13 @@ def random_inputs(shapes: Sequence[tuple[Shape, np.dtype[Any]]], seed: int = 0) 
 
 def run_onnx(model: onnx.ModelProto, inputs: Sequence[Array]) -> list[Array]:
     """Outputs by onnxruntime without its optimisations: the outer oracle."""
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    session = ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
-    names = [i.name for i in session.get_inputs()]
-    return [np.asarray(y) for y in session.run(None, dict(zip(names, inputs, strict=True)))]
+    run = session(model.SerializeToString())
+    names = [i.name for i in run.get_inputs()]
+    return [np.asarray(y) for y in run.run(None, dict(zip(names, inputs, strict=True)))]
 
 
 @st.composite
-def graph_modules(draw: Any, max_layers: int = 8) -> tuple[ModuleOp, ConstantStore, list[Array]]:
+def graph_modules(draw: Any, max_layers: int = 8) -> Case:
     """A random imported model: graph-level module, its constants, and inputs for it."""
     ctx = CompilerContext()
     module = import_model(draw(onnx_models(max_layers)), ctx)
@@ -125,16 +127,14 @@ def assert_same_meaning(
 def check_order(module: ModuleOp) -> None:
     """Every operand of `@main` is defined before it is used (verify() does not check this)."""
     block = main_function(module).body.block
-    seen = set(block.args)
+    seen: set[SSAValue] = set(block.args)
     for op in block.ops:
         assert all(o in seen for o in op.operands), f"{op.name} uses a value before its definition"
         seen.update(op.results)
 
 
 @st.composite
-def quantised_modules(
-    draw: Any, max_layers: int = 8
-) -> tuple[ModuleOp, ConstantStore, list[Array]]:
+def quantised_modules(draw: Any, max_layers: int = 8) -> Case:
     """As `graph_modules`, brought to integer form by the quantisation passes.
 
     Calibrated on the very inputs returned.  For properties that must hold bit for bit.
@@ -143,7 +143,7 @@ def quantised_modules(
 
     module, store, inputs = draw(graph_modules(max_layers))
     func = main_function(module)
-    names = [str(a.data) for a in func.attributes["input_names"].data]  # pyright: ignore
+    names = strings(func.attributes["input_names"])
     samples = {name: np.stack([x, x / 2]) for name, x in zip(names, inputs, strict=True)}
     ctx = CompilerContext(constants=store, calibration=samples)
     for name in (

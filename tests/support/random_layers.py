@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -20,6 +20,9 @@ Array = np.ndarray
 Shape = tuple[int, ...]
 MAX_ELEMENTS = 4096
 """Elements of any intermediate value, so that one example costs milliseconds."""
+
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -40,7 +43,7 @@ class Builder:
     weights: list[onnx.TensorProto] = field(default_factory=list[onnx.TensorProto])
     values: list[Value] = field(default_factory=list[Value])
 
-    def pick(self, options: Sequence[Any]) -> Any:
+    def pick(self, options: Sequence[T]) -> T:
         """One of `options`."""
         return self.draw(st.sampled_from(list(options)))
 
@@ -272,7 +275,7 @@ def depth_to_space(b: Builder, x: Value) -> Value | None:
 
 def transpose(b: Builder, x: Value) -> Value | None:
     """Any permutation."""
-    perm = b.draw(st.permutations(range(len(x.shape))))
+    perm: list[int] = b.draw(st.permutations(range(len(x.shape))))
     return b.add("Transpose", [x], tuple(x.shape[p] for p in perm), perm=list(perm))
 
 

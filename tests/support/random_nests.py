@@ -274,7 +274,7 @@ def _large_window(draw: Draw, s: Segment) -> None:
     kind = draw(st.sampled_from(["sum", "max", "weighted"]))
     zp = 4
     x, y = s.buffer([1, h, w, c]), s.buffer([1, c])
-    reads = [
+    reads: list[tuple[SSAValue, list[Row], list[int] | None, int | None]] = [
         (x, [{0: 1}, {2: 1}, {3: 1}, {1: 1}], [0, -pad, -pad, 0], -128 if kind == "max" else zp)
     ]
     if kind == "weighted":

@@ -67,7 +67,9 @@ def conv(b: Builder, x: Value) -> Value | None:
     """A convolution of any kernel, stride, pads and dilation, then an activation."""
     if len(x.shape) != 4:
         return None
-    kernel = b.pick([(1, 1), (1, 1), (3, 3), (3, 3), (5, 5), (1, 3), (3, 1), (2, 2), (7, 3), (4, 1)])
+    kernel = b.pick(
+        [(1, 1), (1, 1), (3, 3), (3, 3), (5, 5), (1, 3), (3, 1), (2, 2), (7, 3), (4, 1)]
+    )
     same = tuple((k - 1) // 2 for k in kernel) + tuple(k // 2 for k in kernel)
     pads = b.pick([same, same, (0, 0, 0, 0), (1, 0, 2, 3)])
     group = b.pick([g for g in (1, 1, 1, 2, 3, 4) if x.shape[1] % g == 0])
@@ -97,7 +99,11 @@ def conv_transpose(b: Builder, x: Value) -> Value | None:
     group = b.pick([1, 1, c])
     m, extra = group * b.pick([1, 2, 7] if group == 1 else [1, 2]), b.pick([0, 0, s - 1])
     shape = (n, m, *((d - 1) * s - 2 * p + k + extra for d in (h, w)))
-    if min(shape) < 1 or math.prod(shape) * c // group * k * k > MAX_MACS or math.prod(shape) > MAX_SIZE:
+    if (
+        min(shape) < 1
+        or math.prod(shape) * c // group * k * k > MAX_MACS
+        or math.prod(shape) > MAX_SIZE
+    ):
         return None
     return b.add(
         "ConvTranspose", [x, b.weight((c, m // group, k, k), c * k), b.weight((m,))], shape, group=group,
@@ -112,11 +118,11 @@ def pool(b: Builder, x: Value) -> Value | None:
     n, c, h, w = x.shape
     kind, k, s = b.pick(["MaxPool", "AveragePool"]), b.pick([2, 3, 5]), b.pick([1, 2, 2, 3])
     p = b.pick([0, k // 2])
-    ceil = b.pick([0, 0, 1])
+    ceil = b.pick([0, 0, 1]) if p == 0 and s <= k else 0
     shape = [n, c]
     for d in (h, w):
         out = (d + 2 * p - k) // s + 1
-        if ceil and (d + 2 * p - k) % s and out * s < d + p:
+        if ceil and (d - k) % s:
             out += 1
         if d + 2 * p < k or out < 1:
             return None
@@ -153,7 +159,11 @@ def concat(b: Builder, x: Value) -> Value | None:
     """Concatenation of up to four earlier values, most often of channels."""
     axis = b.pick([1, 1, 1, len(x.shape) - 1])
     rest = x.shape[:axis] + x.shape[axis + 1 :]
-    others = [v for v in b.values if len(v.shape) == len(x.shape) and v.shape[:axis] + v.shape[axis + 1 :] == rest]
+    others = [
+        v
+        for v in b.values
+        if len(v.shape) == len(x.shape) and v.shape[:axis] + v.shape[axis + 1 :] == rest
+    ]
     parts = [x, *(b.pick(others) for _ in range(b.number(1, 3)))]
     shape = (*x.shape[:axis], sum(p.shape[axis] for p in parts), *x.shape[axis + 1 :])
     return b.add("Concat", parts, shape, axis=axis) if math.prod(shape) <= MAX_SIZE else None
@@ -166,7 +176,9 @@ def split(b: Builder, x: Value) -> Value | None:
     k = b.number(1, x.shape[1] - 1)
     names = (f"v{len(b.nodes)}", f"v{len(b.nodes)}_b")
     sizes = b.constant(np.asarray([k, x.shape[1] - k], np.int64))
-    b.nodes.append(helper.make_node("Split", [x.name, sizes], names, name=f"n{len(b.nodes)}", axis=1))
+    b.nodes.append(
+        helper.make_node("Split", [x.name, sizes], names, name=f"n{len(b.nodes)}", axis=1)
+    )
     first = Value(names[0], (x.shape[0], k, *x.shape[2:]))
     second = Value(names[1], (x.shape[0], x.shape[1] - k, *x.shape[2:]))
     b.values += [first, second]
@@ -195,7 +207,9 @@ def resize(b: Builder, x: Value) -> Value | None:
     mode = b.pick(["nearest", "nearest", "linear"])
     more = {"nearest_mode": "floor"} if mode == "nearest" else {}
     kind = "asymmetric" if mode == "nearest" else b.pick(["asymmetric", "half_pixel"])
-    return b.add("Resize", [x, "", scales], shape, mode=mode, coordinate_transformation_mode=kind, **more)
+    return b.add(
+        "Resize", [x, "", scales], shape, mode=mode, coordinate_transformation_mode=kind, **more
+    )
 
 
 def pad(b: Builder, x: Value) -> Value | None:
@@ -262,7 +276,9 @@ def attention(b: Builder, x: Value) -> Value | None:
     scores = b.add("MatMul", [q, k], (n, t, t))
     scores = b.add("Mul", [scores, b.constant(np.asarray(d**-0.5, np.float32))], scores.shape)
     scores = b.add("Softmax", [scores], scores.shape, axis=-1)
-    return b.add("MatMul", [b.add("MatMul", [scores, v], (n, t, d)), b.weight((d, c), d)], (n, t, c))
+    return b.add(
+        "MatMul", [b.add("MatMul", [scores, v], (n, t, d)), b.weight((d, c), d)], (n, t, c)
+    )
 
 
 def batch_norm(b: Builder, x: Value) -> Value | None:
@@ -287,7 +303,12 @@ def networks(draw: Any, max_layers: int = 7) -> onnx.ModelProto:
     """A random network of one image input and every value that nothing uses as an output."""
     b = Builder(draw, np.random.default_rng(draw(st.integers(0, 2**16))))
     extents = st.sampled_from([1, 2, 5, 7, 8, 13, 16, 19, 28])
-    shape = (b.pick([1, 1, 1, 2]), b.pick([1, 3, 4, 8, 15, 16, 24, 35]), draw(extents), draw(extents))
+    shape = (
+        b.pick([1, 1, 1, 2]),
+        b.pick([1, 3, 4, 8, 15, 16, 24, 35]),
+        draw(extents),
+        draw(extents),
+    )
     x = Value("x", shape)
     b.values.append(x)
     for _ in range(b.number(1, max_layers)):

@@ -1,4 +1,4 @@
-"""onnxruntime's quantised operators (domain `com.microsoft`): what its QOperator format consists of.
+"""onnxruntime's quantised operators (domain `com.microsoft`): what its QOperator format is made of.
 
     y = QLinearAdd(a, a_scale, a_zp, b, b_scale, b_zp, y_scale, y_zp)
 ==>
@@ -92,7 +92,7 @@ def qlinear_concat(node: Node) -> Value:
 
 @rule(DOMAIN + "QGemm")
 def qgemm(node: Node) -> Value:
-    """Alpha * A' B' + C, C in units of alpha * a_scale * b_scale; real if it has no result scale."""
+    """Alpha * A' B' + C, C in units of alpha * a_scale * b_scale; real without a result scale."""
     if len(node.shape(0)) != 2 or len(node.shape(3)) != 2:
         raise node.error("A and B must be matrices")
     trans_b, alpha = bool(node.integer("transB", 0)), node.real("alpha", 1.0)

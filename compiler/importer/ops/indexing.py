@@ -99,6 +99,47 @@ def gather_elements(node: Node) -> Value:
     )
 
 
+@rule("ReverseSequence")
+def reverse_sequence(node: Node) -> Value:
+    """The first `sequence_lens[b]` steps of batch b backwards, the others as they are."""
+    shape = node.shape()
+    batch = node.axis(node.integer("batch_axis", 1), len(shape))
+    time = node.axis(node.integer("time_axis", 0), len(shape))
+    if batch == time or {batch, time} != {0, 1}:
+        raise node.error(f"batch_axis {batch} and time_axis {time} must be 0 and 1")
+    if node.shape(1) != (shape[batch],):
+        raise node.error(
+            f"sequence_lens of shape {list(node.shape(1))} do not fit a batch of {shape[batch]}"
+        )
+    steps, batches = (
+        np.arange(shape[axis], dtype=np.int64).reshape(-1, *[1] * (1 - axis))
+        for axis in (time, batch)
+    )
+    node.bounded(shape[0] * shape[1])
+    flat = node.reshape(node.x(), (shape[0] * shape[1], *shape[2:]))
+    strides = strides_of(shape[:2])
+    lengths = indices_of(node)
+    if lengths is not None:
+        if lengths.size and not (0 <= lengths.min() and lengths.max() <= shape[time]):
+            raise node.error(
+                f"sequence_lens from {lengths.min()} to {lengths.max()} leave a time axis "
+                f"of extent {shape[time]}"
+            )
+        ends = lengths[batches]
+        source = np.where(steps < ends, ends - 1 - steps, steps)
+        positions = node.constant(source * strides[time] + batches * strides[batch])
+    else:
+        ends = node.reshape(node.x(1), batches.shape)
+        step = node.constant(steps.astype(node.dtype(1)))
+        last = node.map("sub", ends, node.scalar(1, ends))
+        back = node.map("sub", last, step)
+        source = node.map("select", node.map("less", step, ends), back, step)
+        base = node.constant((batches * strides[batch]).astype(node.dtype(1)))
+        scaled = node.map("mul", source, node.scalar(strides[time], source))
+        positions = node.map("add", scaled, base)
+    return node.reshape(node.emit(GatherOp(flat, positions, 0)), shape)
+
+
 @rule("GatherND")
 def gather_nd(node: Node) -> Value:
     """Slices at the tuples in the last axis of the indices."""

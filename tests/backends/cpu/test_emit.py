@@ -1,11 +1,12 @@
 """Modules: shared kernels, segments, long programs, errors."""
 
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from xdsl.dialects.builtin import ModuleOp, f32
 from xdsl.dialects.func import FuncOp, ReturnOp
-from xdsl.ir import Block, Region
+from xdsl.ir import Block, Operation, Region, SSAValue
 
 from support.cpu_nests import body, program, run_both
 from tilewright.backends.cpu import jit
@@ -22,17 +23,21 @@ from tilewright.dialects.loop import AllocOp, ApplyOp, CopyOp, Linear, NestOp
 from tilewright.dialects.types import memref
 
 
-def step(x, y, fn="add", device=None):
+def step(x: SSAValue, y: SSAValue, fn: str = "add", device: str | None = None) -> NestOp:
     map = Linear.select([0], 1)
-    region = body([f32], lambda v: [ApplyOp(fn, [v, v], f32)])
-    return NestOp([16], [x], [], [map, map], region, outs=[y], device=device)
+
+    def make(v: SSAValue) -> list[Operation]:
+        return [ApplyOp(fn, [v, v], f32)]
+
+    return NestOp([16], [x], [], [map, map], body([f32], make), outs=[y], device=device)
 
 
-def chain(length, devices=(None,)):
+def chain(length: int, devices: Sequence[str | None] = (None,)) -> FuncOp:
     """y = x * 2^length through buffers in the arena; the last device of `devices` repeats."""
 
-    def make(x, y):
-        ops, current = [], x
+    def make(x: SSAValue, y: SSAValue) -> list[Operation]:
+        ops: list[Operation] = []
+        current = x
         for k in range(length - 1):
             buffer = AllocOp(memref([16], f32, "dram"), offset=256 + 64 * (k % 2))
             ops += [buffer, step(current, buffer.result, device=devices[min(k, len(devices) - 1)])]
@@ -46,23 +51,25 @@ def chain(length, devices=(None,)):
     return func
 
 
-def whole(func):
+def whole(func: FuncOp) -> str:
     return emit_function(func, whole_function(func))
 
 
-def kernels(ir):
+def kernels(ir: str) -> int:
     return ir.count("define internal void @kernel_")
 
 
-def test_equal_nests_share_a_kernel():
+def test_equal_nests_share_a_kernel() -> None:
     assert kernels(whole(chain(9))) == 1
-    func = program(
-        [((16,), f32)], [((16,), f32)] * 2, lambda x, y, z: [step(x, y), step(x, z, "mul")]
-    )
+
+    def make(x: SSAValue, y: SSAValue, z: SSAValue) -> list[Operation]:
+        return [step(x, y), step(x, z, "mul")]
+
+    func = program([((16,), f32)], [((16,), f32)] * 2, make)
     assert kernels(whole(func)) == 2
 
 
-def test_segments_are_entries_of_their_own():
+def test_segments_are_entries_of_their_own() -> None:
     func = chain(6, ("npu", "cpu", "cpu", "npu", "cpu"))
     text = emit_module(ModuleOp([func]), ConstantStore())
     assert text.count("tilewright module for") == len(VARIANTS)
@@ -76,27 +83,27 @@ def test_segments_are_entries_of_their_own():
 
 
 @pytest.mark.slow
-def test_a_long_chain_is_cut_into_functions_of_bounded_length():
+def test_a_long_chain_is_cut_into_functions_of_bounded_length() -> None:
     length = 3000
     ir = whole(chain(length))
     jit.compile_object(ir)
     assert ir.count("define internal void @part_") == -(-length // CALLS_PER_FUNCTION)
 
 
-def test_a_chain_over_several_parts_runs_in_order():
+def test_a_chain_over_several_parts_runs_in_order() -> None:
     x = np.ones(16, np.float32)
     got, want = run_both(chain(2 * CALLS_PER_FUNCTION - 10), [x], guarded=False)
     assert np.array_equal(got[0], want[0])
 
 
-def test_unallocated_programs_are_refused():
+def test_unallocated_programs_are_refused() -> None:
     block = Block(arg_types=[memref([16], f32, "dram")] * 2)
-    block.add_ops([step(*block.args), ReturnOp()])
+    block.add_ops([step(block.args[0], block.args[1]), ReturnOp()])
     func = FuncOp("main", ([a.type for a in block.args], []), Region(block))
     with pytest.raises(IRError, match="not allocated"):
         whole(func)
 
-    def make(x, y):
+    def make(x: SSAValue, y: SSAValue) -> list[Operation]:
         buffer = AllocOp(memref([16], f32, "dram"))
         return [buffer, step(x, buffer.result)]
 
@@ -104,8 +111,8 @@ def test_unallocated_programs_are_refused():
         whole(program([((16,), f32)], [((16,), f32)], make))
 
 
-def test_operations_of_tiled_programs_are_refused():
-    def make(x, y):
+def test_operations_of_tiled_programs_are_refused() -> None:
+    def make(x: SSAValue, y: SSAValue) -> list[Operation]:
         return [CopyOp("load", x, y, [], Linear.of([{}], 0))]
 
     with pytest.raises(IRError, match=r"loop\.copy"):

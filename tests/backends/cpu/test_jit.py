@@ -1,6 +1,8 @@
 """Loading machine code: cache, damage, threads, features."""
 
 import threading
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from tilewright.backends.cpu.schedule import VARIANTS, Vectors, variant_header
 
 
 @pytest.fixture
-def cache(tmp_path, monkeypatch):
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TILEWRIGHT_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -34,20 +36,31 @@ def run(module: jit.CpuModule, x: np.ndarray) -> np.ndarray:
 X = np.linspace(-3, 3, 100, dtype=np.float32)
 
 
-def test_second_load_takes_the_object_from_the_cache(cache, monkeypatch):
+def test_second_load_takes_the_object_from_the_cache(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ir = exponential()
     assert np.allclose(run(jit.load(ir), X), np.exp(X), rtol=1e-6)
     (entry,) = (cache / "objects").iterdir()
     assert entry.suffix == ".o"
-    monkeypatch.setattr(jit, "compile_object", lambda ir: pytest.fail("compiled again"))
+
+    def fail(ir: str) -> bytes:
+        pytest.fail("compiled again")
+
+    monkeypatch.setattr(jit, "compile_object", fail)
     assert np.allclose(run(jit.load(ir), X), np.exp(X), rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [lambda d: b"", lambda d: d[:50], lambda d: d[:-1] + bytes([d[-1] ^ 1]), lambda d: b"x" * 999],
-)
-def test_a_damaged_entry_is_compiled_again(cache, damage):
+DAMAGE: list[Callable[[bytes], bytes]] = [
+    lambda d: b"",
+    lambda d: d[:50],
+    lambda d: d[:-1] + bytes([d[-1] ^ 1]),
+    lambda d: b"x" * 999,
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_entry_is_compiled_again(cache: Path, damage: Callable[[bytes], bytes]) -> None:
     ir = exponential()
     jit.load(ir)
     (entry,) = (cache / "objects").iterdir()
@@ -57,14 +70,16 @@ def test_a_damaged_entry_is_compiled_again(cache, damage):
     assert entry.read_bytes() == good
 
 
-def test_a_cache_that_cannot_be_written_is_only_slower(tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written_is_only_slower(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a directory")
     monkeypatch.setenv("TILEWRIGHT_CACHE", str(blocked))
     assert np.allclose(run(jit.load(exponential()), X), np.exp(X), rtol=1e-6)
 
 
-def test_threads_share_a_module(cache):
+def test_threads_share_a_module(cache: Path) -> None:
     module, wrong = jit.load(exponential()), []
 
     def work(seed: int) -> None:
@@ -81,24 +96,24 @@ def test_threads_share_a_module(cache):
     assert not wrong
 
 
-def test_an_unknown_entry_is_named(cache):
+def test_an_unknown_entry_is_named(cache: Path) -> None:
     with pytest.raises(KeyError, match="tw_segment_9"):
         jit.load(exponential()).call("tw_segment_9", jit.aligned(64), jit.aligned(4096))
 
 
-def test_strided_buffers_are_refused(cache):
+def test_strided_buffers_are_refused(cache: Path) -> None:
     with pytest.raises(ValueError, match="contiguous"):
         jit.load(exponential()).call("tw_main", jit.aligned(64), jit.aligned(8192)[::2])
 
 
-def test_variants_are_told_apart():
+def test_variants_are_told_apart() -> None:
     text = "".join(f"{variant_header(v)}module {v.lanes}\n" for v in VARIANTS)
     assert [jit.select_variant(text, v) for v in VARIANTS] == ["module 8\n", "module 16\n"]
     assert jit.select_variant("plain") == "plain"
     assert jit.host_vectors() in VARIANTS
 
 
-def test_the_narrow_variant_runs_everywhere(cache):
+def test_the_narrow_variant_runs_everywhere(cache: Path) -> None:
     func = elementwise("tanh", [f32], f32, 100)
     text = "".join(
         variant_header(v) + emit_function(func, whole_function(func), v) for v in VARIANTS
@@ -108,7 +123,7 @@ def test_the_narrow_variant_runs_everywhere(cache):
     assert len(list((cache / "objects").iterdir())) == 2
 
 
-def test_emission_is_deterministic():
+def test_emission_is_deterministic() -> None:
     assert exponential() == exponential()
     func = elementwise("exp", [f32], f32, 100)
     assert emit_function(func, whole_function(func), Vectors(4)) != exponential()

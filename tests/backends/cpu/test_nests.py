@@ -1,15 +1,21 @@
 """Nests with awkward maps, bounds and sizes against the loop dialect's semantics."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from xdsl.dialects.builtin import f16, f32, i1, i8, i32, i64
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import Attribute, Operation, SSAValue
 
-from support.cpu_nests import body, program, run_both
+from support.cpu_nests import Buffer, body, program, run_both
 from tilewright.backends.cpu.emit import emit_function, whole_function
 from tilewright.backends.cpu.jit import aligned, load
 from tilewright.backends.cpu.schedule import Vectors
+from tilewright.dialects.constants import Array
 from tilewright.dialects.graph.attributes import ConstantRefAttr
 from tilewright.dialects.loop import (
     ApplyOp,
@@ -26,7 +32,22 @@ from tilewright.dialects.types import memref, numpy_dtype, string, ui8
 FAST = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def draw_array(rng, shape, element):
+def nothing(_: SSAValue) -> list[Operation]:
+    return []
+
+
+def doubled(v: SSAValue) -> list[Operation]:
+    return [ApplyOp("add", [v, v], f32)]
+
+
+def product(element: Attribute) -> Callable[[SSAValue, SSAValue], list[Operation]]:
+    def make(a: SSAValue, b: SSAValue) -> list[Operation]:
+        return [ApplyOp("mul", [a, b], element)]
+
+    return make
+
+
+def draw_array(rng: np.random.Generator, shape: Sequence[int], element: Attribute) -> Array:
     dtype = numpy_dtype(element)
     if dtype == np.bool_:
         return rng.integers(0, 2, shape).astype(bool)
@@ -38,7 +59,9 @@ def draw_array(rng, shape, element):
     return rng.standard_normal(shape).astype(dtype)
 
 
-def check(func, inputs, machine=None, rtol=1e-5):
+def check(
+    func: FuncOp, inputs: Sequence[Array], machine: Vectors | None = None, rtol: float = 1e-5
+) -> None:
     got, want = run_both(func, inputs, machine)
     for a, b in zip(got, want, strict=True):
         if a.dtype.kind in "iub":
@@ -51,7 +74,17 @@ def check(func, inputs, machine=None, rtol=1e-5):
             )
 
 
-def conv(n, size, channels, kernel, stride, pad, dilation=1, element=f32, groups=1):
+def conv(
+    n: int,
+    size: tuple[int, int],
+    channels: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: int,
+    pad: int,
+    dilation: int = 1,
+    element: Attribute = f32,
+    groups: int = 1,
+) -> tuple[FuncOp, list[Buffer]]:
     """NHWC convolution with bias and an activation."""
     (h, w), (ic, oc), (kh, kw) = size, channels, kernel
     oh = (h + 2 * pad - dilation * (kh - 1) - 1) // stride + 1
@@ -67,13 +100,13 @@ def conv(n, size, channels, kernel, stride, pad, dilation=1, element=f32, groups
     b_map = Linear.of([{3: ocg, 4: 1}], rank)
     y_map = Linear.of([{0: 1}, {1: 1}, {2: 1}, {3: ocg, 4: 1}], rank)
 
-    def inner(a, k):
+    def inner(a: SSAValue, k: SSAValue) -> list[Operation]:
         if floats:
             return [ApplyOp("mul", [a, k], f32)]
         left, right = ApplyOp("widen", [a], i32, {"zp": 3}), ApplyOp("widen", [k], i32)
         return [left, right, ApplyOp("mul", [left.result, right.result], i32)]
 
-    def outer(total, bias):
+    def outer(total: SSAValue, bias: SSAValue) -> list[Operation]:
         biased = ApplyOp("add", [total, bias], acc)
         if floats:
             return [biased, ApplyOp("relu", [biased.result], f32)]
@@ -85,7 +118,7 @@ def conv(n, size, channels, kernel, stride, pad, dilation=1, element=f32, groups
             ApplyOp("requantize", [biased.result, m.result, s.result], i8, {"zp": -5}),
         ]
 
-    def make(x, k, b, y):
+    def make(x: SSAValue, k: SSAValue, b: SSAValue, y: SSAValue) -> list[Operation]:
         return [
             NestOp(
                 [n, oh, ow, groups, ocg, kh, kw, icg],
@@ -101,7 +134,7 @@ def conv(n, size, channels, kernel, stride, pad, dilation=1, element=f32, groups
             )
         ]
 
-    shapes = [((n, h, w, ic), element), ((kh, kw, icg, oc), element), ((oc,), acc)]
+    shapes: list[Buffer] = [((n, h, w, ic), element), ((kh, kw, icg, oc), element), ((oc,), acc)]
     return program(shapes, [((n, oh, ow, oc), element)], make), shapes
 
 
@@ -118,7 +151,18 @@ def conv(n, size, channels, kernel, stride, pad, dilation=1, element=f32, groups
     lanes=st.sampled_from([4, 8, 16]),
     seed=st.integers(0, 99),
 )
-def test_convolution(element, n, size, channels, kernel, stride, pad, dilation, lanes, seed):
+def test_convolution(
+    element: Attribute,
+    n: int,
+    size: tuple[int, int],
+    channels: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: int,
+    pad: int,
+    dilation: int,
+    lanes: int,
+    seed: int,
+) -> None:
     if any(s + 2 * pad < dilation * (k - 1) + 1 for s, k in zip(size, kernel, strict=True)):
         return
     func, shapes = conv(n, size, channels, kernel, stride, pad, dilation, element)
@@ -130,7 +174,9 @@ def test_convolution(element, n, size, channels, kernel, stride, pad, dilation, 
 @pytest.mark.parametrize(
     ("groups", "channels"), [(8, (8, 8)), (19, (19, 19)), (4, (8, 16)), (3, (6, 3)), (32, (32, 64))]
 )
-def test_grouped_and_depthwise_convolution(element, groups, channels):
+def test_grouped_and_depthwise_convolution(
+    element: Attribute, groups: int, channels: tuple[int, int]
+) -> None:
     func, shapes = conv(1, (9, 7), channels, (3, 3), 1, 1, 1, element, groups)
     rng = np.random.default_rng(0)
     check(func, [draw_array(rng, *s) for s in shapes])
@@ -147,7 +193,9 @@ def test_grouped_and_depthwise_convolution(element, groups, channels):
     element=st.sampled_from([f32, i32, f16]),
     seed=st.integers(0, 99),
 )
-def test_matrix_products(m, n, k, batch, left, right, element, seed):
+def test_matrix_products(
+    m: int, n: int, k: int, batch: int, left: bool, right: bool, element: Attribute, seed: int
+) -> None:
     """Any transposition: row panels, dot products, gathers."""
     a_axes, b_axes = ([3, 1] if left else [1, 3]), ([2, 3] if right else [3, 2])
     a_shape, b_shape = (
@@ -155,13 +203,13 @@ def test_matrix_products(m, n, k, batch, left, right, element, seed):
         (batch, *((n, k) if right else (k, n))),
     )
 
-    def make(a, b, y):
+    def make(a: SSAValue, b: SSAValue, y: SSAValue) -> list[Operation]:
         maps = [
             Linear.select([0, *a_axes], 4),
             Linear.select([0, *b_axes], 4),
             Linear.select([0, 1, 2], 4),
         ]
-        region = body([element, element], lambda p, q: [ApplyOp("mul", [p, q], element)])
+        region = body([element, element], product(element))
         return [
             NestOp(
                 [batch, m, n, k],
@@ -180,8 +228,26 @@ def test_matrix_products(m, n, k, batch, left, right, element, seed):
     check(program(ins, [((batch, m, n), element)], make), [draw_array(rng, *s) for s in ins])
 
 
+@dataclass
+class Case:
+    """One random nest and the buffers it reads."""
+
+    sizes: list[int]
+    kind: str
+    reduced: list[int]
+    element: Attribute
+    operands: list[Buffer]
+    maps: list[Linear]
+    fills: Sequence[float]
+    shape: tuple[int, ...]
+    functions: list[str]
+    index: bool
+    seed: int
+    lanes: int
+
+
 @st.composite
-def nests(draw):
+def nests(draw: st.DrawFn) -> Case:
     """A random nest: any strides (negative, repeated, zero), reads outside, any reduction."""
     rank = draw(st.integers(1, 4))
     sizes = [draw(st.integers(1, 11)) for _ in range(rank)]
@@ -189,10 +255,14 @@ def nests(draw):
     reduced = [] if kind == "none" else sorted(draw(st.sets(st.integers(0, rank - 1), min_size=1)))
     element = draw(st.sampled_from([f32, i32, i8, ui8, i64, f16] if kind != "mul" else [i32, i8]))
     parallel = [d for d in range(rank) if d not in reduced]
-    operands, maps, fills = [], [], []
+    operands: list[Buffer] = []
+    maps: list[Linear] = []
+    fills: list[int] = []
     for _ in range(draw(st.integers(1, 3))):
         axes = draw(st.integers(0, 3))
-        rows, consts, shape = [], [], []
+        rows: list[dict[int, int]] = []
+        consts: list[int] = []
+        shape: list[int] = []
         for _ in range(axes):
             dims = draw(st.lists(st.integers(0, rank - 1), max_size=2, unique=True))
             row = {d: draw(st.sampled_from([1, 1, 1, 2, -1, 3])) for d in dims}
@@ -208,9 +278,8 @@ def nests(draw):
         fills.append(draw(st.sampled_from([0, 1, 7])))
     order = draw(st.permutations(parallel))
     maps.append(Linear.of([{d: 1} for d in order], rank))
-    shape = tuple(sizes[d] for d in order)
-    flip = draw(st.booleans()) and order
-    if flip:
+    result = tuple(sizes[d] for d in order)
+    if draw(st.booleans()) and order:
         last = order[-1]
         maps[-1] = Linear.of(
             [*({d: 1} for d in order[:-1]), {last: -1}],
@@ -221,68 +290,50 @@ def nests(draw):
     index = draw(st.booleans()) and element not in (f16,)
     seed, lanes = draw(st.integers(0, 999)), draw(st.sampled_from([4, 8, 16]))
     float_fills = [float(f) if numpy_dtype(element).kind == "f" else f for f in fills]
-    return (
-        sizes,
-        kind,
-        reduced,
-        element,
-        operands,
-        maps,
-        float_fills,
-        shape,
-        functions,
-        index,
-        seed,
+    return Case(
+        sizes, kind, reduced, element, operands, maps, float_fills, result, functions, index, seed,
         lanes,
-    )
+    )  # fmt: skip
 
 
 @settings(FAST, max_examples=300)
 @given(nests())
-def test_random_nests(case):
-    sizes, kind, reduced, element, operands, maps, fills, shape, functions, index, seed, lanes = (
-        case
-    )
+def test_random_nests(case: Case) -> None:
+    rank, element = len(case.sizes), case.element
 
-    def inner(*args):
-        ops, value = [], args[0]
-        for fn, arg in zip(functions, args[1:], strict=True):
+    def inner(*args: SSAValue) -> list[Operation]:
+        ops: list[Operation] = []
+        value = args[0]
+        for fn, arg in zip(case.functions, args[1:], strict=True):
             ops.append(ApplyOp(fn, [value, arg], element))
-            value = ops[-1].result
-        if index:
-            at = IndexOp(seed % len(sizes))
+            value = ops[-1].results[0]
+        if case.index:
+            at = IndexOp(case.seed % rank)
             cast = ApplyOp("cast", [at.result], element)
             ops += [at, cast, ApplyOp("add", [value, cast.result], element)]
         return ops
 
-    def make(*args):
-        region = body([element] * len(operands), inner)
+    def make(*args: SSAValue) -> list[Operation]:
+        region = body([element] * len(case.operands), inner)
         return [
             NestOp(
-                sizes,
-                args[:-1],
-                [],
-                maps,
-                region,
-                reduce=kind,
-                reduction_dims=reduced,
-                fills=fills,
-                outs=[args[-1]],
+                case.sizes, args[:-1], [], case.maps, region, reduce=case.kind,
+                reduction_dims=case.reduced, fills=case.fills, outs=[args[-1]],
             )
-        ]
+        ]  # fmt: skip
 
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(case.seed)
     check(
-        program(operands, [(shape, element)], make),
-        [draw_array(rng, *s) for s in operands],
-        Vectors(lanes),
+        program(case.operands, [(case.shape, element)], make),
+        [draw_array(rng, *s) for s in case.operands],
+        Vectors(case.lanes),
         1e-4,
     )
 
 
-def test_table_look_up_and_clamped_gather():
-    def make(x, table, y):
-        def inner(v):
+def test_table_look_up_and_clamped_gather() -> None:
+    def make(x: SSAValue, table: SSAValue, y: SSAValue) -> list[Operation]:
+        def inner(v: SSAValue) -> list[Operation]:
             wide = ApplyOp("widen", [v], i32, {"zp": -128})
             return [wide, ExtractOp(table, [wide.result])]
 
@@ -295,9 +346,9 @@ def test_table_look_up_and_clamped_gather():
     check(program(ins, [((77,), i8)], make), [draw_array(rng, *s) for s in ins])
 
 
-def test_gather_of_rows():
-    def make(data, indices, y):
-        def inner(i):
+def test_gather_of_rows() -> None:
+    def make(data: SSAValue, indices: SSAValue, y: SSAValue) -> list[Operation]:
+        def inner(i: SSAValue) -> list[Operation]:
             column = IndexOp(1)
             return [column, ExtractOp(data, [i, column.result])]
 
@@ -310,18 +361,18 @@ def test_gather_of_rows():
 
 
 @pytest.mark.parametrize("size", range(1, 40))
-def test_in_place(size):
+def test_in_place(size: int) -> None:
     """The output may be an operand's buffer: nothing may be computed twice."""
 
-    def make(x, y):
+    def make(x: SSAValue, y: SSAValue) -> list[Operation]:
         map = Linear.select([0], 1)
-        first = NestOp([size], [x], [], [map, map], body([f32], lambda v: []), outs=[y])
+        first = NestOp([size], [x], [], [map, map], body([f32], nothing), outs=[y])
         twice = NestOp(
             [size],
             [y],
             [],
             [map, map],
-            body([f32], lambda v: [ApplyOp("add", [v, v], f32)]),
+            body([f32], doubled),
             outs=[y],
         )
         return [first, twice]
@@ -331,10 +382,10 @@ def test_in_place(size):
 
 @pytest.mark.parametrize("size", [1, 2, 7, 8, 9, 31, 40])
 @pytest.mark.parametrize("kind", ["add", "max", "min"])
-def test_row_reductions(size, kind):
-    def make(x, y):
+def test_row_reductions(size: int, kind: str) -> None:
+    def make(x: SSAValue, y: SSAValue) -> list[Operation]:
         maps = [Linear.select([0, 1], 2), Linear.select([0], 2)]
-        region = body([f32], lambda v: [])
+        region = body([f32], nothing)
         return [NestOp([5, size], [x], [], maps, region, reduce=kind, reduction_dims=[1], outs=[y])]
 
     x = np.random.default_rng(0).standard_normal((5, size)).astype(np.float32)
@@ -347,10 +398,10 @@ def test_row_reductions(size, kind):
 
 
 @pytest.mark.parametrize("kind", ["or", "and"])
-def test_logical_reductions(kind):
+def test_logical_reductions(kind: str) -> None:
     element = i1
 
-    def make(x, y):
+    def make(x: SSAValue, y: SSAValue) -> list[Operation]:
         maps = [Linear.select([0, 1], 2), Linear.select([0], 2)]
         return [
             NestOp(
@@ -358,7 +409,7 @@ def test_logical_reductions(kind):
                 [x],
                 [],
                 maps,
-                body([element], lambda v: []),
+                body([element], nothing),
                 reduce=kind,
                 reduction_dims=[1],
                 outs=[y],
@@ -371,8 +422,8 @@ def test_logical_reductions(kind):
     check(program([((9, 21), element)], [((9,), element)], make), [x])
 
 
-def test_empty_domains():
-    def make(x, y):
+def test_empty_domains() -> None:
+    def make(x: SSAValue, y: SSAValue) -> list[Operation]:
         maps = [Linear.select([0, 1], 2), Linear.select([0], 2)]
         return [
             NestOp(
@@ -380,7 +431,7 @@ def test_empty_domains():
                 [x],
                 [],
                 maps,
-                body([f32], lambda v: []),
+                body([f32], nothing),
                 reduce="add",
                 reduction_dims=[1],
                 outs=[y],
@@ -393,21 +444,24 @@ def test_empty_domains():
     assert np.array_equal(got, np.zeros(4, np.float32))
 
 
-def test_fill_of_a_buffer():
-    func = program([], [((3, 7), f32)], lambda y: [FillOp(y, 2.5)])
+def test_fill_of_a_buffer() -> None:
+    def make(y: SSAValue) -> list[Operation]:
+        return [FillOp(y, 2.5)]
+
+    func = program([], [((3, 7), f32)], make)
     (got,), _ = run_both(func, [])
     assert np.array_equal(got, np.full((3, 7), 2.5, np.float32))
 
 
 @pytest.mark.parametrize(("n", "lanes"), [(200, 8), (257, 16), (130, 4), (1000, 16)])
-def test_constant_matrices_are_packed(n, lanes):
+def test_constant_matrices_are_packed(n: int, lanes: int) -> None:
     """Wide constants become panels at load; twice, with other constants at another address."""
     k, m = 160, 11
 
-    def make(x, y):
+    def make(x: SSAValue, y: SSAValue) -> list[Operation]:
         weights = GlobalOp(ConstantRefAttr(string("00")), memref((k, n), f32, "const"), offset=64)
         maps = [Linear.select([0, 2], 3), Linear.select([2, 1], 3), Linear.select([0, 1], 3)]
-        region = body([f32, f32], lambda a, b: [ApplyOp("mul", [a, b], f32)])
+        region = body([f32, f32], product(f32))
         nest = NestOp(
             [m, n, k],
             [x, weights.result],
@@ -433,14 +487,14 @@ def test_constant_matrices_are_packed(n, lanes):
 
 
 @pytest.mark.parametrize("shape", [(1, 600000), (700, 700), (3, 5000), (70001, 1)])
-def test_long_sums_keep_their_precision(shape):
+def test_long_sums_keep_their_precision(shape: tuple[int, int]) -> None:
     """Sums of many floats of one sign, by rows and by columns."""
 
-    def make(x, y):
+    def make(x: SSAValue, y: SSAValue) -> list[Operation]:
         maps = [Linear.select([1, 2, 0], 3), Linear.select([0], 3)]
         return [
             NestOp(
-                [4, *shape], [x], [], maps, body([f32], lambda v: []), reduce="add",
+                [4, *shape], [x], [], maps, body([f32], nothing), reduce="add",
                 reduction_dims=[1, 2], outs=[y],
             )
         ]  # fmt: skip

@@ -1,16 +1,20 @@
 """Every scalar function against dialects/scalar.py, over ordinary and edge values."""
 
 import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
 from xdsl.dialects.builtin import bf16, f16, f32, f64, i1, i8, i16, i32, i64
+from xdsl.ir import Attribute
 
 from support.cpu_nests import elementwise, run_both, ulps
 from tilewright.backends.cpu.scalar_emit import EMITTERS
+from tilewright.dialects.constants import Array
 from tilewright.dialects.scalar import SCALAR_FUNCTIONS
-from tilewright.dialects.types import numpy_dtype, ui8, ui16, ui32, ui64
+from tilewright.dialects.types import Param, numpy_dtype, ui8, ui16, ui32, ui64
 
 FLOATS = [f16, bf16, f32, f64]
 INTEGERS = [i8, i16, i32, i64, ui8, ui16, ui32, ui64]
@@ -91,7 +95,7 @@ ULPS = {
 }
 
 
-def floats(dtype: np.dtype, seed: int = 0) -> np.ndarray:
+def floats(dtype: np.dtype[Any], seed: int = 0) -> Array:
     rng = np.random.default_rng(seed)
     values = np.concatenate(
         [
@@ -105,7 +109,7 @@ def floats(dtype: np.dtype, seed: int = 0) -> np.ndarray:
         return values.astype(np.float32 if dtype.itemsize < 8 else dtype).astype(dtype)
 
 
-def integers(dtype: np.dtype, seed: int = 0) -> np.ndarray:
+def integers(dtype: np.dtype[Any], seed: int = 0) -> Array:
     info = np.iinfo(dtype)
     edges = [v for v in (0, 1, 2, 3, 7, -1, -2, -3, -128, 127, 255) if info.min <= v <= info.max]
     edges += [info.min, info.max, info.min + 1, info.max - 1]
@@ -113,14 +117,14 @@ def integers(dtype: np.dtype, seed: int = 0) -> np.ndarray:
     return np.concatenate([np.array(edges, dtype), drawn])
 
 
-def samples(element, seed: int = 0) -> np.ndarray:
+def samples(element: Attribute, seed: int = 0) -> Array:
     dtype = numpy_dtype(element)
     if dtype == np.bool_:
         return np.random.default_rng(seed).integers(0, 2, 300).astype(bool)
     return integers(dtype, seed) if dtype.kind in "iu" else floats(dtype, seed)
 
 
-def pairs(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def pairs(a: Array, b: Array) -> tuple[Array, Array]:
     """All pairs of the edge values, then random ones."""
     k = 40
     left, right = zip(*itertools.product(a[:k], b[:k]), strict=True)
@@ -128,7 +132,14 @@ def pairs(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.array([*left, *a[:n]], a.dtype), np.array([*right, *b[:n]], b.dtype)
 
 
-def compare(fn, types, result, inputs, params=None, allowed=0.0):
+def compare(
+    fn: str,
+    types: Sequence[Attribute],
+    result: Attribute,
+    inputs: Sequence[Array],
+    params: Mapping[str, Param] | None = None,
+    allowed: float = 0.0,
+) -> None:
     func = elementwise(fn, types, result, len(inputs[0]), params)
     (got,), (want,) = run_both(func, inputs)
     if want.dtype.kind in "iub":
@@ -155,7 +166,7 @@ def compare(fn, types, result, inputs, params=None, allowed=0.0):
         )
 
 
-def test_every_function_has_an_emitter():
+def test_every_function_has_an_emitter() -> None:
     assert set(EMITTERS) == set(SCALAR_FUNCTIONS)
 
 
@@ -168,11 +179,14 @@ UNARY_FLOAT = [
 
 @pytest.mark.parametrize("element", FLOATS, ids=str)
 @pytest.mark.parametrize("fn", UNARY_FLOAT)
-def test_unary_on_floats(fn, element):
+def test_unary_on_floats(fn: str, element: Attribute) -> None:
     x = samples(element)
     if fn in ("sin", "cos", "tan"):
         x = x[np.abs(x.astype(np.float64)) < 1e4]
-    params = {"clip": {"min": -1.5, "max": 2.0}, "isinf": {"negative": 0}}.get(fn)
+    params: Mapping[str, Param] | None = {
+        "clip": {"min": -1.5, "max": 2.0},
+        "isinf": {"negative": 0},
+    }.get(fn)
     result = SCALAR_FUNCTIONS[fn].result_type([element])
     if fn in ("gelu", "mish"):  # differences of nearly equal numbers: absolute
         func = elementwise(fn, [element], element, len(x))
@@ -186,7 +200,7 @@ def test_unary_on_floats(fn, element):
     compare(fn, [element], result, [x], params, ULPS.get(fn, 0))
 
 
-def test_gelu_by_tanh():
+def test_gelu_by_tanh() -> None:
     x = floats(np.dtype(np.float32))
     x = x[np.abs(x) < 1e4]
     (got,), (want,) = run_both(
@@ -197,7 +211,7 @@ def test_gelu_by_tanh():
 
 @pytest.mark.parametrize("element", INTEGERS, ids=str)
 @pytest.mark.parametrize("fn", ["neg", "abs", "sign", "relu", "clip", "identity"])
-def test_unary_on_integers(fn, element):
+def test_unary_on_integers(fn: str, element: Attribute) -> None:
     compare(
         fn, [element], element, [samples(element)], {"min": 2, "max": 9} if fn == "clip" else None
     )
@@ -221,7 +235,7 @@ BINARY = [
 
 @pytest.mark.parametrize("element", [*FLOATS, *INTEGERS], ids=str)
 @pytest.mark.parametrize("fn", BINARY)
-def test_binary(fn, element):
+def test_binary(fn: str, element: Attribute) -> None:
     a, b = pairs(samples(element, 1), samples(element, 2))
     params = {"fmod": 1} if fn == "mod" and element in FLOATS else None
     result = SCALAR_FUNCTIONS[fn].result_type([element, element])
@@ -230,24 +244,24 @@ def test_binary(fn, element):
 
 @pytest.mark.parametrize("element", [i1, i32, f32], ids=str)
 @pytest.mark.parametrize("fn", ["and", "or", "xor", "equal"])
-def test_logic(fn, element):
+def test_logic(fn: str, element: Attribute) -> None:
     a, b = pairs(samples(element, 1), samples(element, 2))
     compare(fn, [element, element], i1, [a, b])
 
 
 @pytest.mark.parametrize("fn", ["add", "mul", "maximum", "minimum", "less", "greater_equal"])
-def test_arithmetic_on_bools(fn):
+def test_arithmetic_on_bools(fn: str) -> None:
     a, b = pairs(samples(i1, 1), samples(i1, 2))
     compare(fn, [i1, i1], i1, [a, b])
 
 
 @pytest.mark.parametrize("element", INTEGERS, ids=str)
-def test_remainder_as_in_c(element):
+def test_remainder_as_in_c(element: Attribute) -> None:
     a, b = pairs(samples(element, 1), samples(element, 2))
     compare("mod", [element, element], element, [a, b], {"fmod": 1})
 
 
-def test_floored_remainder_of_floats():
+def test_floored_remainder_of_floats() -> None:
     a, b = (
         x[np.isfinite(x)]
         for x in (floats(np.dtype(np.float32), 1), floats(np.dtype(np.float32), 2))
@@ -256,7 +270,7 @@ def test_floored_remainder_of_floats():
     compare("mod", [f32, f32], f32, [a, b])
 
 
-def test_power():
+def test_power() -> None:
     a, b = pairs(floats(np.dtype(np.float32), 1), floats(np.dtype(np.float32), 2))
     compare("pow", [f32, f32], f32, [a, b], None, 2)
     base, exponent = np.meshgrid(np.arange(-9, 10, dtype=np.int32), np.arange(0, 7, dtype=np.int32))
@@ -264,7 +278,7 @@ def test_power():
 
 
 @pytest.mark.parametrize("element", [i1, i8, ui8, i32, i64, f16, bf16, f32, f64], ids=str)
-def test_select(element):
+def test_select(element: Attribute) -> None:
     n = len(samples(element, 1))
     condition = np.random.default_rng(0).integers(0, 2, n).astype(bool)
     compare(
@@ -276,7 +290,7 @@ def test_select(element):
 
 
 @pytest.mark.parametrize("element", [i1, i32], ids=str)
-def test_not(element):
+def test_not(element: Attribute) -> None:
     compare("not", [element], i1, [samples(element)])
 
 
@@ -285,7 +299,7 @@ ALL = [i1, *INTEGERS, *FLOATS]
 
 @pytest.mark.parametrize("source", ALL, ids=str)
 @pytest.mark.parametrize("target", ALL, ids=str)
-def test_cast(source, target):
+def test_cast(source: Attribute, target: Attribute) -> None:
     x = samples(source)
     if source in FLOATS and target not in FLOATS and target != i1:
         info = np.iinfo(numpy_dtype(target))
@@ -300,7 +314,7 @@ def test_cast(source, target):
 @pytest.mark.parametrize(
     ("target", "lo", "hi"), [(i8, -128, 127), (ui8, 0, 255), (i16, -32768, 32767), (i8, -127, 127)]
 )
-def test_quantize(source, target, lo, hi):
+def test_quantize(source: Attribute, target: Attribute, lo: int, hi: int) -> None:
     x = samples(source)
     x = np.concatenate([x[~np.isnan(x)], (np.arange(-300, 300) * 0.05).astype(x.dtype)])
     for scale, zp in ((0.1, 0), (0.0235, 3), (1.0, -7), (3e-5, 0)):
@@ -311,13 +325,13 @@ def test_quantize(source, target, lo, hi):
 
 
 @pytest.mark.parametrize("source", [i8, ui8, i16, i32], ids=str)
-def test_dequantize_and_widen(source):
+def test_dequantize_and_widen(source: Attribute) -> None:
     x = samples(source)
     compare("dequantize", [source], f32, [x], {"scale": 0.0371, "zp": 5})
     compare("widen", [source], i32, [x], {"zp": -5})
 
 
-def test_requantize():
+def test_requantize() -> None:
     rng = np.random.default_rng(3)
     acc = np.concatenate([integers(np.dtype(np.int32)), rng.integers(-70000, 70000, 500, np.int32)])
     multiplier = rng.integers(1 << 30, (1 << 31) - 1, len(acc), np.int32)
@@ -334,7 +348,7 @@ def test_requantize():
 
 
 @pytest.mark.parametrize("element", [i8, ui8], ids=str)
-def test_qadd_and_qmul(element):
+def test_qadd_and_qmul(element: Attribute) -> None:
     a, b = pairs(integers(numpy_dtype(element), 1), integers(numpy_dtype(element), 2))
     lo, hi = (-128, 127) if element == i8 else (0, 255)
     scales = {"multiplier": 1518500250, "zp": 2, "lo": lo, "hi": hi}
@@ -357,6 +371,6 @@ def test_qadd_and_qmul(element):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 33, 63, 100])
 @pytest.mark.parametrize("element", [i8, f16, f32, i64], ids=str)
-def test_every_tail(size, element):
+def test_every_tail(size: int, element: Attribute) -> None:
     a, b = samples(element, 1)[-size:], samples(element, 2)[-size:]
     compare("add", [element, element], element, [a, b])

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.optimize import linprog
-from support.random_machines import machines
+from scipy import optimize
 
+from support.random_machines import machines
 from tilewright.backends.npu.sim.bounds import LayerWork, work_bound
 from tilewright.backends.targets.load import load_target
 from tilewright.backends.targets.machine import Machine
@@ -19,9 +20,7 @@ contractions = st.tuples(
     st.integers(1, 10**7), st.integers(1, 600), st.integers(1, 5000)
 )  # MACs, N, K
 layers = st.lists(
-    st.builds(
-        LayerWork, st.lists(contractions, max_size=4).map(tuple), st.integers(0, 10**5)
-    ),
+    st.builds(LayerWork, st.lists(contractions, max_size=4).map(tuple), st.integers(0, 10**5)),
     min_size=1,
     max_size=4,
 )
@@ -43,7 +42,9 @@ def optimum(machine: Machine, work: list[LayerWork], compulsory: int) -> float:
     vector = [macs / lanes for macs, _, _ in shapes]
     rows = [[*matrix, -1.0], [*(-x for x in vector), -1.0]]
     limits = [0.0, -sum(vector) - stages]
-    found = linprog([0.0] * len(shapes) + [1.0], rows, limits, bounds=[(0, 1)] * len(shapes) + [(0, None)])
+    found = cast(Any, optimize).linprog(
+        [0.0] * len(shapes) + [1.0], rows, limits, bounds=[(0, 1)] * len(shapes) + [(0, None)]
+    )
     assert found.success
     return max(float(found.fun), compulsory / (machine.dram.bytes_per_cycle * machine.cores))
 

@@ -114,6 +114,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         ("clock_hz = 1e9", 'clock_hz = "fast"', "'clock_hz' must be a number"),
         ("clock_hz = 1e9", "clock_hz = 1e9\nalignment = 48", "alignment must be a power of two"),
         ("[dram]\nbytes_per_cycle = 4", "", "missing table 'dram'"),
+        ('description = "a test machine"\nsource = "none"', "", "key 'description', key 'source'"),
         ("[dram]\nbytes_per_cycle = 4", "[drams]\nbytes_per_cycle = 4", "did you mean 'dram'"),
         ("bytes = 1024", "bytes = 16", "less than one row block"),
         ("bytes = 4096", "bytes = 256", "too small for a single matmul"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from xdsl.parser import Parser
 
+from tilewright.dialects.constants import Array
 from tilewright.dialects.errors import InputError
 from tilewright.dialects.semantics.graph import evaluate
 from tilewright.passes.base import CompilerContext
@@ -59,7 +60,7 @@ def test_observer_sees_every_value_inside_regions_too() -> None:
         ([X, Y.astype(np.float64)], "input 1 is float64"),
     ],
 )
-def test_wrong_inputs_are_told(inputs, message: str) -> None:
+def test_wrong_inputs_are_told(inputs: list[Array], message: str) -> None:
     module, store = setup()
     with pytest.raises(InputError, match=message):
         evaluate(module, inputs, store)

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 import pytest
 from onnx import helper
 from xdsl.dialects.test import TestOp as AnyOp
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import Attribute, Operation, SSAValue
 
 from tilewright.dialects import graph
-from tilewright.dialects.constants import ConstantStore
+from tilewright.dialects.constants import Array, ConstantStore
 from tilewright.dialects.semantics.graph import evaluate_op
 from tilewright.dialects.types import element_type, tensor
 
 RNG = np.random.default_rng(3)
 
 
-def value(array: np.ndarray, encoding=None) -> SSAValue:
+def value(array: np.ndarray, encoding: Attribute | None = None) -> SSAValue:
     return AnyOp(result_types=[tensor(array.shape, element_type(array.dtype), encoding)]).results[0]
 
 
@@ -28,7 +30,7 @@ def run(op: Operation, *args: np.ndarray) -> np.ndarray:
     return evaluate_op(op, args, ConstantStore())[0]
 
 
-def oracle(op: str, inputs: list[np.ndarray], **attributes) -> np.ndarray:
+def oracle(op: str, inputs: Sequence[Array | None], **attributes: Any) -> np.ndarray:
     names = [f"i{k}" if a is not None else "" for k, a in enumerate(inputs)]
     infos = [
         helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
@@ -51,7 +53,9 @@ def last(x: np.ndarray) -> np.ndarray:
     return np.moveaxis(x, 1, -1)
 
 
-CONVS = [
+Ints = tuple[int, ...]
+ConvCase = tuple[int, int, int, Ints, Ints, int, Ints, int]
+CONVS: list[ConvCase] = [
     # channels, out, group, spatial, kernel, stride, pads, dilation
     (3, 8, 1, (9, 10), (3, 3), 2, (1, 1, 1, 1), 1),
     (8, 8, 8, (9, 7), (3, 5), 1, (0, 2, 1, 2), 1),
@@ -64,11 +68,11 @@ CONVS = [
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("case", CONVS, ids=str)
-def test_convolution(case, layout: str) -> None:
+def test_convolution(case: ConvCase, layout: str) -> None:
     channels, out, group, spatial, kernel, stride, pads, dilation = case
     n = len(spatial)
     x, w, b = floats(2, channels, *spatial), floats(out, channels // group, *kernel), floats(out)
-    options = {
+    options: dict[str, Any] = {
         "strides": [stride] * n,
         "pads": list(pads),
         "dilations": [dilation] * n,
@@ -83,7 +87,7 @@ def test_convolution(case, layout: str) -> None:
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("case", CONVS, ids=str)
-def test_integer_convolution_is_exact(case, layout: str) -> None:
+def test_integer_convolution_is_exact(case: ConvCase, layout: str) -> None:
     channels, out, group, spatial, kernel, stride, pads, dilation = case
     n = len(spatial)
     x = RNG.integers(-128, 128, (1, channels, *spatial)).astype(np.int8)
@@ -148,9 +152,15 @@ def test_integer_matmul_is_exact_beyond_24_bits() -> None:
         (3, 1, (1, 1, 1, 1), (0, 0)),
     ],
 )
-def test_pooling(kernel: int, stride: int, pads, ceil, kind: str, layout: str) -> None:
+def test_pooling(
+    kernel: int, stride: int, pads: Sequence[int], ceil: Sequence[int], kind: str, layout: str
+) -> None:
     x = floats(2, 3, 8, 9)
-    options = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": list(pads)}
+    options: dict[str, Any] = {
+        "kernel_shape": [kernel] * 2,
+        "strides": [stride] * 2,
+        "pads": list(pads),
+    }
     extra = {} if kind == "max" else {"count_include_pad": int(kind == "average_padded")}
     expected = oracle(
         "MaxPool" if kind == "max" else "AveragePool",

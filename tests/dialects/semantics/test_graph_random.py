@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+import onnx
+from hypothesis import given, settings
 
-from support.random_graphs import onnx_models, random_inputs, run_onnx
+from support.random_graphs import SLOW_DATA, onnx_models, random_inputs, run_onnx
 from tilewright.compiler.importer import import_model
 from tilewright.dialects.semantics.graph import evaluate
 from tilewright.passes.base import CompilerContext
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=SLOW_DATA)
 @given(onnx_models())
-def test_random_models_mean_what_onnxruntime_says(model) -> None:
+def test_random_models_mean_what_onnxruntime_says(model: onnx.ModelProto) -> None:
     shapes = [tuple(d.dim_value for d in i.type.tensor_type.shape.dim) for i in model.graph.input]
     inputs = random_inputs([(shape, np.dtype(np.float32)) for shape in shapes])
     expected = run_onnx(model, inputs)

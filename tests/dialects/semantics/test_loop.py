@@ -135,14 +135,17 @@ def test_products_in_slabs(slab: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(contraction, "SLAB", slab)
     builder = NestBuilder([2, 5, 4, 3, 2], reduced=[3, 4], kind="add")
-    x = Value(result_types=[tensor([2, 7, 2], element_type(np.int8))]).results[0]
-    w = Value(result_types=[tensor([4, 3, 2], element_type(np.int8))]).results[0]
+    x: SSAValue = Value(result_types=[tensor([2, 7, 2], element_type(np.int8))]).results[0]
+    w: SSAValue = Value(result_types=[tensor([4, 3, 2], element_type(np.int8))]).results[0]
     a = builder.read(x, builder.rows([{0: 1}, {1: 1, 3: 1}, {4: 1}]))
     b = builder.read(w, builder.rows([{2: 1}, {3: 1}, {4: 1}]))
     terms = [builder.apply("widen", [v], i32) for v in (a, b)]
     value = builder.reduce(builder.apply("mul", terms, i32))
     nest = builder.finish(value, Linear.select([0, 1, 2], 5), tensor([2, 5, 4], i32))
-    arrays = {x: array((2, 7, 2), np.int8, 0), w: array((4, 3, 2), np.int8, 1)}
+    arrays: dict[SSAValue, Array] = {
+        x: array((2, 7, 2), np.int8, 0),
+        w: array((4, 3, 2), np.int8, 1),
+    }
     out = np.zeros((2, 5, 4), np.int32)
     run_nest(nest, arrays.__getitem__, out)
     np.testing.assert_array_equal(out, by_definition(nest, arrays))
@@ -155,7 +158,8 @@ def test_extract_clamps_its_indices() -> None:
     value = builder.extract(table, [at])
     nest = builder.finish(value, Linear.select([0], 1), tensor([5], i32))
     out = np.zeros(5, np.int32)
-    run_nest(nest, {table: np.array([7, 8, 9], np.int32)}.__getitem__, out)
+    arrays: dict[SSAValue, Array] = {table: np.array([7, 8, 9], np.int32)}
+    run_nest(nest, arrays.__getitem__, out)
     assert out.tolist() == [7, 7, 8, 9, 9]
 
 

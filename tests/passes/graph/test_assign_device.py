@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 
 from support.quantized import MACHINE, Graph, context, run
-from support.random_graphs import assert_same_meaning, graph_modules
+from support.random_graphs import Case, assert_same_meaning, graph_modules
 from tilewright.dialects.constants import ConstantStore
 from tilewright.dialects.graph import (
     ConstantOp,
@@ -28,7 +28,7 @@ ALL = ("quantize-insert", "quantize-push", "quantize-integer", "assign-device")
 
 @settings(max_examples=30)
 @given(graph_modules())
-def test_everything_is_placed_and_accumulators_stay_with_their_requantisation(case) -> None:
+def test_everything_is_placed_and_accumulators_stay_with_their_requantisation(case: Case) -> None:
     module, store, inputs = case
     ctx = context(module, store, inputs)
     ctx.machine = MACHINE

@@ -1,17 +1,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from xdsl.dialects.builtin import ModuleOp, f32
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Operation, Region, SSAValue
 
-from support.random_graphs import assert_same_meaning, graph_modules, quantised_modules
+from support.random_graphs import (
+    SLOW_DATA,
+    Case,
+    assert_same_meaning,
+    graph_modules,
+    quantised_modules,
+)
 from tilewright.dialects.constants import ConstantStore
 from tilewright.dialects.graph import (
     BroadcastOp,
@@ -30,13 +36,13 @@ from tilewright.dialects.types import tensor
 from tilewright.passes.base import CompilerContext
 from tilewright.passes.graph.canonicalize import CanonicalizePass
 
-SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=SLOW_DATA)
 Make = Callable[[SSAValue, Callable[..., SSAValue]], list[Operation]]
 
 
 @SETTINGS
 @given(graph_modules())
-def test_meaning_is_preserved(case) -> None:
+def test_meaning_is_preserved(case: Case) -> None:
     module, store, inputs = case
     ctx = CompilerContext(constants=store)
     assert_same_meaning(module, store, inputs, lambda: CanonicalizePass().apply(ctx, module))
@@ -44,7 +50,7 @@ def test_meaning_is_preserved(case) -> None:
 
 @SETTINGS
 @given(quantised_modules())
-def test_integers_are_preserved_exactly(case) -> None:
+def test_integers_are_preserved_exactly(case: Case) -> None:
     module, store, inputs = case
     ctx = CompilerContext(constants=store)
     assert_same_meaning(module, store, inputs, lambda: CanonicalizePass().apply(ctx, module), 0.0)
@@ -199,7 +205,9 @@ def test_rule(name: str) -> None:
     st.tuples(*[st.integers(0, 1)] * 4),
     st.integers(0, 1),
 )
-def test_pad_before_a_pool(kind: str, value: float, outer, inner, include: int) -> None:
+def test_pad_before_a_pool(
+    kind: str, value: float, outer: Sequence[int], inner: Sequence[int], include: int
+) -> None:
     def make(x: SSAValue, constant: Callable[..., SSAValue]) -> list[Operation]:
         low, high = [0, 0, *outer[:2]], [0, 0, *outer[2:]]
         padded = PadOp(x, low, high, value=value)

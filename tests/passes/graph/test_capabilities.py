@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from xdsl.dialects.builtin import i8
-from xdsl.ir import Block
+from xdsl.ir import Block, Operation
 
 from support.quantized import MACHINE, Graph
 from tilewright.dialects.constants import ConstantStore
@@ -67,7 +69,7 @@ def test_the_usual_exporters_upsampling_has_whole_factors(coordinates: str, near
     assert whole_factors(op) == (2, 3)
 
 
-def reason(op) -> str | None:
+def reason(op: Operation) -> str | None:
     return npu_reason(op, MACHINE, ConstantStore())
 
 
@@ -77,7 +79,7 @@ def test_reasons_speak_of_the_data_and_the_machine() -> None:
     graph = Graph(ConstantStore(), (1, 4, 8, 8))
     f = graph.args[0]
     w = graph.constant(np.zeros((6, 4, 1, 1), np.int8))
-    conv = {"strides": [1, 1], "pads": [0] * 4, "dilations": [1, 1]}
+    conv: dict[str, Any] = {"strides": [1, 1], "pads": [0] * 4, "dilations": [1, 1]}
     assert reason(ConvOp(x, w, **conv)) is None
     assert reason(ConvOp(x, w, **conv, w_zp=3)) == "weights with a zero point"
     assert (
@@ -108,7 +110,6 @@ def test_reasons_speak_of_the_data_and_the_machine() -> None:
 )  # fmt: skip
 def test_broadcasting_is_of_scalars_and_channels(shape: tuple[int, ...], good: bool) -> None:
     block = Block(arg_types=[tensor((1, 4, 8, 8), i8), tensor(shape, i8)])
-    op = QAddOp(
-        *block.args, QuantAttr.get([1.0], [0]), za=0, ma=1, zb=0, mb=1, multiplier=1, shift=1
-    )
+    a, b = block.args
+    op = QAddOp(a, b, QuantAttr.get([1.0], [0]), za=0, ma=1, zb=0, mb=1, multiplier=1, shift=1)
     assert (reason(op) is None) == good

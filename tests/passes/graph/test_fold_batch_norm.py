@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from xdsl.dialects.builtin import ModuleOp, f32
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Region
 
-from support.random_graphs import assert_same_meaning, graph_modules
+from support.random_graphs import SLOW_DATA, Case, assert_same_meaning, graph_modules
 from tilewright.dialects.graph import BatchNormOp, ConstantOp, ConvOp, MapOp
 from tilewright.dialects.locations import location, onnx_nodes
 from tilewright.dialects.types import tensor
@@ -15,9 +15,9 @@ from tilewright.passes.base import CompilerContext
 from tilewright.passes.graph.fold_batch_norm import FoldBatchNormPass
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=SLOW_DATA)
 @given(graph_modules())
-def test_meaning_is_preserved(case) -> None:
+def test_meaning_is_preserved(case: Case) -> None:
     module, store, inputs = case
     ctx = CompilerContext(constants=store)
     assert_same_meaning(module, store, inputs, lambda: FoldBatchNormPass().apply(ctx, module))
@@ -49,8 +49,8 @@ def test_everything_around_a_convolution_folds_into_it(layout: str, group: int) 
         group=group,
         layout=layout,
     )
-    statistics = [constant(8).result for _ in range(4)]
-    norm = BatchNormOp(conv.result, *statistics, 1e-3, 1 if first else 3)
+    scale, bias, mean, var = (constant(8).result for _ in range(4))
+    norm = BatchNormOp(conv.result, scale, bias, mean, var, 1e-3, 1 if first else 3)
     wide = (8, 1, 1) if first else (8,)
     after = MapOp("mul", [norm.result, constant(*wide).result])
     ops = [scaled, moved, conv, norm, after]

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from onnx import TensorProto, helper, numpy_helper
 
-from support.random_graphs import assert_same_meaning, graph_modules
+from support.random_graphs import SLOW_DATA, Case, assert_same_meaning, graph_modules
 from tilewright.compiler.importer import import_model
 from tilewright.dialects.graph import MapOp, SoftmaxOp
 from tilewright.passes.base import CompilerContext
@@ -66,10 +69,12 @@ PATTERNS = {
 }
 
 
-def model(nodes, *, half: bool = False):
-    made, weights = [], []
+def model(nodes: Sequence[tuple[Any, ...]]) -> onnx.ModelProto:
+    """A model of (operator, inputs): "x", results by index, constants."""
+    made: list[onnx.NodeProto] = []
+    weights: list[onnx.TensorProto] = []
 
-    def name(item) -> str:
+    def name(item: Any) -> str:
         if isinstance(item, str):
             return item
         if isinstance(item, int):
@@ -78,7 +83,7 @@ def model(nodes, *, half: bool = False):
         return weights[-1].name
 
     for i, (op, *inputs) in enumerate(nodes):
-        extra = {"alpha": 1 / 6, "beta": 0.5} if op == "HardSigmoid" else {}
+        extra: dict[str, Any] = {"alpha": 1 / 6, "beta": 0.5} if op == "HardSigmoid" else {}
         names = [name(item) for item in inputs]
         if op == "ReduceMax":
             extra = {"axes": [1]}
@@ -113,9 +118,9 @@ def test_a_near_miss_is_left_alone() -> None:
     assert left == ["sigmoid", "neg", "mul"]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=SLOW_DATA)
 @given(graph_modules())
-def test_meaning_is_preserved(case) -> None:
+def test_meaning_is_preserved(case: Case) -> None:
     module, store, inputs = case
     ctx = CompilerContext(constants=store)
     assert_same_meaning(module, store, inputs, lambda: FuseActivationsPass().apply(ctx, module))

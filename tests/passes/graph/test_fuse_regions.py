@@ -1,19 +1,25 @@
 from __future__ import annotations
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
-from support.random_graphs import assert_same_meaning, graph_modules, quantised_modules
+from support.random_graphs import (
+    SLOW_DATA,
+    Case,
+    assert_same_meaning,
+    graph_modules,
+    quantised_modules,
+)
 from tilewright.dialects.graph import RegionOp
 from tilewright.dialects.types import shape_of
 from tilewright.passes.base import CompilerContext
 from tilewright.passes.graph.fuse_regions import REDUCING, FuseRegionsPass
 
-SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=SLOW_DATA)
 
 
 @SETTINGS
 @given(graph_modules())
-def test_meaning_is_preserved_and_regions_are_one_nest(case) -> None:
+def test_meaning_is_preserved_and_regions_are_one_nest(case: Case) -> None:
     module, store, inputs = case
     ctx = CompilerContext(constants=store)
     assert_same_meaning(
@@ -28,7 +34,7 @@ def test_meaning_is_preserved_and_regions_are_one_nest(case) -> None:
 
 @SETTINGS
 @given(quantised_modules())
-def test_integers_are_preserved_exactly(case) -> None:
+def test_integers_are_preserved_exactly(case: Case) -> None:
     module, store, inputs = case
     ctx = CompilerContext(constants=store)
     assert_same_meaning(module, store, inputs, lambda: FuseRegionsPass().apply(ctx, module), 0.0)

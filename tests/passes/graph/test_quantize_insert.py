@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from xdsl.dialects.builtin import ModuleOp, f16
+from xdsl.ir import SSAValue
 
 from support.quantized import Graph, context, count, run
-from support.random_graphs import check_order, graph_modules
+from support.random_graphs import Case, check_order, graph_modules
 from tilewright.dialects.constants import ConstantStore
 from tilewright.dialects.errors import InputError
 from tilewright.dialects.graph import (
@@ -28,7 +31,7 @@ from tilewright.dialects.graph import (
     quantization,
 )
 from tilewright.dialects.semantics.graph import evaluate
-from tilewright.dialects.types import element_of
+from tilewright.dialects.types import element_of, shape_of
 from tilewright.passes.base import CompilerContext
 from tilewright.passes.graph.encodings import activation_encoding
 from tilewright.passes.graph.quantize_insert import QuantizeInsertPass
@@ -38,7 +41,7 @@ ALL = ("quantize-insert", "quantize-push", "quantize-integer")
 
 @settings(max_examples=40)
 @given(graph_modules())
-def test_every_graph_quantises_and_a_second_run_changes_nothing(case) -> None:
+def test_every_graph_quantises_and_a_second_run_changes_nothing(case: Case) -> None:
     module, store, inputs = case
     ctx = context(module, store, inputs)
     run(ctx, module, "quantize-insert")
@@ -50,18 +53,18 @@ def test_every_graph_quantises_and_a_second_run_changes_nothing(case) -> None:
     assert str(module) == text or not count(module, QuantizeOp)
 
 
-def conv_block(graph: Graph, x, rng: np.random.Generator, out: int, **kw):
-    weights = graph.constant(
-        rng.standard_normal((out, x.type.get_shape()[1], 1, 1)).astype(np.float32)
-    )
+def conv_block(
+    graph: Graph, x: SSAValue, rng: np.random.Generator, out: int, **kw: Any
+) -> SSAValue:
+    weights = graph.constant(rng.standard_normal((out, shape_of(x)[1], 1, 1)).astype(np.float32))
     return graph.add(ConvOp(x, weights, strides=[1, 1], pads=[0] * 4, dilations=[1, 1], **kw))
 
 
-def finish(graph: Graph, *results) -> tuple[CompilerContext, ModuleOp, list[np.ndarray]]:
+def finish(graph: Graph, *results: SSAValue) -> tuple[CompilerContext, ModuleOp, list[np.ndarray]]:
     """Quantise through to integers, and check that the result is close to the real one."""
     module = graph.module(*results)
     rng = np.random.default_rng(1)
-    inputs = [rng.standard_normal(a.type.get_shape()).astype(np.float32) for a in graph.args]  # pyright: ignore
+    inputs = [rng.standard_normal(shape_of(a)).astype(np.float32) for a in graph.args]
     expected = evaluate(module, inputs, graph.store)
     ctx = context(module, graph.store, inputs)
     run(ctx, module, *ALL)
@@ -76,7 +79,7 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def test_relu_is_rounded_once_with_its_convolution(rng) -> None:
+def test_relu_is_rounded_once_with_its_convolution(rng: np.random.Generator) -> None:
     graph = Graph(ConstantStore(), (1, 4, 6, 6))
     y = graph.add(MapOp("relu", [conv_block(graph, graph.args[0], rng, 8)]))
     _, module, _ = finish(graph, conv_block(graph, y, rng, 4))
@@ -85,7 +88,7 @@ def test_relu_is_rounded_once_with_its_convolution(rng) -> None:
     assert count(module, QuantizeOp) == count(module, DequantizeOp) == 1
 
 
-def test_an_expression_of_one_value_is_one_table(rng) -> None:
+def test_an_expression_of_one_value_is_one_table(rng: np.random.Generator) -> None:
     graph = Graph(ConstantStore(), (1, 4, 6, 6))
     y = conv_block(graph, graph.args[0], rng, 8)
     half = graph.constant(np.array([0.5], np.float32))
@@ -95,7 +98,7 @@ def test_an_expression_of_one_value_is_one_table(rng) -> None:
     assert (count(module, LookupOp), count(module, MapOp)) == (1, 0)
 
 
-def test_operands_of_a_concatenation_share_its_encoding(rng) -> None:
+def test_operands_of_a_concatenation_share_its_encoding(rng: np.random.Generator) -> None:
     graph = Graph(ConstantStore(), (1, 4, 6, 6))
     a = conv_block(graph, graph.args[0], rng, 8)
     b = graph.add(MapOp("sigmoid", [a]))  # a much narrower range, but nothing else reads it
@@ -104,7 +107,7 @@ def test_operands_of_a_concatenation_share_its_encoding(rng) -> None:
     assert count(module, ConcatOp) == count(module, LookupOp) == 1
 
 
-def test_a_narrow_operand_with_other_uses_is_re_encoded(rng) -> None:
+def test_a_narrow_operand_with_other_uses_is_re_encoded(rng: np.random.Generator) -> None:
     graph = Graph(ConstantStore(), (1, 4, 6, 6))
     a = conv_block(graph, graph.args[0], rng, 8)
     b = graph.add(MapOp("sigmoid", [a]))
@@ -115,7 +118,7 @@ def test_a_narrow_operand_with_other_uses_is_re_encoded(rng) -> None:
     assert encodings[0] != encodings[1]
 
 
-def test_the_float_tail_stays_real(rng) -> None:
+def test_the_float_tail_stays_real(rng: np.random.Generator) -> None:
     graph = Graph(ConstantStore(), (1, 4, 6, 6))
     y = conv_block(graph, graph.args[0], rng, 4)
     box = graph.add(
@@ -125,7 +128,7 @@ def test_the_float_tail_stays_real(rng) -> None:
     assert (count(module, MapOp), count(module, LookupOp)) == (2, 0)
 
 
-def test_normalisations_stay_real(rng) -> None:
+def test_normalisations_stay_real(rng: np.random.Generator) -> None:
     graph = Graph(ConstantStore(), (1, 4, 6, 6))
     y = conv_block(graph, graph.args[0], rng, 4)
     centred = graph.add(MapOp("sub", [y, graph.add(ReduceOp(y, "mean", [2, 3]))]))
@@ -136,15 +139,17 @@ def test_normalisations_stay_real(rng) -> None:
     assert count(module, QuantizeOp) == 2
 
 
-def test_a_residual_stream_that_only_normalisations_read_stays_real(rng) -> None:
+def test_a_residual_stream_that_only_normalisations_read_stays_real(
+    rng: np.random.Generator,
+) -> None:
     graph = Graph(ConstantStore(), (1, 5, 8))
 
-    def dense(x):
+    def dense(x: SSAValue) -> SSAValue:
         return graph.add(
             MatMulOp(x, graph.constant(rng.standard_normal((8, 8)).astype(np.float32)))
         )
 
-    def norm(x):
+    def norm(x: SSAValue) -> SSAValue:
         return graph.add(MapOp("sub", [x, graph.add(ReduceOp(x, "mean", [2]))]))
 
     stream = dense(graph.args[0])
@@ -154,7 +159,7 @@ def test_a_residual_stream_that_only_normalisations_read_stays_real(rng) -> None
     assert (count(module, QAddOp), count(module, RequantizeOp)) == (0, 3)
 
 
-def test_pooling_and_means_become_sums(rng) -> None:
+def test_pooling_and_means_become_sums(rng: np.random.Generator) -> None:
     graph = Graph(ConstantStore(), (1, 4, 7, 7))
     y = conv_block(graph, graph.args[0], rng, 8)
     y = graph.add(
@@ -166,7 +171,7 @@ def test_pooling_and_means_become_sums(rng) -> None:
     assert {op.kind.data for op in module.walk() if isinstance(op, PoolOp | ReduceOp)} == {"sum"}
 
 
-def test_interpolated_values_join_integer_sums(rng) -> None:
+def test_interpolated_values_join_integer_sums(rng: np.random.Generator) -> None:
     graph = Graph(ConstantStore(), (1, 4, 6, 6))
     y = conv_block(graph, graph.args[0], rng, 4)
     small = graph.add(PoolOp(y, "max", kernel=[2, 2], strides=[2, 2], pads=[0] * 4))
@@ -176,7 +181,7 @@ def test_interpolated_values_join_integer_sums(rng) -> None:
     assert (count(module, QAddOp), count(module, MapOp)) == (1, 0)
 
 
-def test_prelu_per_channel_is_integer(rng) -> None:
+def test_prelu_per_channel_is_integer(rng: np.random.Generator) -> None:
     graph = Graph(ConstantStore(), (1, 4, 6, 6))
     y = conv_block(graph, graph.args[0], rng, 8)
     slope = graph.constant(rng.random((8, 1, 1)).astype(np.float32))
@@ -186,7 +191,9 @@ def test_prelu_per_channel_is_integer(rng) -> None:
     assert count(module, MapOp) == 0
 
 
-def test_scale_and_offset_per_channel_are_one_depthwise_convolution(rng) -> None:
+def test_scale_and_offset_per_channel_are_one_depthwise_convolution(
+    rng: np.random.Generator,
+) -> None:
     graph = Graph(ConstantStore(), (1, 4, 6, 6))
     y = conv_block(graph, graph.args[0], rng, 8)
     scale, offset = (
@@ -198,7 +205,7 @@ def test_scale_and_offset_per_channel_are_one_depthwise_convolution(rng) -> None
     assert (count(module, ConvOp), count(module, RequantizeOp), count(module, MapOp)) == (3, 3, 0)
 
 
-def test_half_precision_is_widened_and_keeps_its_interface(rng) -> None:
+def test_half_precision_is_widened_and_keeps_its_interface(rng: np.random.Generator) -> None:
     graph = Graph(ConstantStore(), (1, 4, 6, 6))
     half = graph.add(CastOp(graph.args[0], f16))
     weights = graph.constant(rng.standard_normal((8, 4, 1, 1)).astype(np.float16))
@@ -213,7 +220,7 @@ def test_half_precision_is_widened_and_keeps_its_interface(rng) -> None:
     assert count(module, RequantizeOp) == 1
 
 
-def test_channels_of_zeros_and_large_biases_survive(rng) -> None:
+def test_channels_of_zeros_and_large_biases_survive(rng: np.random.Generator) -> None:
     graph = Graph(ConstantStore(), (1, 2, 4, 4))
     array = rng.standard_normal((3, 2, 1, 1)).astype(np.float32)
     array[1], array[2] = 0, 1e-30
@@ -226,7 +233,9 @@ def test_channels_of_zeros_and_large_biases_survive(rng) -> None:
     assert count(module, RequantizeOp) == 1
 
 
-def test_a_quantised_model_keeps_its_encodings_and_needs_no_calibration(rng) -> None:
+def test_a_quantised_model_keeps_its_encodings_and_needs_no_calibration(
+    rng: np.random.Generator,
+) -> None:
     graph = Graph(ConstantStore(), (1, 4, 6, 6))
     module = finish(graph, conv_block(graph, graph.args[0], rng, 8))[1]
     ctx = CompilerContext(constants=graph.store)
@@ -236,7 +245,7 @@ def test_a_quantised_model_keeps_its_encodings_and_needs_no_calibration(rng) -> 
     assert "already quantised" in ctx.notes[0]
 
 
-def test_missing_calibration_data_is_told(rng) -> None:
+def test_missing_calibration_data_is_told(rng: np.random.Generator) -> None:
     graph = Graph(ConstantStore(), (1, 4, 6, 6))
     module = graph.module(conv_block(graph, graph.args[0], rng, 8))
     with pytest.raises(InputError, match="needs calibration data"):
@@ -252,7 +261,7 @@ def test_a_model_without_anything_to_quantise_is_left_alone() -> None:
     assert element_of(module.body.block.first_op.body.block.args[0]) is not None  # pyright: ignore
 
 
-def test_weights_made_real_by_folding_are_restored(rng) -> None:
+def test_weights_made_real_by_folding_are_restored(rng: np.random.Generator) -> None:
     graph = Graph(ConstantStore(), (1, 4, 6, 6))
     stored = rng.integers(-127, 128, (8, 4, 1, 1)).astype(np.int8)
     stored[:, 0] = 127

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from xdsl.dialects.builtin import i32
+from xdsl.dialects.builtin import FunctionType, ModuleOp, i32
 from xdsl.ir import SSAValue
 
 from support.quantized import Graph, context, count, run, steps_apart
-from support.random_graphs import check_order, graph_modules
+from support.random_graphs import Case, check_order, graph_modules
 from tilewright.dialects.constants import ConstantStore
 from tilewright.dialects.graph import (
     ConvOp,
@@ -30,12 +30,16 @@ from tilewright.dialects.graph import (
 )
 from tilewright.dialects.scalar import SCALAR_FUNCTIONS
 from tilewright.dialects.semantics.graph import evaluate
-from tilewright.passes.base import CompilerContext
+from tilewright.dialects.types import shape_of
+from tilewright.passes.base import CompilerContext, main_function
 from tilewright.passes.graph.encodings import activation_encoding, quantize_array
 
-encodings = st.builds(
-    lambda lo, width: activation_encoding(lo, lo + width), st.floats(-4, 2), st.floats(0.5, 8)
-)
+
+def encoding_of(low: float, width: float) -> QuantAttr:
+    return activation_encoding(low, low + width)
+
+
+encodings = st.builds(encoding_of, st.floats(-4, 2), st.floats(0.5, 8))
 Build = Callable[[Graph, SSAValue, SSAValue, np.random.Generator], SSAValue]
 
 
@@ -52,9 +56,14 @@ def weights(
     )
 
 
+def either(rng: np.random.Generator, axis: int) -> int | None:
+    """Quantisation per tensor or per index of `axis`."""
+    return axis if rng.random() < 0.5 else None
+
+
 def _conv(g: Graph, a: SSAValue, b: SSAValue, rng: np.random.Generator) -> SSAValue:
     group, bias = int(rng.choice([1, 2, 4])), g.constant(rng.standard_normal(8).astype(np.float32))
-    w = weights(g, rng, (8, 4 // group, 3, 3), rng.choice([None, 0]))
+    w = weights(g, rng, (8, 4 // group, 3, 3), either(rng, 0))
     stride, pads = [int(rng.integers(1, 3))] * 2, [int(p) for p in rng.integers(0, 3, 4)]
     return g.add(
         ConvOp(
@@ -72,9 +81,7 @@ def _conv(g: Graph, a: SSAValue, b: SSAValue, rng: np.random.Generator) -> SSAVa
 def _matmul(g: Graph, a: SSAValue, b: SSAValue, rng: np.random.Generator) -> SSAValue:
     bias = g.constant(rng.standard_normal(6).astype(np.float32))
     return g.add(
-        MatMulOp(
-            a, weights(g, rng, (5, 6), rng.choice([None, 1])), bias if rng.random() < 0.5 else None
-        )
+        MatMulOp(a, weights(g, rng, (5, 6), either(rng, 1)), bias if rng.random() < 0.5 else None)
     )
 
 
@@ -114,18 +121,19 @@ def test_within_one_step_of_the_rounded_real_result(
     y = OPERATIONS[name](graph, a, b, rng)
     for fn in clamps.split():
         y = graph.add(MapOp(fn, [y], {"min": -0.7, "max": 1.1} if fn == "clip" else None))
-    inputs = [rng.normal(0, 2, v.type.get_shape()).astype(np.float32) for v in graph.args]  # pyright: ignore
+    inputs = [rng.normal(0, 2, shape_of(v)).astype(np.float32) for v in graph.args]
     probe = graph.module(y)
     real = evaluate(probe, inputs, graph.store)[0]
-    block = probe.body.block.first_op.body.block  # pyright: ignore
+    func = main_function(probe)
+    block, end = func.body.block, func.get_return_op()
+    assert end is not None
     encoding = activation_encoding(float(real.min()), float(real.max()))
     quantize = QuantizeOp(y, encoding)
-    block.insert_op_before(quantize, block.last_op)
-    block.last_op.operands[0] = quantize.result
-    func = probe.body.block.first_op
-    func.function_type = type(func.function_type).from_lists(
+    block.insert_op_before(quantize, end)
+    end.operands[0] = quantize.result
+    func.function_type = FunctionType.from_lists(
         func.function_type.inputs.data, [quantize.result.type]
-    )  # pyright: ignore
+    )
     ctx = CompilerContext(constants=graph.store)
     run(ctx, probe, "quantize-integer")
     assert ctx.notes == []
@@ -157,18 +165,20 @@ def test_tables_are_exact(before: QuantAttr, after: QuantAttr, fns: list[str]) -
     np.testing.assert_array_equal(evaluate(module, [x], graph.store)[0][defined], expected[defined])
 
 
-def graph_of_value(module):
+def graph_of_value(module: ModuleOp) -> ModuleOp:
     """A copy of `module` that returns the real value before the last quantize."""
     copy = module.clone()
-    block = copy.body.block.first_op.body.block
-    last = [op for op in block.ops if isinstance(op, QuantizeOp)][-1]
-    block.last_op.operands[0] = last.x
+    func = main_function(copy)
+    last = [op for op in func.body.block.ops if isinstance(op, QuantizeOp)][-1]
+    end = func.get_return_op()
+    assert end is not None
+    end.operands[0] = last.x
     return copy
 
 
 @settings(max_examples=40)
 @given(graph_modules())
-def test_meaning_of_whole_graphs_is_preserved(case) -> None:
+def test_meaning_of_whole_graphs_is_preserved(case: Case) -> None:
     module, store, inputs = case
     ctx = context(module, store, inputs)
     run(ctx, module, "quantize-insert", "quantize-push")

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from xdsl.dialects.builtin import i8
+from xdsl.ir import Operation, SSAValue
 
 from support.quantized import Graph, context, count, run
-from support.random_graphs import assert_same_meaning, graph_modules
+from support.random_graphs import Case, assert_same_meaning, graph_modules
 from tilewright.dialects.constants import ConstantStore
 from tilewright.dialects.graph import (
     BroadcastOp,
@@ -30,7 +33,7 @@ from tilewright.dialects.types import element_of, ui8
 from tilewright.passes.base import CompilerContext
 from tilewright.passes.graph.quantize_push import QuantizePushPass
 
-MOVEMENTS = {
+MOVEMENTS: dict[str, Callable[[Graph, SSAValue], Operation]] = {
     "transpose": lambda g, x: TransposeOp(x, [0, 2, 3, 1]),
     "reshape": lambda g, x: ReshapeOp(x, [3, 4, 4, 1]),
     "broadcast": lambda g, x: BroadcastOp(x, [2, 3, 4, 4]),
@@ -43,16 +46,18 @@ MOVEMENTS = {
     "max_pool": lambda g, x: PoolOp(x, "max", kernel=[2, 2], strides=[1, 2], pads=[1, 0, 0, 1]),
     "reduce_min": lambda g, x: ReduceOp(x, "min", [2]),
 }
-encodings = st.builds(
-    lambda scale, zp: QuantAttr.get([float(np.float32(scale))], [zp]),
-    st.floats(1e-3, 10),
-    st.integers(-128, 127),
-)
+
+
+def encoding(scale: float, zero_point: int) -> QuantAttr:
+    return QuantAttr.get([float(np.float32(scale))], [zero_point])
+
+
+encodings = st.builds(encoding, st.floats(1e-3, 10), st.integers(-128, 127))
 
 
 @settings(max_examples=40)
 @given(graph_modules())
-def test_meaning_is_preserved_exactly(case) -> None:
+def test_meaning_is_preserved_exactly(case: Case) -> None:
     module, store, inputs = case
     ctx = context(module, store, inputs)
     run(ctx, module, "quantize-insert")

@@ -2,13 +2,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from onnx import TensorProto, helper, numpy_helper
 from xdsl.dialects.builtin import ModuleOp, i8
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Region
 
-from support.random_graphs import assert_same_meaning, graph_modules, quantised_modules
+from support.random_graphs import (
+    SLOW_DATA,
+    Case,
+    assert_same_meaning,
+    graph_modules,
+    quantised_modules,
+)
 from tilewright.compiler.importer import import_model
 from tilewright.dialects.graph import (
     ConstantOp,
@@ -25,12 +31,12 @@ from tilewright.passes.base import CompilerContext, main_function
 from tilewright.passes.graph.convert_layout import ConvertLayoutPass
 from tilewright.passes.graph.sink_transposes import SinkTransposesPass
 
-SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=SLOW_DATA)
 
 
 @SETTINGS
 @given(graph_modules())
-def test_meaning_is_preserved(case) -> None:
+def test_meaning_is_preserved(case: Case) -> None:
     module, store, inputs = case
     ctx = CompilerContext(constants=store)
     ConvertLayoutPass().apply(ctx, module)
@@ -41,7 +47,7 @@ def test_meaning_is_preserved(case) -> None:
 
 @SETTINGS
 @given(quantised_modules())
-def test_integers_are_preserved_exactly(case) -> None:
+def test_integers_are_preserved_exactly(case: Case) -> None:
     module, store, inputs = case
     ctx = CompilerContext(constants=store)
 
@@ -52,9 +58,9 @@ def test_integers_are_preserved_exactly(case) -> None:
     assert_same_meaning(module, store, inputs, transform, tolerance=1e-6)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=SLOW_DATA)
 @given(graph_modules())
-def test_every_operation_keeps_a_device(case) -> None:
+def test_every_operation_keeps_a_device(case: Case) -> None:
     module, store, _ = case
     ctx = CompilerContext(constants=store)
     for op in main_function(module).body.block.ops:
@@ -113,5 +119,5 @@ def test_depth_to_space_moves_whole_rows_of_channels(mode: str) -> None:
     assert perms == [(0, 2, 3, 1), (0, 1, 3, 2, 4, 5), (0, 3, 1, 2)]
 
 
-def count(module) -> int:
+def count(module: ModuleOp) -> int:
     return sum(isinstance(op, TransposeOp) for op in module.walk())

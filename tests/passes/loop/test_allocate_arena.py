@@ -10,8 +10,8 @@ from xdsl.ir import SSAValue
 
 from support.loop_dags import dags
 from support.loop_programs import Program, check_stages
+from tilewright.compiler.staged import argument_offsets, integer_attribute
 from tilewright.dialects.loop import AllocOp, NestOp, ReshapeOp, captured
-from tilewright.dialects.types import int_values
 from tilewright.passes.base import main_function
 from tilewright.passes.loop.allocate_arena import Interval, lower_bound, plan
 from tilewright.passes.loop.packing import buffer_bytes
@@ -20,9 +20,11 @@ from tilewright.passes.loop.packing import buffer_bytes
 def overlaps(module: ModuleOp) -> list[str]:
     """Pairs of buffers that share bytes while both hold live data; found from the IR alone."""
     func = main_function(module)
-    args = zip(func.body.block.args, int_values(func.attributes["arg_offsets"]), strict=True)  # pyright: ignore
+    args = zip(func.body.block.args, argument_offsets(func), strict=True)
     ops = list(func.body.block.ops)
-    place = {a: (o, o + buffer_bytes(a), set(range(len(ops)))) for a, o in args}
+    place: dict[SSAValue, tuple[int, int, set[int]]] = {
+        a: (o, o + buffer_bytes(a), set(range(len(ops)))) for a, o in args
+    }
     root: dict[SSAValue, SSAValue] = {a: a for a in place}
     for i, op in enumerate(ops):
         if isinstance(op, AllocOp):
@@ -39,7 +41,7 @@ def overlaps(module: ModuleOp) -> list[str]:
             for value in (*op.operands, *captured(op)):
                 if value in root:
                     place[root[value]][2].add(i)
-    size = func.attributes["arena_bytes"].value.data  # pyright: ignore
+    size = integer_attribute(func, "arena_bytes") or 0
     assert all(end <= size for _, end, _ in place.values())
     found: list[str] = []
     items = list(place.values())
@@ -65,14 +67,12 @@ def test_living_buffers_never_overlap(made: tuple[Program, ModuleOp]) -> None:
     assert not overlaps(module)
 
 
+def interval(first: int, length: int, units: int) -> Interval:
+    return Interval(first, first + length, 64 * units)
+
+
 INTERVALS = st.lists(
-    st.builds(
-        lambda a, n, s: Interval(a, a + n, 64 * s),
-        st.integers(0, 30),
-        st.integers(0, 12),
-        st.integers(0, 9),
-    ),
-    max_size=40,
+    st.builds(interval, st.integers(0, 30), st.integers(0, 12), st.integers(0, 9)), max_size=40
 )
 
 

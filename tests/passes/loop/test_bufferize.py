@@ -9,6 +9,7 @@ from support.loop_dags import dags
 from support.loop_programs import Program, check_stages
 from tilewright.dialects.graph import ConcatOp, ConvOp, MapOp
 from tilewright.dialects.loop import AllocOp, NestOp
+from tilewright.dialects.types import shape_of
 from tilewright.passes.base import main_function
 
 
@@ -30,7 +31,7 @@ def test_dense_blocks_live_in_one_buffer() -> None:
     x = p.input(p.floats(1, 6, 6, 4))
     features = p.add(MapOp("relu", [x]))
     for _ in range(3):
-        channels = features.type.get_shape()[-1]  # pyright: ignore
+        channels = shape_of(features)[-1]
         w = p.constant(p.floats(3, 3, channels, 2))
         new = p.add(
             ConvOp(features, w, strides=[1, 1], pads=[1] * 4, dilations=[1, 1], layout="NHWC")

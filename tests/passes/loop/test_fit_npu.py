@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
 import pytest
-from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from support.random_graphs import onnx_models, random_inputs
+from support.random_graphs import SLOW_DATA, onnx_models, random_inputs
 from support.random_machines import machines
 from tilewright.backends.targets.load import load_target, parse_target
 from tilewright.backends.targets.machine import Machine
@@ -29,8 +29,11 @@ def _toml(machine: Machine) -> str:
 
     def value(v: Any) -> str:
         if isinstance(v, dict):
-            return "{ " + ", ".join(f"{k} = {value(x)}" for k, x in v.items()) + " }"
-        return repr(v).lower() if isinstance(v, bool) else f'"{v}"' if isinstance(v, str) else repr(v)
+            table = cast(dict[str, Any], v)
+            return "{ " + ", ".join(f"{k} = {value(x)}" for k, x in table.items()) + " }"
+        return (
+            repr(v).lower() if isinstance(v, bool) else f'"{v}"' if isinstance(v, str) else repr(v)
+        )
 
     return "".join(f"{k} = {value(v)}\n" for k, v in asdict(machine).items())
 
@@ -56,7 +59,7 @@ def compile_and_compare(model: onnx.ModelProto, machine: Machine, seed: int = 0)
     return executable
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=SLOW_DATA)
 @given(onnx_models(5), machines(512, 4096), st.integers(0, 99))
 def test_every_model_compiles_for_every_machine(
     model: onnx.ModelProto, machine: Machine, seed: int
@@ -74,7 +77,7 @@ def _pooled(kind: str, extent: int, channels: int) -> onnx.ModelProto:
     w = onnx.numpy_helper.from_array(
         rng.standard_normal((channels, 3, 1, 1)).astype(np.float32), "w"
     )
-    kernel = {} if kind.startswith("Global") else {"kernel_shape": [extent, extent]}
+    kernel: dict[str, Any] = {} if kind.startswith("Global") else {"kernel_shape": [extent, extent]}
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["c"], name="conv"),
         helper.make_node(kind, ["c"], ["y"], name="pool", **kernel),

@@ -9,6 +9,7 @@ from xdsl.dialects.func import FuncOp
 
 from support.loop_dags import dags
 from support.loop_programs import Program, check_stages
+from tilewright.compiler.staged import integer_attribute
 from tilewright.dialects.semantics import loop
 from tilewright.passes.base import main_function
 from tilewright.passes.loop.outline_npu import PREFIX, OutlineNpuPass
@@ -23,11 +24,8 @@ def test_segments_make_the_program(made: tuple[Program, ModuleOp]) -> None:
     check_stages(module, program.ctx, program.inputs)
     func = main_function(module)
     consts = np.frombuffer(pack_constants(module, program.ctx.constants), np.uint8)
-    arena = (
-        np.random.default_rng(0)
-        .integers(0, 100, func.attributes["arena_bytes"].value.data)
-        .astype(np.uint8)
-    )  # pyright: ignore
+    size = integer_attribute(func, "arena_bytes")
+    arena = np.random.default_rng(0).integers(0, 100, size).astype(np.uint8)
     whole = arena.copy()
     loop.run(func, whole, consts)
     OutlineNpuPass().apply(program.ctx, module)

@@ -44,6 +44,13 @@ def span(alloc: AllocOp) -> tuple[int, int]:
     return low, low + alloc.slots.value.data * slot_stride(alloc)
 
 
+def slots(alloc: AllocOp) -> list[tuple[int, int]]:
+    """Byte range of every slot."""
+    low = span(alloc)[0]
+    starts = [low + i * slot_stride(alloc) for i in range(alloc.slots.value.data)]
+    return [(s, s + alloc.bytes) for s in starts]
+
+
 def top_level(op: AllocOp) -> set[int]:
     """Indices of the top-level operations between the first and the last use."""
     program = op.parent_op()
@@ -56,19 +63,56 @@ def top_level(op: AllocOp) -> set[int]:
     return set(range(min(users), max(users) + 1)) if users else set()
 
 
-@given(st.integers(0, 2**32), st.sampled_from((1024, 1536, 2048, 4096)))
-def test_buffers_alive_together_do_not_overlap(seed: int, capacity: int) -> None:
+@given(
+    st.integers(0, 2**32), st.sampled_from((1024, 1536, 2048, 4096)), st.sampled_from((1, 2, 4, 8))
+)
+def test_buffers_alive_together_do_not_overlap(seed: int, capacity: int, banks: int) -> None:
     program = ProgramMaker(Random(seed)).program()
     try:
-        allocate(program, machine(capacity, capacity))
+        allocate(program, machine(capacity, capacity, banks=banks))
     except CapacityError:
+        if banks > 1:  # banks never make it fail
+            with pytest.raises(CapacityError):
+                allocate(ProgramMaker(Random(seed)).program(), machine(capacity, capacity))
         return
     for a, b in combinations(allocs(program), 2):
-        low, high = max(span(a)[0], span(b)[0]), min(span(a)[1], span(b)[1])
-        if space_of(a.result) == space_of(b.result) and low < high:
+        if space_of(a.result) == space_of(b.result) and any(
+            max(x[0], y[0]) < min(x[1], y[1]) for x in slots(a) for y in slots(b)
+        ):
             assert not top_level(a) & top_level(b)
     for a in allocs(program):
-        assert span(a)[0] % 16 == 0 and span(a)[1] <= capacity
+        assert span(a)[0] % 16 == 0 and slots(a)[-1][1] <= capacity
+
+
+def test_slots_used_at_the_same_time_lie_in_different_banks() -> None:
+    tile = "#npu.access<0 [] sizes [1024] strides [1]>"
+    rows = "#npu.access<0 [] sizes [64, 16] strides [{}]>"
+    part = (
+        "#npu.tensor_map<extents [16384] strides [1] start [0] steps [1] box [1024] loops [[1024]]>"
+    )
+    dram, spm = 'memref<16384xi8, "dram">', 'memref<1024xi8, "spm">'
+    weights, acc = 'memref<256xi8, "spm">', 'memref<4096xi8, "acc">'
+    program = parse_program(f"""
+        npu.program @p {{
+          %x = npu.dram 0 : {dram}
+          %w = npu.alloc : {weights}
+          npu.loop 16 {{
+            %a = npu.alloc {{slots = 2 : i64}} : {spm}
+            %c = npu.alloc {{slots = 2 : i64}} : {acc}
+            %y = npu.alloc {{slots = 2 : i64}} : {spm}
+            %l = npu.load(%x : {dram} at {part}, %a : {spm} at {tile}) {{element = 1 : i64}}
+            %m = npu.matmul(%a : {spm} at {rows.format("16, 1")},
+                            %w : {weights} at #npu.access<0 [] sizes [16, 16] strides [16, 1]>,
+                            %c : {acc} at {rows.format("64, 4")}) {{m_rank = 1 : i64}}
+            %v = npu.vfill(%y : {spm} at {tile}) {{value = 1 : i64}}
+            %s = npu.store(%x : {dram} at {part}, %y : {spm} at {tile}) {{element = 1 : i64}}
+            npu.yield
+          }}
+        }}""")
+    allocate(program, machine(16384, 16384, banks=4))
+    banks = {a.result.name_hint: {s // 4096 for s, _ in slots(a)} for a in allocs(program)}
+    assert all(len(banks[name]) == 2 for name in ("a", "c", "y"))
+    assert not banks["a"] & banks["y"]
 
 
 @given(st.integers(0, 2**32))

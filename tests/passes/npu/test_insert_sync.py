@@ -24,7 +24,7 @@ SPM = ACC = 4096
 
 def prepared(seed: int) -> tuple[ProgramOp, DecodedProgram, Memories]:
     program = ProgramMaker(Random(seed)).program()
-    allocate(program, machine(SPM, ACC))
+    allocate(program, machine(SPM, ACC, banks=1 << seed % 4))
     synchronize(program)
     program.verify()
     return program, decode(encode(program).code), Memories.random(seed, ARENA, CONSTS, SPM, ACC)
