@@ -141,9 +141,7 @@ def onnxruntime_tensors(
     except Exception as error:  # onnxruntime raises its own kinds
         raise InputError(f"onnxruntime cannot run {model}: {str(error).splitlines()[0]}") from None
     tensors: dict[str, Array] = {
-        n: v
-        for n, v in zip([*names, *extra], values, strict=True)
-        if isinstance(v, np.ndarray)
+        n: v for n, v in zip([*names, *extra], values, strict=True) if isinstance(v, np.ndarray)
     }
     return {n: tensors[n] for n in names if n in tensors}, tensors
 

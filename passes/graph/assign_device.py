@@ -8,8 +8,8 @@
    any integer arithmetic is not worth a transfer, and goes to the CPU.
 
 Constants belong to whoever reads them and are not placed.  The reasons, by ONNX node, go to
-`ctx.placement`: nodes of which no part runs on the NPU.  A conversion between real and stored values
-at the NPU's border always runs on the CPU, and does not make its node one of them.
+`ctx.placement`: nodes no part of which runs on the NPU.  A conversion between real and stored
+values at the NPU's border always runs on the CPU, and does not make its node one of them.
 """
 
 from __future__ import annotations

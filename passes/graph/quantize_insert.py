@@ -39,7 +39,7 @@ from ...dialects.graph import (
 )
 from ...dialects.locations import inherit
 from ..base import CompilerContext, Pass, main_function
-from .bias_correction import MeanObserver, channel_axis, correct_biases
+from .bias_correction import correct_biases, observers, targets
 from .calibration import calibrate, observer_factory
 from .channel_affine import fuse_channel_affine
 from .encoding_classes import Classes, build_classes
@@ -177,20 +177,13 @@ class QuantizeInsertPass(Pass):
             )
         wanted = dict.fromkeys([*plan.values, *plan.demanded])
         make = observer_factory(self.method, self.percentile)
-        means: dict[SSAValue, MeanObserver] = (
-            {
-                op.result: MeanObserver(channel_axis(op))
-                for op in plan.kinds
-                if isinstance(op, ConvOp | MatMulOp)
-            }
-            if self.bias_correction
-            else {}
-        )
-        ranges = calibrate(module, ctx.constants, ctx.calibration, wanted, make, means)
+        correctable = targets(plan) if self.bias_correction else {}
+        seen = observers(correctable)
+        ranges = calibrate(module, ctx.constants, ctx.calibration, wanted, make, seen)
         classes = build_classes(plan, ranges, ctx.constants)
         Inserter(block, plan, classes, ctx.constants, self.per_channel).run()
-        if means:
-            correct_biases(module, ctx.constants, ctx.calibration, means)
+        if correctable:
+            correct_biases(module, ctx.constants, ctx.calibration, correctable)
 
 
 PASS = QuantizeInsertPass

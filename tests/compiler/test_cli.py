@@ -85,14 +85,10 @@ def test_run_and_simulate_agree_bit_for_bit(
 
 
 def test_stacked_inputs_are_samples(artefact: Path, tmp_path: Path) -> None:
-    code, out, err = tilewright(
-        "run",
-        artefact,
-        "--inputs",
-        EXAMPLES / "digits_heldout.npz",
-        "--outputs",
-        tmp_path / "out.npz",
-    )
+    code, _, err = tilewright(
+        "run", artefact, "--inputs", EXAMPLES / "digits_heldout.npz",
+        "--outputs", tmp_path / "out.npz",
+    )  # fmt: skip
     assert code == 0, err
     with np.load(tmp_path / "out.npz") as out, np.load(EXAMPLES / "digits_heldout.npz") as held:
         assert (out["logits"].reshape(100, 10).argmax(1) == held["label"]).mean() >= 0.97

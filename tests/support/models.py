@@ -42,7 +42,10 @@ def small_cnn(seed: int = 0) -> onnx.ModelProto:
     graph = helper.make_graph(
         nodes, "small_cnn", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 12, 12])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 5])],
-        [weight("w1", 8, 3, 3, 3), weight("b1", 8), weight("w2", 8, 8, 3, 3), weight("w3", 5, 8), weight("b3", 5)],
+        [
+            weight("w1", 8, 3, 3, 3), weight("b1", 8), weight("w2", 8, 8, 3, 3),
+            weight("w3", 5, 8), weight("b3", 5),
+        ],
     )  # fmt: skip
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 

@@ -332,7 +332,8 @@ def matmul(b: Builder, x: Value) -> Value | None:
     if len(x.shape) < 2 or b.pick([True, False]):
         y = b.add("Flatten", [x], (x.shape[0], math.prod(x.shape[1:])), axis=1)
     n = b.number(1, 6)
-    y = b.add("MatMul", [y, b.weight((y.shape[-1], n), y.shape[-1])], (*y.shape[:-1], n))
+    *outer, depth = y.shape
+    y = b.add("MatMul", [y, b.weight((depth, n), depth)], (*outer, n))
     return b.add("Add", [y, b.weight((n,))], y.shape) if b.pick([True, False]) else y
 
 

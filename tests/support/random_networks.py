@@ -29,7 +29,10 @@ MAX_SIZE = 40_000
 def activation(b: Builder, x: Value) -> Value:
     """One of the functions that fuse into what produces `x`, or become a table."""
     kind = b.pick(
-        ["none", "Relu", "Relu", "Clip", "LeakyRelu", "HardSwish", "silu", "Sigmoid", "Tanh", "PRelu", "Elu"]
+        [
+            "none", "Relu", "Relu", "Clip", "LeakyRelu", "HardSwish", "silu", "Sigmoid", "Tanh",
+            "PRelu", "Elu",
+        ]
     )  # fmt: skip
     if kind == "none":
         return x
@@ -58,8 +61,8 @@ def _conv(
     if b.pick([True, True, False]):
         inputs.append(b.weight((m,)))
     return b.add(
-        "Conv", inputs, (n, m, oh, ow), group=group, kernel_shape=list(kernel), strides=list(strides),
-        dilations=list(dilations), pads=list(pads),
+        "Conv", inputs, (n, m, oh, ow), group=group, kernel_shape=list(kernel),
+        strides=list(strides), dilations=list(dilations), pads=list(pads),
     )  # fmt: skip
 
 
@@ -70,7 +73,8 @@ def conv(b: Builder, x: Value) -> Value | None:
     kernel = b.pick(
         [(1, 1), (1, 1), (3, 3), (3, 3), (5, 5), (1, 3), (3, 1), (2, 2), (7, 3), (4, 1)]
     )
-    same = tuple((k - 1) // 2 for k in kernel) + tuple(k // 2 for k in kernel)
+    kh, kw = kernel
+    same = ((kh - 1) // 2, (kw - 1) // 2, kh // 2, kw // 2)
     pads = b.pick([same, same, (0, 0, 0, 0), (1, 0, 2, 3)])
     group = b.pick([g for g in (1, 1, 1, 2, 3, 4) if x.shape[1] % g == 0])
     m = group * b.pick([1, 2, 3, 5, 8, 16, 17, 33, 40])
@@ -106,7 +110,8 @@ def conv_transpose(b: Builder, x: Value) -> Value | None:
     ):
         return None
     return b.add(
-        "ConvTranspose", [x, b.weight((c, m // group, k, k), c * k), b.weight((m,))], shape, group=group,
+        "ConvTranspose", [x, b.weight((c, m // group, k, k), c * k), b.weight((m,))], shape,
+        group=group,
         kernel_shape=[k, k], strides=[s, s], pads=[p] * 4, output_padding=[extra] * 2,
     )  # fmt: skip
 
@@ -129,7 +134,8 @@ def pool(b: Builder, x: Value) -> Value | None:
         shape.append(out)
     more = {"count_include_pad": b.pick([0, 1])} if kind == "AveragePool" and not ceil else {}
     return b.add(
-        kind, [x], tuple(shape), kernel_shape=[k, k], strides=[s, s], pads=[p] * 4, ceil_mode=ceil, **more
+        kind, [x], tuple(shape), kernel_shape=[k, k], strides=[s, s], pads=[p] * 4,
+        ceil_mode=ceil, **more,
     )  # fmt: skip
 
 

@@ -92,7 +92,7 @@ def assert_near(value: Array, reference: Array, tolerance: float, name: str = ""
 
 
 def assert_ends_agree(executable: Executable, inputs: Mapping[str, Array]) -> Any:
-    """The simulator, the CPU end and the graph compute the same; returns the simulation's figures."""
+    """The simulator, the CPU end and the graph compute the same; returns its figures."""
     on_cpu = executable.run(inputs)
     on_npu, figures = executable.simulate(inputs, check=True)
     assert_same_bits(on_npu, on_cpu)

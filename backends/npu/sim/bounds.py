@@ -130,7 +130,8 @@ def work_bound(machine: Machine, layers: Sequence[LayerWork], compulsory: int) -
     vector = elements * min(v.move, v.requantize, v.lookup, v.mac, 1.0) / (v.lanes * machine.cores)
     rated: dict[int, int] = {}
     for macs, n, k in (c for w in layers for c in w.contractions):
-        rate = min(m.rows * min(m.columns, n), m.columns * min(m.rows, k)) * m.pixels * machine.cores
+        cells = min(m.rows * min(m.columns, n), m.columns * min(m.rows, k))
+        rate = cells * m.pixels * machine.cores
         rated[rate] = rated.get(rate, 0) + macs
 
     def bound(weight: float) -> float:

@@ -38,9 +38,7 @@ def _real(node: Node, i: int) -> SSAValue:
 def _stored(node: Node, real: SSAValue, i: int) -> SSAValue:
     """`real` quantised by inputs `i` (scale) and i + 1 (zero point), stored like input 0's data."""
     dtype = node.dtype(i + 1) if node.has(i + 1) else np.dtype(np.uint8)
-    return node.emit(
-        QuantizeOp(real, _encoding(node, i, shape_of(real)), storage(node, dtype))
-    )
+    return node.emit(QuantizeOp(real, _encoding(node, i, shape_of(real)), storage(node, dtype)))
 
 
 def _standard(node: Node, op: str, inputs: Sequence[SSAValue]) -> SSAValue:

@@ -120,7 +120,7 @@ def reverse_sequence(node: Node) -> Value:
     strides = strides_of(shape[:2])
     lengths = indices_of(node)
     if lengths is not None:
-        if lengths.size and not (0 <= lengths.min() and lengths.max() <= shape[time]):
+        if lengths.size and (lengths.min() < 0 or lengths.max() > shape[time]):
             raise node.error(
                 f"sequence_lens from {lengths.min()} to {lengths.max()} leave a time axis "
                 f"of extent {shape[time]}"

@@ -77,7 +77,7 @@ def statistics(nest: NestOp) -> Statistics:
 
 
 def contraction(nest: NestOp) -> tuple[int, int, int] | None:
-    """(MACs, N, K) of a contraction: N outputs share each value of the first operand, K terms a sum.
+    """(MACs, N, K) of a contraction: N outputs share a value of the first operand, K terms a sum.
 
     None for other nests.  A depthwise convolution has N = 1.
     """

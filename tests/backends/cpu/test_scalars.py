@@ -132,6 +132,12 @@ def pairs(a: Array, b: Array) -> tuple[Array, Array]:
     return np.array([*left, *a[:n]], a.dtype), np.array([*right, *b[:n]], b.dtype)
 
 
+def result_type(fn: str, *elements: Attribute) -> Attribute:
+    result = SCALAR_FUNCTIONS[fn].result_type(list(elements))
+    assert result is not None
+    return result
+
+
 def compare(
     fn: str,
     types: Sequence[Attribute],
@@ -187,7 +193,7 @@ def test_unary_on_floats(fn: str, element: Attribute) -> None:
         "clip": {"min": -1.5, "max": 2.0},
         "isinf": {"negative": 0},
     }.get(fn)
-    result = SCALAR_FUNCTIONS[fn].result_type([element])
+    result = result_type(fn, element)
     if fn in ("gelu", "mish"):  # differences of nearly equal numbers: absolute
         func = elementwise(fn, [element], element, len(x))
         (got,), (want,) = run_both(func, [x])
@@ -238,7 +244,7 @@ BINARY = [
 def test_binary(fn: str, element: Attribute) -> None:
     a, b = pairs(samples(element, 1), samples(element, 2))
     params = {"fmod": 1} if fn == "mod" and element in FLOATS else None
-    result = SCALAR_FUNCTIONS[fn].result_type([element, element])
+    result = result_type(fn, element, element)
     compare(fn, [element, element], result, [a, b], params)
 
 

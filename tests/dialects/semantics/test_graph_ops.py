@@ -161,7 +161,9 @@ def test_pooling(
         "strides": [stride] * 2,
         "pads": list(pads),
     }
-    extra = {} if kind == "max" else {"count_include_pad": int(kind == "average_padded")}
+    extra: dict[str, Any] = (
+        {} if kind == "max" else {"count_include_pad": int(kind == "average_padded")}
+    )
     expected = oracle(
         "MaxPool" if kind == "max" else "AveragePool",
         [x],

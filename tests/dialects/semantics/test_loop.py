@@ -39,7 +39,7 @@ def by_definition(nest: NestOp, arrays: dict[SSAValue, Array]) -> Array:
         return np.asarray(fill).astype(array.dtype)
 
     def scalars(block: Any, args: list[Any], point: list[int]) -> Any:
-        values = dict(zip(block.args, args, strict=True))
+        values: dict[SSAValue, Any] = dict(zip(block.args, args, strict=True))
         for op in block.ops:
             if op.name == "loop.yield":
                 return values[op.args[0]]
