@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..dialects.errors import ArtefactError
+from ..dialects.errors import ArtefactError, TilewrightError
 from .artefact import load_artefact
 from .driver import compile_model
 from .executable import Executable
 from .options import CompileOptions
 
-__all__ = ["CompileOptions", "Executable", "compile", "load"]
+__all__ = ["CompileOptions", "Executable", "TilewrightError", "compile", "load"]
 
 
 def compile(model: Any, target: str = "cpu", **options: Any) -> Executable:

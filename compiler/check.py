@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,8 @@ def check_support(model: str, target: str, shapes: Mapping[str, Sequence[int]]) 
         ctx.calibration = random_calibration(main_function(module))
         for phase in ("quantize", "partition"):
             instruments.run(ctx, module, phase_passes(phase))
+        placing = takewhile(lambda p: p.transform.name != "cluster-devices", phase_passes("loop"))
+        instruments.run(ctx, module, list(placing))  # up to fit-npu, which places the last nodes
     return Support(name, target, len(nodes), (), dict(ctx.placement), tuple(ctx.notes))
 
 

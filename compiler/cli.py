@@ -87,6 +87,23 @@ def _write_json(where: str | None, value: Any) -> None:
         write_atomically(Path(where), text.encode())
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from .. import __version__
+
+        _say(f"tilewright {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    """Compile ONNX models for a simulated NPU and for the CPU."""
+
+
 @app.command()
 def compile(
     model: Model,
@@ -258,11 +275,6 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point: exit code 0, or 2 with one message for anything wrong with the input."""
     from ..dialects.errors import TilewrightError
 
-    if (argv is None and sys.argv[1:] == ["--version"]) or argv == ["--version"]:
-        from .. import __version__
-
-        _say(f"tilewright {__version__}")
-        return
     try:
         app(args=argv, prog_name="tilewright")
     except TilewrightError as error:

@@ -22,7 +22,7 @@ from .ir_text import print_module, save_constants
 from .pipeline import PhasePass
 
 if TYPE_CHECKING:
-    from .meaning import MeaningCheck
+    pass
 
 Progress = Callable[[str, str], None]
 """Called with (phase, pass name) before each pass."""
@@ -30,6 +30,10 @@ Progress = Callable[[str, str], None]
 
 class InternalError(Exception):
     """A bug in tilewright: a pass crashed or made invalid IR. Names the reproducer, if written."""
+
+
+class Divergence(InternalError):
+    """A pass changed the meaning of the program: names the pass and the first operation."""
 
 
 @dataclass
@@ -86,10 +90,13 @@ class Instruments:
     def run(self, ctx: CompilerContext, module: ModuleOp, passes: Sequence[PhasePass]) -> None:
         """Run `passes` in order.
 
-        TilewrightErrors pass through; any other failure becomes an InternalError.  Before that, and
-        before a Divergence passes through, a reproducer is written: the IR before the pass, the
-        pipeline from there, and constants, calibration data and target where there are any.
+        TilewrightErrors pass through; any other failure becomes an InternalError, a changed meaning
+        a Divergence.  Before either, a reproducer is written: the IR before the pass, the pipeline
+        from there, and constants, calibration data and target where there are any.
         """
+        # One copy a call, not one a pass: passes are deterministic, so that the IR before a failing
+        # pass is had by running the passes before it again.
+        start = module.clone() if self.reproducer_dir else None
         checker = None
         if self.verify == "semantic":
             from .meaning import MeaningCheck
@@ -98,7 +105,6 @@ class Instruments:
         for index, item in enumerate(passes):
             if self.progress:
                 self.progress(item.phase, item.transform.name)
-            before = module.clone() if self.reproducer_dir else None  # far cheaper than text
             if self.verify != "none":
                 check_properties(module, item.transform.requires, f"{item.transform.name} requires")
             started = time.perf_counter()
@@ -115,7 +121,7 @@ class Instruments:
             except TilewrightError:
                 raise
             except Exception as error:
-                where = self._reproduce(ctx, before, passes[index:])
+                where = self._reproduce(ctx, start, passes[:index], passes[index:])
                 message = str(error).splitlines()[-1] if str(error) else type(error).__name__
                 raise InternalError(
                     f"pass {item.transform.name!r} (phase {item.phase}) failed: "
@@ -126,23 +132,12 @@ class Instruments:
             )
             self._dump(ctx, module, item)
             if checker is not None:
-                self._check_meaning(checker, ctx, before, module, item)
-
-    def _check_meaning(
-        self,
-        checker: MeaningCheck,
-        ctx: CompilerContext,
-        before: ModuleOp | None,
-        module: ModuleOp,
-        item: PhasePass,
-    ) -> None:
-        from .meaning import Divergence
-
-        try:
-            checker.after(item.transform, module)
-        except Divergence as error:
-            where = self._reproduce(ctx, before, [item], " --verify semantic")
-            raise Divergence(f"{error.message}{where}") from None
+                diverged = checker.after(item.transform, module)
+                if diverged is not None:
+                    where = self._reproduce(
+                        ctx, start, passes[:index], [item], " --verify semantic"
+                    )
+                    raise Divergence(f"{diverged}{where}")
 
     def _dump(self, ctx: CompilerContext, module: ModuleOp, item: PhasePass) -> None:
         if self.dump_dir is None or self.dump is None:
@@ -165,13 +160,16 @@ class Instruments:
     def _reproduce(
         self,
         ctx: CompilerContext,
-        before: ModuleOp | None,
+        start: ModuleOp | None,
+        done: Sequence[PhasePass],
         rest: Sequence[PhasePass],
         options: str = "",
     ) -> str:
         """Write a folder whose command, given in its IR's first line, runs from inside it."""
-        if before is None or self.reproducer_dir is None:
+        if start is None or self.reproducer_dir is None:
             return ""
+        for item in done:
+            item.transform.run(ctx, start)
         folder = self.reproducer_dir
         folder.mkdir(parents=True, exist_ok=True)
         pipeline = ",".join(str(p.transform.spec()) for p in rest)
@@ -188,7 +186,7 @@ class Instruments:
         command = (
             f"tilewright-opt reproducer.mlir --constants constants.npz{options} -p '{pipeline}'"
         )
-        text = f"// {command}\n{print_module(before, locations=True)}"
+        text = f"// {command}\n{print_module(start, locations=True)}"
         write_atomically(folder / "reproducer.mlir", text.encode())
         save_constants(folder / "constants.npz", ctx.constants)
         return f"\n  reproducer: in {folder}: {command}"

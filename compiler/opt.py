@@ -92,6 +92,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except BrokenPipeError:
         return 0
+    except Exception as error:
+        from .instruments import InternalError
+
+        if not isinstance(error, InternalError):
+            raise
+        sys.stderr.write(f"tilewright-opt: internal error (a bug in tilewright): {error}\n")
+        return 1
     return 0
 
 

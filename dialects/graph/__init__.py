@@ -13,17 +13,9 @@ from .attributes import ConstantRefAttr, QuantAttr, quantization
 from .base import GraphOp, broadcast_shapes, channel_axis, spatial_axes
 from .constant import ConstantOp, constant_array
 from .elementwise import CastOp, MapOp, is_map
-from .nn import (
-    ArgReduceOp,
-    BatchNormOp,
-    ConvOp,
-    MatMulOp,
-    PoolOp,
-    ReduceOp,
-    SoftmaxOp,
-    accumulator_type,
-)
+from .nn import ConvOp, MatMulOp, PoolOp, accumulator_type
 from .quant import DequantizeOp, LookupOp, QAddOp, QMulOp, QuantizeOp, RequantizeOp
+from .reduction import ArgReduceOp, BatchNormOp, ReduceOp, SoftmaxOp
 from .region import RegionOp, YieldOp, device_of, place
 from .shape import BroadcastOp, ConcatOp, GatherOp, PadOp, ReshapeOp, ResizeOp, SliceOp, TransposeOp
 

@@ -1,8 +1,9 @@
 """The loop dialect: how it is computed.
 
-`nest` holds structured loop nests over linear access maps with scalar bodies and epilogues;
-`structure` holds tile loops, buffers and tile copies; `maps` is the plain-data algebra of access
-maps.  A program is in tensor form (nests have results) until bufferisation, in memref form after.
+`nest` holds structured loop nests over linear access maps, `scalars` what their bodies and
+epilogues are made of, `structure` tile loops, buffers and tile copies; `maps` is the plain-data
+algebra of access maps.  A program is in tensor form (nests have results) until bufferisation, in
+memref form after.
 """
 
 from __future__ import annotations
@@ -10,18 +11,8 @@ from __future__ import annotations
 from xdsl.ir import Dialect
 
 from .maps import Linear, row_major_strides
-from .nest import (
-    ApplyOp,
-    ExtractOp,
-    IndexOp,
-    NestOp,
-    ScalarConstantOp,
-    ScalarYieldOp,
-    captured,
-    fill_attr,
-    fill_value,
-    reduce_identity,
-)
+from .nest import NestOp, captured, fill_attr, fill_value, reduce_identity
+from .scalars import ApplyOp, ExtractOp, IndexOp, ScalarConstantOp, ScalarYieldOp
 from .structure import (
     SPACES,
     AllocOp,

@@ -39,7 +39,6 @@ from xdsl.dialects.builtin import (
     AffineMapAttr,
     ArrayAttr,
     DenseArrayBase,
-    DictionaryAttr,
     FloatAttr,
     IntegerAttr,
     MemRefType,
@@ -54,36 +53,29 @@ from xdsl.irdl import (
     AttrSizedOperandSegments,
     IRDLOperation,
     irdl_op_definition,
-    operand_def,
     opt_prop_def,
     opt_result_def,
     prop_def,
     region_def,
-    result_def,
-    traits_def,
     var_operand_def,
 )
 from xdsl.parser import Parser
 from xdsl.printer import Printer
-from xdsl.traits import IsTerminator, Pure
 from xdsl.utils.exceptions import VerifyException
 
-from ..scalar import check_operands
 from ..types import (
-    Param,
     element_of,
     int_values,
     integer,
     ints,
     is_float,
     numpy_dtype,
-    params_attr,
-    params_dict,
     real,
     shape_of,
     string,
 )
 from .maps import Linear
+from .scalars import ExtractOp, ScalarYieldOp
 
 REDUCE_KINDS = ("none", "add", "mul", "max", "min", "or", "and")
 
@@ -98,19 +90,6 @@ def reduce_identity(kind: str, element: Attribute) -> Any:
             return np.bool_(kind == "min")
         return np.iinfo(dtype).min if kind == "max" else np.iinfo(dtype).max
     return dtype.type({"add": 0, "or": 0, "mul": 1, "and": 1}[kind])
-
-
-@irdl_op_definition
-class ScalarYieldOp(IRDLOperation):
-    """Ends the body or epilogue of a nest with its scalar."""
-
-    name = "loop.yield"
-    args = var_operand_def(Attribute)
-    traits = traits_def(IsTerminator(), Pure())
-    assembly_format = "attr-dict ($args^ `:` type($args))?"
-
-    def __init__(self, args: Sequence[SSAValue] = ()):
-        super().__init__(operands=[list(args)])
 
 
 @irdl_op_definition
@@ -382,100 +361,6 @@ def fill_value(attr: Attribute) -> float | int | None:
     if isinstance(attr, FloatAttr):
         return attr.value.data
     return attr.value.data if isinstance(attr, IntegerAttr) else None
-
-
-@irdl_op_definition
-class ApplyOp(IRDLOperation):
-    """Apply a scalar function of `dialects/scalar.py` to element values."""
-
-    name = "loop.apply"
-    args = var_operand_def(Attribute)
-    fn = prop_def(StringAttr)
-    params = opt_prop_def(Attribute)
-    traits = traits_def(Pure())
-    assembly_format = "$fn `(` $args `)` ($params^)? attr-dict `:` functional-type($args, $result)"
-    result = result_def(Attribute)
-
-    def __init__(
-        self,
-        fn: str,
-        args: Sequence[SSAValue],
-        result: Attribute,
-        params: dict[str, Param] | None = None,
-    ):
-        super().__init__(
-            operands=[list(args)], result_types=[result],
-            properties={"fn": string(fn), "params": params_attr(params) if params else None},
-        )  # fmt: skip
-
-    @property
-    def param_values(self) -> dict[str, Param]:
-        """Explicit parameters by name."""
-        return params_dict(self.params if isinstance(self.params, DictionaryAttr) else None)
-
-    def verify_(self) -> None:
-        """The function fits the operand and result types."""
-        if why := check_operands(
-            self.fn.data, [a.type for a in self.args], self.result.type, self.param_values
-        ):
-            raise VerifyException(f"loop.apply: {why}")
-
-
-@irdl_op_definition
-class ScalarConstantOp(IRDLOperation):
-    """A scalar constant inside a nest: `%c = loop.const 1.0 : f32`."""
-
-    name = "loop.const"
-    value = prop_def(IntegerAttr | FloatAttr)
-    result = result_def(Attribute)
-    traits = traits_def(Pure())
-    assembly_format = "$value attr-dict `->` type($result)"
-
-    def __init__(self, value: float | int, element: Attribute):
-        super().__init__(
-            properties={"value": real(float(value)) if is_float(element) else integer(int(value))},
-            result_types=[element],
-        )
-
-
-@irdl_op_definition
-class IndexOp(IRDLOperation):
-    """The current index (i64) of domain dimension `dim` of the enclosing nest."""
-
-    name = "loop.index"
-    dim = prop_def(IntegerAttr)
-    result = result_def(Attribute)
-    traits = traits_def(Pure())
-    assembly_format = "$dim attr-dict `->` type($result)"
-
-    def __init__(self, dim: int):
-        super().__init__(properties={"dim": integer(dim)}, result_types=[i64])
-
-
-@irdl_op_definition
-class ExtractOp(IRDLOperation):
-    """Read `source[indices]` at computed (integer) indices: tables, gathers.
-
-    Indices are clamped to the extents, so that no input can read outside (undefined in ONNX).
-    """
-
-    name = "loop.extract"
-    source = operand_def(TensorType | MemRefType)
-    indices = var_operand_def(Attribute)
-    result = result_def(Attribute)
-    traits = traits_def(Pure())
-    assembly_format = (
-        "$source `[` $indices `]` attr-dict `:` type($source) `[` type($indices) `]` "
-        "`->` type($result)"
-    )
-
-    def __init__(self, source: SSAValue, indices: Sequence[SSAValue]):
-        super().__init__(operands=[source, list(indices)], result_types=[element_of(source)])
-
-    def verify_(self) -> None:
-        """One index per axis."""
-        if len(self.indices) != len(shape_of(self.source)):
-            raise VerifyException("loop.extract: one index per axis of the source")
 
 
 def captured(nest: NestOp) -> tuple[SSAValue, ...]:

@@ -125,7 +125,7 @@ def _slope(target: Target, arrays: Sequence[Array], store: ConstantStore) -> Arr
         )
         for a in arrays
     ]
-    return np.mean(slopes, axis=0, dtype=np.float64) / (2.0 * float(step))
+    return np.asarray(np.mean(slopes, axis=0, dtype=np.float64) / (2.0 * float(step)))
 
 
 def correct_biases(

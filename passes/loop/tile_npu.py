@@ -61,7 +61,7 @@ Access = tuple[SSAValue, Linear]
 
 @dataclass(frozen=True)
 class TileNpuPass(Pass):
-    """Tile NPU nests for the scratchpad: loops, copies, leaf nests (see module)."""
+    """Tile NPU nests for the scratchpad: tile loops, copies into it and leaf nests on tiles."""
 
     name = "tile-npu"
 

@@ -9,9 +9,9 @@ Importing the package costs nothing: a public name loads what it needs when it i
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .compiler.api import Executable, compile, load
+    from .compiler.api import Executable, TilewrightError, compile, load
 
-__all__ = ["Executable", "__version__", "compile", "load"]
+__all__ = ["Executable", "TilewrightError", "__version__", "compile", "load"]
 
 __version__ = "0.1.0"
 

@@ -15,8 +15,7 @@ from support.models import small_cnn
 from tilewright.backends.targets.load import load_target
 from tilewright.compiler import opt
 from tilewright.compiler.importer import import_model
-from tilewright.compiler.instruments import Instruments, InternalError
-from tilewright.compiler.meaning import Divergence
+from tilewright.compiler.instruments import Divergence, Instruments, InternalError
 from tilewright.compiler.pipeline import PhasePass, phase_passes
 from tilewright.dialects.graph import ConstantOp, MapOp
 from tilewright.passes.base import CompilerContext, Pass

@@ -37,7 +37,7 @@ from tilewright.dialects.graph import (
     TransposeOp,
     place,
 )
-from tilewright.dialects.graph.nn import REDUCTIONS
+from tilewright.dialects.graph.reduction import REDUCTIONS
 from tilewright.dialects.types import element_type, ui8
 
 from .loop_programs import Program

@@ -330,9 +330,9 @@ def matmul(b: Builder, x: Value) -> Value | None:
     """A product with a constant matrix, flattened before or not, with or without a bias."""
     y = x
     if len(x.shape) < 2 or b.pick([True, False]):
-        y = b.add("Flatten", [x], (x.shape[0], math.prod(x.shape[1:])), axis=1)
+        y = b.add("Flatten", [x], (*x.shape[:1], math.prod(x.shape[1:])), axis=1)
     n = b.number(1, 6)
-    *outer, depth = y.shape
+    outer, depth = y.shape[:-1], y.shape[-1]
     y = b.add("MatMul", [y, b.weight((depth, n), depth)], (*outer, n))
     return b.add("Add", [y, b.weight((n,))], y.shape) if b.pick([True, False]) else y
 

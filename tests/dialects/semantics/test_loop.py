@@ -11,12 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from xdsl.dialects.builtin import i32, i64
 from xdsl.dialects.test import TestOp as Value
-from xdsl.ir import SSAValue
+from xdsl.ir import Block, SSAValue
 from xdsl.parser import Parser
 
 from tilewright.dialects import scalar
 from tilewright.dialects.constants import Array
-from tilewright.dialects.loop import Linear, NestOp, reduce_identity
+from tilewright.dialects.loop import (
+    ApplyOp,
+    IndexOp,
+    Linear,
+    NestOp,
+    ScalarConstantOp,
+    ScalarYieldOp,
+    reduce_identity,
+)
 from tilewright.dialects.semantics import loop
 from tilewright.dialects.semantics.loop import nest as nest_semantics
 from tilewright.dialects.semantics.loop.contraction import contract
@@ -38,16 +46,17 @@ def by_definition(nest: NestOp, arrays: dict[SSAValue, Array]) -> Array:
         assert fill is not None
         return np.asarray(fill).astype(array.dtype)
 
-    def scalars(block: Any, args: list[Any], point: list[int]) -> Any:
+    def scalars(block: Block, args: list[Any], point: list[int]) -> Any:
         values: dict[SSAValue, Any] = dict(zip(block.args, args, strict=True))
         for op in block.ops:
-            if op.name == "loop.yield":
+            if isinstance(op, ScalarYieldOp):
                 return values[op.args[0]]
-            if op.name == "loop.index":
+            if isinstance(op, IndexOp):
                 values[op.result] = np.int64(point[op.dim.value.data])
-            elif op.name == "loop.const":
+            elif isinstance(op, ScalarConstantOp):
                 values[op.result] = numpy_dtype(op.result.type).type(op.value.value.data)
             else:
+                assert isinstance(op, ApplyOp)
                 given = [np.asarray(values[a]) for a in op.args]
                 values[op.result] = scalar.evaluate(
                     op.fn.data, given, op.param_values, op.result.type
