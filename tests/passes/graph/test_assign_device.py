@@ -10,8 +10,10 @@ from tilewright.dialects.constants import ConstantStore
 from tilewright.dialects.graph import (
     ConstantOp,
     ConvOp,
+    DequantizeOp,
     MapOp,
     QuantAttr,
+    QuantizeOp,
     RequantizeOp,
     SliceOp,
     SoftmaxOp,
@@ -94,3 +96,29 @@ def test_movement_between_cpu_operations_stays_there(fn: str) -> None:
         "cpu"
     }
     assert ctx.placement["slice"] == ISLAND
+
+
+def test_conversions_at_the_border_are_not_nodes_on_the_cpu() -> None:
+    graph, relu = network()
+    module = graph.module(relu.result)
+    ctx = context(module, graph.store, [np.ones((1, 4, 6, 6), np.float32)])
+    ctx.machine = MACHINE
+    run(ctx, module, "quantize-insert")
+    pairs = [op for op in module.walk() if isinstance(op, QuantizeOp | DequantizeOp)]
+    for i, op in enumerate(pairs):
+        op.location = location([f"conversion{i}"])  # as if they were nodes of the model
+    run(ctx, module, *ALL[1:])
+    assert [op for op in module.walk() if isinstance(op, DequantizeOp) and device_of(op) == "cpu"]
+    assert ctx.placement == {}
+
+
+def test_conversions_between_cpu_operations_are() -> None:
+    graph = Graph(ConstantStore(), (1, 3, 4))
+    stored = QuantizeOp(graph.add(MapOp("exp", [graph.args[0]])), QuantAttr.get([0.1], [0]))
+    stored.location = location(["q"])
+    real = DequantizeOp(graph.add(stored))
+    module = graph.module(graph.add(SoftmaxOp(graph.add(real), 1)))
+    ctx = context(module, graph.store, [np.ones((1, 3, 4), np.float32)])
+    ctx.machine = MACHINE
+    run(ctx, module, "assign-device")
+    assert ctx.placement["q"].startswith("conversion")
