@@ -93,17 +93,20 @@ def artefact_tensors(
     from ..dialects.semantics import graph
 
     ctx = CompilerContext()
-    with np.load(io.BytesIO(files["debug/constants.npz"]), allow_pickle=False) as arrays:
-        for key in arrays.files:
-            ctx.constants.add(arrays[key])
-    module = parse_module(files["debug/graph.mlir"].decode(), ctx, "debug/graph.mlir")
     found: dict[str, tuple[Array, str]] = {}
 
     def observe(op: Operation, value: SSAValue, array: Array) -> None:
         if (name := tensor_name(op)) is not None and value is op.results[0]:
             found[name] = (dequantized(value.type, array), ", ".join(onnx_nodes(op)))
 
-    graph.evaluate(module, [inputs[i.name] for i in executable.inputs], ctx.constants, observe)
+    try:
+        with np.load(io.BytesIO(files["debug/constants.npz"]), allow_pickle=False) as arrays:
+            for key in arrays.files:
+                ctx.constants.add(arrays[key])
+        module = parse_module(files["debug/graph.mlir"].decode(), ctx, "debug/graph.mlir")
+        graph.evaluate(module, [inputs[i.name] for i in executable.inputs], ctx.constants, observe)
+    except Exception as error:  # a graph that tilewright did not write can fail in any way
+        raise ArtefactError(f"the artefact's graph cannot be evaluated: {error}") from error
     return found
 
 
