@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import SSAValue
 
 from support.quantized import Graph, context
 from support.random_graphs import check_order, graph_modules
-from tilewright.dialects.constants import ConstantStore
+from tilewright.dialects.constants import Array, ConstantStore
 from tilewright.dialects.graph import ConvOp, MapOp
 from tilewright.dialects.semantics.graph import evaluate
 from tilewright.passes.base import CompilerContext
@@ -15,7 +17,7 @@ from tilewright.passes.graph.bias_correction import MeanObserver, mean_shift
 from tilewright.passes.graph.quantize_insert import QuantizeInsertPass
 
 
-def _network(activation: str, seed: int) -> tuple[Graph, list]:
+def _network(activation: str, seed: int) -> tuple[Graph, list[SSAValue]]:
     """Two convolutions with an activation each, on 16 channels."""
     rng = np.random.default_rng(seed)
     graph = Graph(ConstantStore(), (1, 16, 10, 10))
@@ -52,7 +54,7 @@ def test_means_of_new_samples_come_closer(activation: str) -> None:
 
 @settings(max_examples=25)
 @given(graph_modules())
-def test_only_biases_change(case) -> None:
+def test_only_biases_change(case: tuple[ModuleOp, ConstantStore, list[Array]]) -> None:
     module, store, inputs = case
     plain = module.clone()
     QuantizeInsertPass(bias_correction=False).run(context(plain, store, inputs), plain)
