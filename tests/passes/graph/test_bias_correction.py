@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import SSAValue
 
 from support.quantized import Graph, context
-from support.random_graphs import check_order, graph_modules
-from tilewright.dialects.constants import Array, ConstantStore
+from support.random_graphs import Case, check_order, graph_modules
+from tilewright.dialects.constants import ConstantStore
 from tilewright.dialects.graph import ConvOp, MapOp
 from tilewright.dialects.semantics.graph import evaluate
 from tilewright.passes.base import CompilerContext
@@ -17,7 +16,7 @@ from tilewright.passes.graph.bias_correction import MeanObserver, mean_shift
 from tilewright.passes.graph.quantize_insert import QuantizeInsertPass
 
 
-def _network(activation: str, seed: int) -> tuple[Graph, list[SSAValue]]:
+def _network(activation: str, seed: int) -> tuple[Graph, SSAValue]:
     """Two convolutions with an activation each, on 16 channels."""
     rng = np.random.default_rng(seed)
     graph = Graph(ConstantStore(), (1, 16, 10, 10))
@@ -26,13 +25,13 @@ def _network(activation: str, seed: int) -> tuple[Graph, list[SSAValue]]:
         w = graph.constant(rng.standard_normal((16, 16, 1, 1)).astype(np.float32))
         conv = ConvOp(x, w, strides=[1, 1], pads=[0] * 4, dilations=[1, 1])
         x = graph.add(MapOp(activation, [graph.add(conv)]))
-    return graph, [x]
+    return graph, x
 
 
 def _mean_errors(activation: str, seed: int, correct: bool) -> float:
     """Squared errors of the channel means of new samples."""
-    graph, results = _network(activation, seed)
-    module = graph.module(*results)
+    graph, result = _network(activation, seed)
+    module = graph.module(result)
     rng = np.random.default_rng(seed + 1)
     data = rng.random((16, 1, 16, 10, 10), np.float32)
     expected = [evaluate(module, [x], graph.store)[0] for x in data[8:]]
@@ -54,7 +53,7 @@ def test_means_of_new_samples_come_closer(activation: str) -> None:
 
 @settings(max_examples=25)
 @given(graph_modules())
-def test_only_biases_change(case: tuple[ModuleOp, ConstantStore, list[Array]]) -> None:
+def test_only_biases_change(case: Case) -> None:
     module, store, inputs = case
     plain = module.clone()
     QuantizeInsertPass(bias_correction=False).run(context(plain, store, inputs), plain)
