@@ -172,12 +172,14 @@ def test_ends_agree(models: Path, name: str, target: str) -> None:
 def cifar(models: Path, part: str) -> tuple[Array, Array]:
     """Images (samples, 1, 3, 32, 32) of 0..255, and labels."""
     with np.load(models / "data" / f"cifar10_{part}.npz") as data:
-        return data["x"].astype(np.float32).transpose(0, 3, 1, 2)[:, None], data["y"]
+        pixels: Array = data["x"]
+        return pixels.astype(np.float32).transpose(0, 3, 1, 2)[:, None], data["y"]
 
 
 def accuracy(executable: Executable, samples: Array, labels: Array) -> float:
     scores = executable.run(samples)[executable.outputs[0].name]
-    return float(np.mean(scores.reshape(len(labels), -1).argmax(1) == labels))
+    hits: Array = scores.reshape(len(labels), -1).argmax(1) == labels
+    return float(hits.mean())
 
 
 def test_cifar10_accuracy(models: Path) -> None:
