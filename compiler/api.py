@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..dialects.errors import ArtefactError, TilewrightError
-from .artefact import load_artefact
+from .artefact import PROGRAM, Artefact, load_artefact
 from .driver import compile_model
 from .executable import Executable
 from .options import CompileOptions
@@ -25,9 +25,18 @@ def compile(model: Any, target: str = "cpu", **options: Any) -> Executable:
         raise ArtefactError(
             f"compilation stopped after phase {result.options.compile_to!r}: nothing to run"
         )
-    return Executable(result.artefact)
+    return executable_of(result.artefact)
 
 
 def load(path: str | Path) -> Executable:
     """Load a `.tw` artefact; ArtefactError if it is damaged or does not fit this version."""
-    return Executable(load_artefact(path))
+    return executable_of(load_artefact(path))
+
+
+def executable_of(artefact: Artefact) -> Executable:
+    """What runs `artefact`: one module, or a program of several parts."""
+    if artefact.manifest.get("kind") != PROGRAM:
+        return Executable(artefact)
+    from .program.executable import ProgramExecutable
+
+    return ProgramExecutable(artefact)

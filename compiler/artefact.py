@@ -7,6 +7,13 @@ npu/segment_K.twb      one encoded program per NPU segment
 debug/graph.mlir       the graph after quantisation, for `tilewright compare` (unless stripped)
 debug/constants.npz    what it needs beyond constants.bin
 ir/PHASE.mlir          IR after each phase, when asked for
+
+An artefact of kind "program" (a model with open dimensions, or with nodes that run on the host)
+has instead:
+
+model.onnx             the model, weights included
+plan.json              what has been learned about its parts: inputs specialised by value, ranges
+regions/KEY.tw         an artefact for each part compiled ahead
 """
 
 from __future__ import annotations
@@ -27,8 +34,11 @@ from .files import write_atomically
 
 FORMAT = "tilewright-artefact"
 FORMAT_VERSION = 1
+PROGRAM = "program"
+"""`kind` in the manifest of a program."""
+
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-_STORED = (".bin", ".npz", ".twb")
+_STORED = (".bin", ".npz", ".twb", ".tw", ".onnx")
 MAX_MEMBER_BYTES = 16 << 30
 MAX_PACKED_BYTES = 1 << 30
 """Unpacked size of a compressed member (text): deflate makes at most a thousandth of it."""
@@ -86,9 +96,17 @@ def _manifest_digest(manifest: Mapping[str, Any]) -> str:
 
 def load_artefact(path: str | Path) -> Artefact:
     """Read and check an artefact; ArtefactError says what does not fit."""
-    path = Path(path)
+    return _load(Path(path), Path(path))
+
+
+def artefact_from_bytes(data: bytes, name: str) -> Artefact:
+    """Read and check an artefact held in memory (`name` is for messages)."""
+    return _load(io.BytesIO(data), Path(name))
+
+
+def _load(source: Path | io.BytesIO, path: Path) -> Artefact:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(source) as archive:
             return _read(archive, path)
     except FileNotFoundError:
         raise ArtefactError(f"no such file: {path}") from None
@@ -153,7 +171,8 @@ def _read(archive: zipfile.ZipFile, path: Path) -> Artefact:
                 f"{path}: member {name} is damaged (its hash differs from the manifest's)"
             )
         files[name] = data
-    for key in ("target", "inputs", "outputs", "steps", "arena_bytes"):
+    steps = ("steps", "arena_bytes") if manifest.get("kind") != PROGRAM else ()
+    for key in ("target", "inputs", "outputs", *steps):
         if key not in manifest:
             raise ArtefactError(f"{path}: the manifest lacks {key!r}")
     return Artefact(manifest, files)

@@ -17,7 +17,7 @@ from xdsl.dialects.builtin import IntegerAttr, ModuleOp
 from xdsl.dialects.func import FuncOp
 
 from ..backends.targets.load import load_target
-from ..dialects.errors import InputError, IRError
+from ..dialects.errors import InputError, IRError, UnsupportedError
 from ..dialects.graph import ConstantOp, QuantizeOp
 from ..dialects.locations import onnx_nodes
 from ..dialects.loop import NestOp
@@ -71,8 +71,60 @@ def compile_model(
     `keep` names the phases whose IR text is wanted.  Stops after `options.compile_to`.  Raises
     TilewrightErrors for anything wrong with the input.
     """
-    with _collector_paused():
-        return _compile(source, options, keep, progress)
+    if is_open(source, options, keep):
+        return _program(source, options)
+    try:
+        with _collector_paused():
+            return _compile(source, options, keep, progress)
+    except UnsupportedError as error:
+        if not _whole(options, keep):
+            raise
+        try:
+            return _program(source, options)
+        except UnsupportedError as left:
+            raise _sharpened(left, error) from None
+
+
+def _whole(options: CompileOptions, keep: frozenset[str]) -> bool:
+    """Whether nothing is asked for that only a single module has."""
+    return (options.compile_from, options.compile_to, options.dump) == ("import", "cpu", None) and (
+        not keep
+    )
+
+
+def is_open(source: Any, options: CompileOptions, keep: frozenset[str] = frozenset()) -> bool:
+    """Whether the model keeps open dimensions, so that it becomes a program."""
+    if not _whole(options, keep):
+        return False
+    from .importer import open_dimensions
+
+    for name, dims in open_dimensions(source).items():
+        given = options.shapes.get(name)
+        if any(not isinstance(d, int) for d in (dims if given is None else given)):
+            return True
+    return False
+
+
+def _program(source: Any, options: CompileOptions) -> Compilation:
+    """A model that does not become one module, as a program."""
+    from .program.build import build_program
+
+    started = time.perf_counter()
+    digest, name = identify(source)
+    executable = build_program(source, options, name, digest)
+    ctx = CompilerContext()
+    ctx.machine = load_target(options.target)
+    ctx.notes += executable.session.notes
+    run = Compilation(ctx, ModuleOp([]), options, Instruments())
+    run.artefact = executable.packed()
+    run.phase_seconds["program"] = time.perf_counter() - started
+    return run
+
+
+def _sharpened(left: UnsupportedError, whole: UnsupportedError) -> UnsupportedError:
+    """What the host refuses, with the importer's more precise rows for the same nodes."""
+    rows = {row.node: row for row in whole.rows}
+    return UnsupportedError([rows.get(row.node, row) for row in left.rows])
 
 
 @contextmanager
@@ -95,6 +147,46 @@ def _compile(
 ) -> Compilation:
     ctx = CompilerContext()
     ctx.machine = load_target(options.target)
+    started = time.perf_counter()
+    if progress:
+        progress("import", "import")
+    parts: list[Arrays] = []
+    if options.compile_from == "import":
+        from .importer import import_model, open_dimensions
+
+        parts = _calibration_parts(options)
+        shapes = shapes_from(parts, open_dimensions(source)) if parts else {}
+        module = import_model(source, ctx, {**shapes, **options.shapes})
+        digest, name = identify(source)
+    else:
+        module = _read_ir(source, ctx, options)
+        digest, name = "", Path(str(source)).stem
+    if options.quantize != "none" and options.compile_from == "import":
+        ctx.calibration = _calibration(module, options, parts)
+    return _lower(ctx, module, options, name, digest, keep, progress, started)
+
+
+def compile_module(
+    ctx: CompilerContext, module: ModuleOp, options: CompileOptions, name: str, digest: str
+) -> Artefact:
+    """The artefact of a graph-level module that has been imported into `ctx`."""
+    with _collector_paused():
+        run = _lower(ctx, module, options, name, digest, frozenset(), None, time.perf_counter())
+    assert run.artefact is not None
+    return run.artefact
+
+
+def _lower(
+    ctx: CompilerContext,
+    module: ModuleOp,
+    options: CompileOptions,
+    name: str,
+    digest: str,
+    keep: frozenset[str],
+    progress: ReportProgress | None,
+    started: float,
+) -> Compilation:
+    """The phases after import, and the parts they yield."""
     instruments = Instruments(
         verify=options.verify,
         dump=options.dump,
@@ -104,23 +196,8 @@ def _compile(
         target=options.target,
     )
     stop = ALL_PHASES.index(options.compile_to)
-    started = time.perf_counter()
-    if progress:
-        progress("import", "import")
-    if options.compile_from == "import":
-        from .importer import import_model, open_dimensions
-
-        parts = _calibration_parts(options)
-        shapes = shapes_from(parts, open_dimensions(source)) if parts else {}
-        module = import_model(source, ctx, {**shapes, **options.shapes})
-        digest, name = _identify(source)
-    else:
-        module = _read_ir(source, ctx, options)
-        digest, name, parts = "", Path(str(source)).stem, []
     run = Compilation(ctx, module, options, instruments)
     _finish_phase(run, "import", started, keep)
-    if options.quantize != "none" and options.compile_from == "import":
-        ctx.calibration = _calibration(module, options, parts)
     debug: ModuleOp | None = None
     for phase in PHASES:
         index = ALL_PHASES.index(phase)
@@ -170,7 +247,7 @@ def _finish_phase(run: Compilation, phase: str, started: float, keep: frozenset[
         run.texts[phase] = print_module(run.module, locations=True)
 
 
-def _identify(source: Any) -> tuple[str, str]:
+def identify(source: Any) -> tuple[str, str]:
     """(sha256 of the model file or bytes, a short name)."""
     if isinstance(source, str | Path):
         with Path(source).open("rb") as file:

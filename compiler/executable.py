@@ -12,7 +12,7 @@ import numpy as np
 from ..dialects.constants import Array
 from ..dialects.errors import ArtefactError, InputError
 from .artefact import Artefact
-from .tensors import TensorInfo, by_name, check_input, numpy_type, samples
+from .tensors import TENSOR, TensorInfo, by_name, check_input, numpy_type, samples
 
 if TYPE_CHECKING:
     from ..backends.cpu.jit import CpuModule
@@ -29,8 +29,8 @@ class Executable:
     def __init__(self, artefact: Artefact):
         self.artefact = artefact
         manifest = artefact.manifest
-        self.inputs = [_info(entry) for entry in manifest["inputs"]]
-        self.outputs = [_info(entry) for entry in manifest["outputs"]]
+        self.inputs = [info_from(entry) for entry in manifest["inputs"]]
+        self.outputs = [info_from(entry) for entry in manifest["outputs"]]
         self.target = str(manifest["target"]["name"])
         self._consts = np.frombuffer(artefact.files.get("constants.bin", b""), np.uint8)
         self._cpu: CpuModule | None = None
@@ -111,6 +111,15 @@ class Executable:
         """The constants blob (bytes, read-only)."""
         return self._consts
 
+    @property
+    def npu_programs(self) -> list[tuple[str, bytes, list[tuple[str, ...]]]]:
+        """Name, encoded program and layers (ONNX nodes) of each NPU segment."""
+        return [
+            (s["program"], self.artefact.files[s["program"]], [tuple(n) for n in s["layers"]])
+            for s in self.artefact.manifest["steps"]
+            if s["kind"] == "npu"
+        ]
+
     def new_arena(self, bound: Mapping[str, Array]) -> Array:
         """A fresh arena (bytes, 64-byte aligned) with the checked inputs in place."""
         size = int(self.artefact.manifest["arena_bytes"])
@@ -161,10 +170,14 @@ class Executable:
         return f"<Executable for {self.target}: ({ins}) -> ({outs})>"
 
 
-def _info(entry: Mapping[str, Any]) -> TensorInfo:
+def info_from(entry: Mapping[str, Any]) -> TensorInfo:
+    """A tensor from its entry in a manifest."""
+    dims = entry.get("dims")
     return TensorInfo(
         str(entry["name"]),
         tuple(int(d) for d in entry["shape"]),
         str(entry["dtype"]),
         int(entry["offset"]),
+        None if dims is None else tuple(dims),
+        str(entry.get("kind", TENSOR)),
     )

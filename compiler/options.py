@@ -14,6 +14,10 @@ QUANTIZE = ("none", "int8")
 METHODS = ("minmax", "percentile")
 
 
+Extent = int | tuple[int, int] | None
+"""Fixed, bounded, or open."""
+
+
 @dataclass(frozen=True)
 class CompileOptions:
     """What to compile for, and how.
@@ -21,7 +25,8 @@ class CompileOptions:
     target: name or TOML file; "cpu" for the CPU end alone.  quantize: "none" or "int8" (needs
     calibration data unless the model already holds QuantizeLinear nodes).  calibration: an .npz, a
     folder of them, a mapping of arrays, or "random" (ranges from seeded noise: for timing studies
-    only).  shapes: extents by input name.  compile_from / compile_to: phases to start after and
+    only).  shapes: extents by input name; one may be (least, greatest) or None, which leaves it
+    open.  profiles: extents that a program with open dimensions is compiled for ahead.  compile_from / compile_to: phases to start after and
     stop after.  keep_ir: store the IR of each phase in the artefact.  strip: leave out what only
     `compare` needs.
     """
@@ -31,7 +36,8 @@ class CompileOptions:
     calibration: str | Path | Mapping[str, Any] | None = None
     calibration_method: str = "minmax"
     percentile: float = 99.99
-    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict[str, Sequence[int]])
+    shapes: Mapping[str, Sequence[Extent]] = field(default_factory=dict[str, Sequence[Extent]])
+    profiles: Sequence[Mapping[str, Sequence[int]]] = ()
     compile_from: str = "import"
     compile_to: str = "cpu"
     constants: str | Path | None = None

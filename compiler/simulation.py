@@ -15,15 +15,20 @@ from ..dialects.constants import Array
 from ..dialects.errors import ArtefactError
 
 if TYPE_CHECKING:
+    from .artefact import Artefact
     from .executable import Executable
 
 
 @dataclass(frozen=True)
 class HostStep:
-    """A CPU segment: its place among the steps, milliseconds measured here (not simulated)."""
+    """A CPU segment: its place among the steps, milliseconds measured here (not simulated).
+
+    `node` names the ONNX node of an operator that runs in numpy; empty for compiled code.
+    """
 
     index: int
     milliseconds: float
+    node: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,10 @@ class Simulation:
             "units": self.units,
             "energy_pj": self.energy,
             "layers": self.layers,
-            "host": [{"step": h.index, "milliseconds": h.milliseconds} for h in self.host],
+            "host": [
+                {"step": h.index, "milliseconds": h.milliseconds, "node": h.node}
+                for h in self.host
+            ],
             "on_cpu": [{"node": n, "reason": r} for n, r in sorted(self.placement.items())],
         }
 
@@ -141,12 +149,18 @@ def _layer_work(row: Mapping[str, Any]) -> LayerWork:
     return LayerWork(contractions, int(row["vector_elements"]))
 
 
+def machine_of(artefact: Artefact) -> Machine:
+    """The machine that an artefact was compiled for; ArtefactError if that is the CPU alone."""
+    target = artefact.manifest["target"]
+    if "machine" not in target:
+        raise ArtefactError("the artefact was compiled for the CPU alone and has no NPU program")
+    return machine_from_dict(target["machine"])
+
+
 def simulate_steps(executable: Executable, arena: Array, *, check: bool, trace: bool) -> Simulation:
     """Run every step of an artefact over `arena` (in place) and collect the figures."""
     manifest = executable.artefact.manifest
-    if "machine" not in manifest["target"]:
-        raise ArtefactError("the artefact was compiled for the CPU alone and has no NPU program")
-    machine = machine_from_dict(manifest["target"]["machine"])
+    machine = machine_of(executable.artefact)
     programs: list[SimulationResult] = []
     host: list[HostStep] = []
     for index, step in enumerate(manifest["steps"]):

@@ -13,14 +13,26 @@ from ..dialects.constants import Array
 from ..dialects.errors import InputError
 
 
+Dimension = int | str
+"""A static extent, or an open one: its name, -1 if it has none."""
+
+TENSOR, SEQUENCE, OPTIONAL = "tensor", "sequence", "optional"
+
+
 @dataclass(frozen=True)
 class TensorInfo:
-    """A model input or output: ONNX name, static shape, numpy dtype name, arena offset in bytes."""
+    """A model input or output: ONNX name, static shape, numpy dtype name, arena offset in bytes.
+
+    Where a program leaves dimensions open, `dims` holds them and `shape` has 1 in their place;
+    `dims` is None for a tensor of any rank if `kind` or an unranked declaration says so.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     offset: int = 0
+    dims: tuple[Dimension, ...] | None = None
+    kind: str = TENSOR
 
     @property
     def bytes(self) -> int:
@@ -28,17 +40,21 @@ class TensorInfo:
         return int(np.prod(self.shape, dtype=np.int64)) * numpy_type(self.dtype).itemsize
 
     def describe(self) -> str:
-        """`name float32[1x3x224x224]`."""
-        return f"{self.name} {self.dtype}[{'x'.join(map(str, self.shape))}]"
+        """`name float32[1x3x224x224]`, open dimensions by name."""
+        dims = self.dims if self.dims is not None else self.shape
+        text = "x".join("?" if d == -1 else str(d) for d in dims)
+        dtype = "string" if self.dtype == "object" else self.dtype
+        return f"{self.name} {dtype}[{text}]" + ("" if self.kind == TENSOR else f" ({self.kind})")
 
 
 def numpy_type(name: str) -> np.dtype[Any]:
-    """The numpy dtype of a dtype name, bfloat16 included."""
-    if name == "bfloat16":
+    """The numpy dtype of a dtype name, those of ml_dtypes (bfloat16, float8...) included."""
+    try:
+        return np.dtype(name)
+    except TypeError:
         import ml_dtypes
 
-        return np.dtype(ml_dtypes.bfloat16)
-    return np.dtype(name)
+        return np.dtype(getattr(ml_dtypes, name))
 
 
 def read_npz(path: str | Path, prefix: str = "in:") -> dict[str, Array]:
@@ -72,19 +88,27 @@ def as_array(value: Any) -> Array:
     return np.asarray(value)
 
 
+def _value(value: Any) -> Any:
+    """An array, unless it is a sequence of arrays or an empty optional."""
+    listed = isinstance(value, list | tuple) and any(
+        isinstance(v, np.ndarray) for v in cast("Sequence[Any]", value)
+    )
+    return value if value is None or listed else as_array(value)
+
+
 def by_name(given: Any, infos: Sequence[TensorInfo]) -> dict[str, Array]:
     """Bind inputs given as a mapping, a sequence in model order, or one array, to their names."""
     names = [i.name for i in infos]
     if isinstance(given, Mapping):
         items = cast("Mapping[Any, Any]", given).items()
-        bound = {str(k).removeprefix("in:"): as_array(v) for k, v in items}
+        bound = {str(k).removeprefix("in:"): _value(v) for k, v in items}
     elif isinstance(given, list | tuple):
         values = cast("Sequence[Any]", given)
         if len(values) > len(names):
             raise InputError(
                 f"{len(values)} inputs given, the model has {len(names)}: {', '.join(names)}"
             )
-        bound = {n: as_array(v) for n, v in zip(names, values, strict=False)}
+        bound = {n: _value(v) for n, v in zip(names, values, strict=False)}
     else:
         bound = {names[0]: as_array(given)} if names else {}
     missing = [i.describe() for i in infos if i.name not in bound]
@@ -111,9 +135,14 @@ def check_input(info: TensorInfo, value: Array) -> Array:
             if value.ndim == len(info.shape)
             else None,
         )
+    return convert(info, value)
+
+
+def convert(info: TensorInfo, value: Array) -> Array:
+    """`value` as the input's element type; InputError if that would lose values."""
     dtype = numpy_type(info.dtype)
-    if value.dtype == dtype:
-        return value
+    if value.dtype == dtype or (dtype == object and value.dtype.kind in "US"):
+        return value if dtype != object else value.astype(object)
     if not np.can_cast(value.dtype, dtype, "same_kind") and not (
         value.dtype.kind in "iub" and dtype.kind == "f"
     ):

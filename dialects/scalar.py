@@ -34,7 +34,8 @@ class ScalarFn:
 
     `evaluate(*arrays, **params)` is its meaning; `result` says how the result type follows from
     the operands: "same" (type of the last operand, so that `select` works), "bool", "i32", or
-    "explicit" (any type, given by the operation that uses it).
+    "explicit" (any type, given by the operation that uses it).  `bits` functions work on the
+    stored bits: half types are not widened for them.
     """
 
     name: str
@@ -43,7 +44,9 @@ class ScalarFn:
     params: Mapping[str, Param] = field(default_factory=dict[str, Param])
     result: str = "same"
     float_only: bool = False
+    integer_only: bool = False
     commutative: bool = False
+    bits: bool = False
 
     def result_type(self, operand_types: list[Attribute]) -> Attribute | None:
         """The result's element type; None when it must be given explicitly."""
@@ -75,9 +78,13 @@ def evaluate(fn: str, args: list[Any], params: Mapping[str, Param], result: Attr
     function = SCALAR_FUNCTIONS[fn]
     dtype = numpy_dtype(result)
     wide = [
-        a.astype(np.float32) if a.dtype.itemsize == 2 and a.dtype.kind in "fV" else a
+        a.astype(np.float32)
+        if a.dtype.itemsize == 2 and a.dtype.kind in "fV" and not function.bits
+        else a
         for a in map(np.asarray, args)
     ]
+    if fn == "bitcast":
+        return wide[0].astype(np.uint8).astype(dtype) if dtype == np.bool_ else wide[0].view(dtype)
     with np.errstate(all="ignore"):
         out = function.evaluate(*wide, **{**function.params, **params})
         return np.asarray(out).astype(dtype, copy=False)
@@ -129,6 +136,17 @@ def _pow(a: Any, b: Any) -> Any:
     )
 
 
+def _shift(a: Any, b: Any, *, left: bool) -> Any:
+    """Shift by `b` bits, arithmetic to the right; by less than 0 or all bits, what is left."""
+    a, b = np.broadcast_arrays(a, b)
+    width = a.dtype.itemsize * 8
+    inside = (b >= 0) & (b < width)
+    by = np.where(inside, b, 0).astype(a.dtype)
+    if left:
+        return np.where(inside, np.left_shift(a, by), 0)
+    return np.where(inside, np.right_shift(a, by), np.where(a < 0, -1, 0).astype(a.dtype))
+
+
 def _c(x: Any, value: Param) -> Any:
     """A parameter as a scalar of x's type, so that f32 stays f32."""
     return np.asarray(value, x.dtype)
@@ -178,6 +196,15 @@ _define(
     float_only=True,
 )
 _define("select", 3, lambda c, a, b: np.where(c, a, b))
+
+# --- bits of integers ---
+for _name, _fn in {
+    "bit_and": np.bitwise_and, "bit_or": np.bitwise_or, "bit_xor": np.bitwise_xor,
+}.items():  # fmt: skip
+    _define(_name, 2, _fn, integer_only=True, commutative=True)
+_define("shift_left", 2, lambda a, b: _shift(a, b, left=True), integer_only=True)
+_define("shift_right", 2, lambda a, b: _shift(a, b, left=False), integer_only=True)
+_define("bitcast", 1, lambda x: x, result="explicit", bits=True)  # see `evaluate`
 
 # --- floating-point functions ---
 for _name, _fn in {
@@ -278,6 +305,26 @@ _define(
     result="explicit",
 )  # fmt: skip
 
+_define(
+    "qreciprocal", 1, lambda x, bits: fixed_point.reciprocal(x, bits), {"bits": 30}, result="i32",
+    integer_only=True,
+)  # fmt: skip
+_define(
+    "qrsqrt", 2,
+    lambda squares, total, count, epsilon, bits, extra: fixed_point.inverse_deviation(
+        squares, total, count, epsilon, bits, extra),
+    {"count": 1, "epsilon": 0, "bits": 30, "extra": 0},
+    result="i32", integer_only=True,
+)  # fmt: skip
+_define(
+    "qnorm", 5,
+    lambda x, total, inverse, gain, offset, x_zp, count, bits, shift, zp, lo, hi:
+        fixed_point.normalize(
+            x, total, inverse, gain, offset, x_zp, count, bits, shift, zp, lo, hi),
+    {"x_zp": 0, "count": 1, "bits": 30, "shift": 20, "zp": 0, "lo": -128, "hi": 127},
+    result="explicit", integer_only=True,
+)  # fmt: skip
+
 
 def check_operands(
     fn: str, operand_types: list[Attribute], result: Attribute, params: Mapping[str, Param]
@@ -292,6 +339,10 @@ def check_operands(
         return f"{fn} has no parameter {', '.join(sorted(unknown))}"
     if function.float_only and not all(is_float(t) for t in operand_types):
         return f"{fn} needs floating-point operands"
+    if function.integer_only and any(is_float(t) for t in operand_types):
+        return f"{fn} needs integer operands"
+    if function.bits and numpy_dtype(operand_types[0]).itemsize != numpy_dtype(result).itemsize:
+        return f"{fn} cannot turn {operand_types[0]} into {result}"
     expected = function.result_type(operand_types)
     if expected is not None and expected != result:
         return f"{fn} yields {expected}, not {result}"

@@ -29,13 +29,18 @@ class CompilerContext(Context):
     """Everything one compilation owns besides the module itself.
 
     `machine` is the NPU compiled for (None: CPU only).  `calibration` holds calibration inputs by
-    model input name, samples stacked along a new first axis (None: not quantising).  `notes` are
+    model input name, samples stacked along a new first axis (None: not quantising).  `ranges` are
+    real ranges by tensor name: what calibration found, or, if there is no calibration data, what
+    an earlier one found for other shapes.  `notes` are
     remarks for the user, in order; `placement` says why nodes went to the CPU (node -> reason).
     """
 
     constants: ConstantStore = field(default_factory=ConstantStore)
     machine: Machine | None = None
     calibration: Mapping[str, Array] | None = None
+    ranges: dict[str, tuple[float, float]] = field(
+        default_factory=dict[str, tuple[float, float]]
+    )
     notes: list[str] = field(default_factory=list[str])
     placement: dict[str, str] = field(default_factory=dict[str, str])
 

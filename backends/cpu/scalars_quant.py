@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ...dialects.fixed_point import NORM_BITS
 from ...dialects.types import Param
-from .llvm_text import F32, I32, I64, Function, Type, Value, constant
-from .scalars import EMITTERS, cast, clamp, emitter, number
+from .llvm_text import F32, F64, I32, I64, Function, Type, Value, constant
+from .scalars import EMITTERS, cast, clamp, emitter, extreme, number
 
 __all__ = ["EMITTERS"]
 
@@ -106,3 +107,60 @@ def _scaled(f: Function, value: Value, params: Mapping[str, Param], result: Type
     wide = I64.wide(value.type.lanes)
     product = f.binary("mul", cast(f, value, wide), constant(_integer(params, "multiplier"), wide))
     return _scale_down(f, product, constant(_integer(params, "shift"), wide), params, result)
+
+
+def _reciprocal(f: Function, x: Value, bits: int) -> Value:
+    """(2^bits + x / 2) / x of i64 x, at least 1."""
+    type = x.type
+    x = extreme(f, x, constant(1, type), True)
+    half = f.binary("ashr", x, constant(1, type))
+    return f.binary("sdiv", f.binary("add", constant(1 << bits, type), half), x)
+
+
+def _integer_sqrt(f: Function, x: Value) -> Value:
+    """Floor of the square root of i64 x, 0 <= x < 2^62."""
+    type = x.type
+    wide = F64.wide(type.lanes)
+    root = f.convert("fptosi", f.intrinsic("sqrt", f.convert("sitofp", x, wide)), type)
+    one = constant(1, type)
+    large = f.compare("icmp sgt", f.binary("mul", root, root), x)
+    root = f.select(large, f.binary("sub", root, one), root)
+    next = f.binary("add", root, one)
+    small = f.compare("icmp sle", f.binary("mul", next, next), x)
+    return f.select(small, next, root)
+
+
+@emitter("qreciprocal")
+def _qreciprocal(
+    f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type
+) -> Value:
+    x = cast(f, args[0], I64.wide(args[0].type.lanes))
+    return cast(f, _reciprocal(f, x, _integer(params, "bits")), result)
+
+
+@emitter("qrsqrt")
+def _qrsqrt(f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type) -> Value:
+    squares, total = (cast(f, a, I64.wide(a.type.lanes)) for a in args)
+    type, count, extra = squares.type, _integer(params, "count"), _integer(params, "extra")
+    spread = f.binary("mul", squares, constant(count, type))
+    spread = f.binary("sub", spread, f.binary("mul", total, total))
+    spread = extreme(f, spread, constant(max(count - 1, 1), type), True)
+    spread = f.binary("add", spread, constant(_integer(params, "epsilon"), type))
+    spread = extreme(f, spread, constant((1 << (62 - 2 * extra)) - 1, type), False)
+    spread = f.binary("shl", spread, constant(2 * extra, type))
+    root = _integer_sqrt(f, spread)
+    return cast(f, _reciprocal(f, root, _integer(params, "bits") + extra), result)
+
+
+@emitter("qnorm")
+def _qnorm(f: Function, args: Sequence[Value], params: Mapping[str, Param], result: Type) -> Value:
+    x, total, inverse, gain, offset = (cast(f, a, I64.wide(a.type.lanes)) for a in args)
+    type, down = x.type, _integer(params, "bits") - NORM_BITS
+    x = f.binary("sub", x, constant(_integer(params, "x_zp"), type))
+    x = f.binary("mul", x, constant(_integer(params, "count"), type))
+    normal = f.binary("mul", f.binary("sub", x, total), inverse)
+    normal = f.binary("add", normal, constant(1 << (down - 1), type))
+    normal = f.binary("ashr", normal, constant(down, type))
+    scaled = f.binary("mul", normal, gain)
+    scaled = f.binary("add", scaled, f.binary("shl", offset, constant(NORM_BITS, type)))
+    return _scale_down(f, scaled, constant(_integer(params, "shift"), type), params, result)

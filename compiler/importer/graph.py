@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from onnx import FunctionProto, NodeProto, TensorProto
 from xdsl.dialects.builtin import LocationAttr
-from xdsl.ir import Attribute, Operation, SSAValue
+from xdsl.ir import Attribute, BlockArgument, Operation, SSAValue
 from xdsl.utils.exceptions import VerifyException
 
 from ...dialects.constants import Array
@@ -44,7 +44,7 @@ from ...passes.base import CompilerContext
 from . import ops as _ops  # registers the rules
 from .functions import Functions, standard_body
 from .limits import ELEMENT_LIMIT, FOLD_LIMIT, MAX_DEPTH
-from .node import RULES, Constant, Node, NodeUnsupported, Outputs, Rule
+from .node import RULES, Constant, NeedsValue, Node, NodeUnsupported, Outputs, Rule
 from .order import in_order
 from .schema import check_node, defaults, hint_for
 from .scope import UNKNOWN, Found, Scope, Unknown, label, resolve, without
@@ -72,6 +72,23 @@ Result = Found | Array | None
 """What a rule or a body returns for one output; None if it cannot be computed."""
 
 
+def _arguments_behind(value: SSAValue) -> set[int]:
+    """Positions of the model inputs that `value` is computed from."""
+    found: set[int] = set()
+    seen: set[SSAValue] = set()
+    stack = [value]
+    while stack:
+        value = stack.pop()
+        if value in seen:
+            continue
+        seen.add(value)
+        if isinstance(value.owner, Operation):
+            stack.extend(value.owner.operands)
+        elif isinstance(value, BlockArgument):
+            found.add(value.index)
+    return found
+
+
 class Importer:
     """The state of one import."""
 
@@ -80,6 +97,9 @@ class Importer:
         self.ops: list[Operation] = []
         self.constants: list[Operation] = []
         self.rows: list[Unsupported] = []
+        self.top = -1  # position of the outermost node being imported
+        self.refused: set[int] = set()  # positions of outermost nodes that `rows` are about
+        self.needs: dict[int, set[int]] = {}  # ... and the inputs whose contents they ask for
         self._arrays: dict[SSAValue, Array] = {}  # contents of `constants`
         self._scalars: dict[tuple[float, Attribute], SSAValue] = {}
         self._locations: dict[str, LocationAttr] = {}
@@ -136,6 +156,8 @@ class Importer:
         if scope.depth > MAX_DEPTH:
             raise ModelError(f"functions and subgraphs are nested more than {MAX_DEPTH} deep")
         for index, proto in in_order(nodes, outputs, scope.values):
+            if scope.depth == 0:
+                self.top = index
             self.node(
                 proto,
                 scope.label or scope.prefix + (proto.name or f"{proto.op_type}_{index}"),
@@ -151,6 +173,10 @@ class Importer:
             domain = "" if proto.domain == "ai.onnx" else proto.domain
             hint = refusal.hint if isinstance(refusal, NodeUnsupported) else ""
             self.rows.append(Unsupported(name, op, scope.opsets.get(domain, 1), str(refusal), hint))
+            if isinstance(refusal, NeedsValue):
+                self.needs.setdefault(self.top, set()).update(_arguments_behind(refusal.value))
+            else:
+                self.refused.add(self.top)
             scope.values.update((output, UNKNOWN) for output in proto.output if output)
         except TilewrightError as error:
             if error.node is None:

@@ -108,10 +108,10 @@ def _whole(
     block = arguments(list(types.values()), list(types))
     scope.values.update(zip(types, block.args, strict=True))
     importer.run(graph.node, outputs, scope)
-    results = _results(importer, scope, outputs)
+    results = results_of(importer, scope, outputs)
     if importer.rows:
         return None, importer.rows
-    return _module(importer, block, list(types), outputs, results), []
+    return build_module(importer, block, list(types), outputs, results), []
 
 
 def _initializer(
@@ -128,7 +128,7 @@ def _initializer(
         ) from None
 
 
-def _results(importer: Importer, scope: Scope, outputs: Sequence[str]) -> list[SSAValue]:
+def results_of(importer: Importer, scope: Scope, outputs: Sequence[str]) -> list[SSAValue]:
     """The returned values: distinct, no arguments, so that each has memory of its own."""
     results: list[SSAValue] = []
     seen: set[SSAValue] = set()
@@ -149,7 +149,7 @@ def _results(importer: Importer, scope: Scope, outputs: Sequence[str]) -> list[S
     return results
 
 
-def _module(
+def build_module(
     importer: Importer,
     block: Block,
     inputs: Sequence[str],

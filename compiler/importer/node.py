@@ -79,6 +79,14 @@ class NodeUnsupported(Exception):
         super().__init__(reason)
 
 
+class NeedsValue(NodeUnsupported):
+    """A node that needs the contents of a tensor that is computed at run time."""
+
+    def __init__(self, reason: str, hint: str, value: SSAValue):
+        self.value = value
+        super().__init__(reason, hint)
+
+
 @dataclass
 class Node:
     """One ONNX node being imported; `inputs` holds None for omitted inputs."""
@@ -201,14 +209,14 @@ class Node:
 
     def static(self, i: int, what: str) -> Array:
         """Input `i`, which must be known at import."""
-        self.value(i)
-        array = self.array(i)
-        if array is None:
-            raise self.unsupported(
-                f"{what} must be constant",
-                "shapes are static: fix the inputs it comes from (--shape), or fold constants",
-            )
-        return array
+        found = self.value(i)
+        if isinstance(found, Constant):
+            return found.array
+        raise NeedsValue(
+            f"{what} must be constant",
+            "shapes are static: fix the inputs it comes from (--shape), or fold constants",
+            found,
+        )
 
     def static_ints(self, i: int, what: str) -> list[int]:
         """Input `i` as a list of integers known at import; a scalar is a list of one."""

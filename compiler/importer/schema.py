@@ -89,17 +89,7 @@ _HINTS: dict[str, tuple[str, str]] = {
     "NonMaxSuppression": (_DYNAMIC, _HOST),
     "Compress": (_DYNAMIC, "use Where with a mask instead"),
     "Unique": (_DYNAMIC, _HOST),
-    "RoiAlign MaxRoiPool": ("the graph core has no region-of-interest sampling", _HOST),
-    "DeformConv": ("the graph core has no deformable convolution", "replace it by a convolution"),
-    "MaxUnpool": ("the graph core has no scatter by computed indices", "use Resize instead"),
-    "DFT STFT": (
-        "the graph core has no Fourier transform",
-        "express it as a convolution with constant weights",
-    ),
-    "BitwiseAnd BitwiseOr BitwiseXor BitwiseNot BitShift": (
-        "the graph core has no bit operations",
-        "use integer arithmetic",
-    ),
+    "MaxRoiPool": ("the graph core has no region-of-interest sampling", _HOST),
     "SequenceAt SequenceConstruct SequenceEmpty SequenceInsert SequenceErase SequenceLength "
     "SequenceMap SplitToSequence ConcatFromSequence Optional OptionalGetElement "
     "OptionalHasElement": (_SEQUENCES, "export the model with tensors only (Split and Concat)"),

@@ -17,6 +17,7 @@ from .nn import ConvOp, MatMulOp, PoolOp, accumulator_type
 from .quant import DequantizeOp, LookupOp, QAddOp, QMulOp, QuantizeOp, RequantizeOp
 from .reduction import ArgReduceOp, BatchNormOp, ReduceOp, SoftmaxOp
 from .region import RegionOp, YieldOp, device_of, place
+from .rows import QNormOp, QSoftmaxOp
 from .shape import BroadcastOp, ConcatOp, GatherOp, PadOp, ReshapeOp, ResizeOp, SliceOp, TransposeOp
 
 GRAPH = Dialect(
@@ -24,8 +25,8 @@ GRAPH = Dialect(
     [
         ConstantOp, MapOp, CastOp, ConvOp, MatMulOp, PoolOp, ReduceOp, ArgReduceOp, BatchNormOp,
         SoftmaxOp, TransposeOp, ReshapeOp, BroadcastOp, ConcatOp, SliceOp, PadOp, GatherOp,
-        ResizeOp, QuantizeOp, DequantizeOp, RequantizeOp, LookupOp, QAddOp, QMulOp, RegionOp,
-        YieldOp,
+        ResizeOp, QuantizeOp, DequantizeOp, RequantizeOp, LookupOp, QAddOp, QMulOp, QSoftmaxOp, QNormOp,
+        RegionOp,        YieldOp,
     ],
     [ConstantRefAttr, QuantAttr],
 )  # fmt: skip
@@ -33,7 +34,7 @@ GRAPH = Dialect(
 __all__ = [
     "GRAPH", "ArgReduceOp", "BatchNormOp", "BroadcastOp", "CastOp", "ConcatOp", "ConstantOp",
     "ConstantRefAttr", "ConvOp", "DequantizeOp", "GatherOp", "GraphOp", "LookupOp", "MapOp",
-    "MatMulOp", "PadOp", "PoolOp", "QAddOp", "QMulOp", "QuantAttr", "QuantizeOp", "ReduceOp",
+    "MatMulOp", "PadOp", "PoolOp", "QAddOp", "QMulOp", "QNormOp", "QSoftmaxOp", "QuantAttr", "QuantizeOp", "ReduceOp",
     "RegionOp", "RequantizeOp", "ReshapeOp", "ResizeOp", "SliceOp", "SoftmaxOp", "TransposeOp",
     "YieldOp", "accumulator_type", "broadcast_shapes", "channel_axis", "constant_array",
     "device_of", "is_map", "place", "quantization", "spatial_axes",

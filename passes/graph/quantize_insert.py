@@ -19,10 +19,11 @@ holds such pairs (quantisation-aware training) keeps its own and is left alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import ModuleOp, StringAttr
 from xdsl.ir import Block, Operation, SSAValue
 
 from ...dialects.constants import ConstantStore
@@ -37,7 +38,7 @@ from ...dialects.graph import (
     QuantizeOp,
     constant_array,
 )
-from ...dialects.locations import inherit
+from ...dialects.locations import inherit, onnx_nodes
 from ..base import CompilerContext, Pass, main_function
 from .bias_correction import correct_biases, observers, targets
 from .calibration import calibrate, observer_factory
@@ -143,6 +144,32 @@ def _prepare(block: Block, store: ConstantStore) -> Plan:
     return make_plan(block) if fuse_channel_affine(plan, store) else plan
 
 
+def _names(values: Iterable[SSAValue]) -> Iterator[tuple[SSAValue, str]]:
+    """Values with names that do not depend on shapes: that of the ONNX tensor where there is one.
+
+    Values that the compiler has made are counted by ONNX node.
+    """
+    counts: dict[str, int] = {}
+    for value in values:
+        owner = value.owner
+        tensor = owner.attributes.get("tensor") if isinstance(owner, Operation) else None
+        if isinstance(tensor, StringAttr):
+            yield value, tensor.data
+            continue
+        near = ",".join(onnx_nodes(owner)) if isinstance(owner, Operation) else f"%{value.name_hint}"
+        counts[near] = counts.get(near, -1) + 1
+        yield value, f"{near}#{counts[near]}"
+
+
+def _known_range(value: SSAValue, name: str, ctx: CompilerContext) -> tuple[float, float]:
+    if (found := ctx.ranges.get(name)) is None:
+        raise InputError(
+            f"calibration has seen no values of {name!r}",
+            hint="calibrate with inputs of these shapes as well",
+        )
+    return found
+
+
 @dataclass(frozen=True)
 class QuantizeInsertPass(Pass):
     """Calibrate ranges and insert 8-bit quantize/dequantize pairs around what will be integer.
@@ -170,19 +197,23 @@ class QuantizeInsertPass(Pass):
         if not plan.kinds:
             ctx.notes.append("nothing to quantise: no convolution or product with constant weights")
             return
-        if ctx.calibration is None:
+        if ctx.calibration is None and not ctx.ranges:
             raise InputError(
                 "quantising needs calibration data",
                 hint="give sample inputs with --calibration FILE.npz",
             )
         wanted = dict.fromkeys([*plan.values, *plan.demanded])
-        make = observer_factory(self.method, self.percentile)
-        correctable = targets(plan) if self.bias_correction else {}
-        seen = observers(correctable)
-        ranges = calibrate(module, ctx.constants, ctx.calibration, wanted, make, seen)
+        correctable = targets(plan) if self.bias_correction and ctx.calibration else {}
+        if ctx.calibration is None:
+            ranges = {value: _known_range(value, name, ctx) for value, name in _names(wanted)}
+        else:
+            make = observer_factory(self.method, self.percentile)
+            seen = observers(correctable)
+            ranges = calibrate(module, ctx.constants, ctx.calibration, wanted, make, seen)
+            ctx.ranges.update((name, ranges[value]) for value, name in _names(wanted))
         classes = build_classes(plan, ranges, ctx.constants)
         Inserter(block, plan, classes, ctx.constants, self.per_channel).run()
-        if correctable:
+        if correctable and ctx.calibration is not None:
             correct_biases(module, ctx.constants, ctx.calibration, correctable)
 
 

@@ -2,7 +2,11 @@
 
 from . import (
     activation,
+    bits,
+    contrib_attention,
+    contrib_matmul,
     contrib_quantisation,
+    contrib_transformers,
     control,
     convolution,
     elementwise,
@@ -15,15 +19,21 @@ from . import (
     recurrent,
     reduction,
     resize,
+    roi,
     sampling,
     scatter,
     slicing,
+    spectral,
     static,
 )
 
 __all__ = [
     "activation",
+    "bits",
+    "contrib_attention",
+    "contrib_matmul",
     "contrib_quantisation",
+    "contrib_transformers",
     "control",
     "convolution",
     "elementwise",
@@ -36,8 +46,10 @@ __all__ = [
     "recurrent",
     "reduction",
     "resize",
+    "roi",
     "sampling",
     "scatter",
     "slicing",
+    "spectral",
     "static",
 ]

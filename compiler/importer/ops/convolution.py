@@ -80,45 +80,49 @@ def conv_integer(node: Node) -> Value:
 
 @rule("ConvTranspose")
 def conv_transpose(node: Node) -> Value:
-    """Transposed convolution with constant weights, as a convolution and depth-to-space."""
-    x, shape, w = node.x(), node.shape(0), node.array(1)
+    """Transposed convolution as a convolution and depth-to-space."""
+    x, shape, w = node.x(), node.shape(0), node.shape(1)
     same_type(node, x, node.x(1), *([node.x(2)] if node.has(2) else []))
-    if w is None:
-        raise node.unsupported("its weights must be constant", "fold the constants of the model")
     n, group = len(shape) - 2, node.integer("group", 1)
-    if n < 1 or w.ndim != n + 2 or shape[1] != w.shape[0] or group < 1 or shape[1] % group:
+    if n < 1 or len(w) != n + 2 or shape[1] != w[0] or group < 1 or shape[1] % group:
         raise node.error(
-            f"input of shape {list(shape)} and weights of shape {list(w.shape)} "
+            f"input of shape {list(shape)} and weights of shape {list(w)} "
             f"in {group} groups do not fit"
         )
-    if node.integers("kernel_shape", w.shape[2:]) != list(w.shape[2:]):
-        raise node.error(f"attribute 'kernel_shape' does not fit weights of shape {list(w.shape)}")
+    if node.integers("kernel_shape", w[2:]) != list(w[2:]):
+        raise node.error(f"attribute 'kernel_shape' does not fit weights of shape {list(w)}")
     strides, dilations = node.integers("strides", [1] * n), node.integers("dilations", [1] * n)
     if len(strides) != n or len(dilations) != n or min(*strides, *dilations) < 1:
         raise node.error(
             f"strides {strides} and dilations {dilations} must be {n} positive numbers each"
         )
-    extents = [(k - 1) * d + 1 for k, d in zip(w.shape[2:], dilations, strict=True)]
+    extents = [(k - 1) * d + 1 for k, d in zip(w[2:], dilations, strict=True)]
     begins, sizes = _crop(node, shape[2:], strides, extents)
     # Taps for each phase: enough for the kernel and for output beyond it, which is bias only.
     taps = [
         max(math.ceil(k / s), math.ceil((b + size) / s) - i + 1)
         for k, s, b, size, i in zip(extents, strides, begins, sizes, shape[2:], strict=True)
     ]
-    node.bounded(w.shape[0] * w.shape[1] * math.prod(map(mul, taps, strides)))
-    weights = _phases(w, group, strides, dilations, taps)
-    outputs, phases = w.shape[1] * group, math.prod(strides)
+    node.bounded(w[0] * w[1] * math.prod(map(mul, taps, strides)))
+    constant = node.array(1)
+    if constant is not None:
+        weights = node.constant(_phases(constant, group, strides, dilations, taps))
+    else:
+        weights = _computed_phases(node, group, strides, dilations, taps)
+    outputs, phases = w[1] * group, math.prod(strides)
     bias = node.x(2) if node.has(2) else None
     if bias is not None and phases > 1:
         constant = node.array(2)
-        if constant is None:
-            raise node.unsupported("its bias must be constant", "fold the constants of the model")
-        bias = node.constant(np.repeat(constant, phases))
+        if constant is not None:
+            bias = node.constant(np.repeat(constant, phases))
+        else:
+            wide = node.broadcast(node.reshape(bias, (outputs, 1)), (outputs, phases))
+            bias = node.reshape(wide, (outputs * phases,))
     pads = [t - 1 for t in taps]
     y = node.emit(
         ConvOp(
             x,
-            node.constant(weights),
+            weights,
             bias,
             strides=[1] * n,
             pads=pads * 2,
@@ -197,3 +201,33 @@ def _phases(
     return np.ascontiguousarray(
         moved.reshape(group * per_group * math.prod(strides), channels // group, *taps)
     )
+
+
+def _computed_phases(
+    node: Node,
+    group: int,
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    taps: Sequence[int],
+) -> SSAValue:
+    """As `_phases`, of weights that are computed."""
+    w, n, none = node.x(1), len(strides), [0] * (len(strides) + 2)
+    channels, per_group = shape_of(w)[:2]
+    for i, dilation in enumerate(dilations):  # insert zeros: pad an axis after this one, merge it
+        shape, axis = shape_of(w), i + 2
+        if dilation > 1:
+            w = node.reshape(w, (*shape[: axis + 1], 1, *shape[axis + 1 :]))
+            high = [dilation - 1 if a == axis + 1 else 0 for a in range(n + 3)]
+            w = node.pad(w, [0] * (n + 3), high)
+            w = node.reshape(w, (*shape[:axis], shape[axis] * dilation, *shape[axis + 1 :]))
+            w = node.slice_axis(w, axis, 0, (shape[axis] - 1) * dilation + 1)
+    wanted = (channels, per_group, *map(mul, taps, strides))
+    w = node.pad(w, none, [a - b for a, b in zip(wanted, shape_of(w), strict=True)])
+    pairs = [e for t, s in zip(taps, strides, strict=True) for e in (t, s)]
+    w = node.reshape(w, (group, channels // group, per_group, *pairs))
+    order = (0, 2, *[4 + 2 * i for i in range(n)], 1, *[3 + 2 * i for i in range(n)])
+    w = node.transpose(w, order)
+    shape = shape_of(w)
+    starts = [0] * (n + 3) + [t - 1 for t in taps]
+    w = node.slice(w, starts, shape, [1] * (n + 3) + [-1 if t > 1 else 1 for t in taps])
+    return node.reshape(w, (group * per_group * math.prod(strides), channels // group, *taps))

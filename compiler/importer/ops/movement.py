@@ -169,12 +169,13 @@ def depth_to_space(node: Node) -> Value:
 
 @rule("SpaceToDepth")
 def space_to_depth(node: Node) -> Value:
-    """Blocks of pixels to channels."""
-    x, b = node.x(), node.integer("blocksize")
+    """Blocks of pixels to channels, depth first (DCR) or column first (CRD)."""
+    x, b, mode = node.x(), node.integer("blocksize"), node.text("mode", "DCR")
     n, c, h, w = _image(node)
-    if b < 1 or h % b or w % b:
-        raise node.error(f"{h} x {w} pixels do not divide into blocks of {b} x {b}")
-    split = node.transpose(node.reshape(x, (n, c, h // b, b, w // b, b)), (0, 3, 5, 1, 2, 4))
+    if b < 1 or h % b or w % b or mode not in ("DCR", "CRD"):
+        raise node.error(f"{h} x {w} pixels do not divide into blocks of {b} x {b} in mode {mode}")
+    order = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
+    split = node.transpose(node.reshape(x, (n, c, h // b, b, w // b, b)), order)
     return node.reshape(split, (n, c * b * b, h // b, w // b))
 
 

@@ -4,6 +4,8 @@ The products with the inputs are one matrix product for all steps; each step the
 with the previous state:
 
     gates[t] = (x W^T + b)[t] + h[t-1] R^T
+
+A sequence that is shorter than the others keeps its state, and yields zero, after its end.
 """
 
 from __future__ import annotations
@@ -20,45 +22,92 @@ from ....dialects.types import shape_of
 from ..limits import STEP_LIMIT
 from ..node import Node, Value, rule
 
-_ACTIVATIONS = {
-    "sigmoid": "sigmoid",
-    "tanh": "tanh",
-    "relu": "relu",
-    "softsign": "softsign",
-    "softplus": "softplus",
-    "hardsigmoid": "hard_sigmoid",
+_ACTIVATIONS: dict[str, tuple[str, dict[str, float]]] = {
+    "sigmoid": ("sigmoid", {}),
+    "tanh": ("tanh", {}),
+    "relu": ("relu", {}),
+    "softsign": ("softsign", {}),
+    "softplus": ("softplus", {}),
+    "affine": ("affine", {"alpha": 1.0, "beta": 0.0}),
+    "leakyrelu": ("leaky_relu", {"alpha": 0.01}),
+    "thresholdedrelu": ("thresholded_relu", {"alpha": 1.0}),
+    "scaledtanh": ("scaled_tanh", {"alpha": 1.0, "beta": 1.0}),
+    "hardsigmoid": ("hard_sigmoid", {"alpha": 0.2, "beta": 0.5}),
+    "elu": ("elu", {"alpha": 1.0}),
 }
+"""Function and default parameters of each activation."""
+
 _DEFAULTS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
 _GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
+
+Weight = Array | SSAValue
+"""A weight that is known, or computed."""
+
+
+def _rows(node: Node, x: Weight, begin: int, size: int) -> Weight:
+    """`size` rows of `x` from `begin`."""
+    if isinstance(x, SSAValue):
+        return node.slice_axis(x, 0, begin, size)
+    return x[begin : begin + size]
+
+
+def _operand(node: Node, x: Weight) -> SSAValue:
+    return x if isinstance(x, SSAValue) else node.constant(np.ascontiguousarray(x))
+
+
+def _transposed(node: Node, x: Weight) -> SSAValue:
+    """The matrix `x` transposed."""
+    return node.transpose(x, (1, 0)) if isinstance(x, SSAValue) else _operand(node, x.T)
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A function with its parameters."""
+
+    fn: str
+    parameters: dict[str, float]
+
+    def apply(self, node: Node, x: SSAValue) -> SSAValue:
+        """The function of `x`."""
+        if self.fn not in ("affine", "scaled_tanh"):
+            return node.map(self.fn, x, **self.parameters)
+        alpha, beta = (node.scalar(self.parameters[k], x) for k in ("alpha", "beta"))
+        if self.fn == "affine":
+            return node.map("add", node.map("mul", x, alpha), beta)
+        return node.map("mul", node.map("tanh", node.map("mul", x, beta)), alpha)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One direction: weights, initial states, and the activations f, g, h."""
+    """One direction: weights as operands of products, and the activations f, g, h.
+
+    `r` are the recurrent weights transposed (of a GRU: those of the gates, then of the new state),
+    `inner` the bias inside a GRU's new state, `peepholes` those of i, o, f.
+    """
 
     node: Node
     hidden: int
-    w: Array
-    r: Array
-    b: Array
-    peepholes: Array | None
-    fns: Sequence[str]
+    w: SSAValue
+    bias: SSAValue
+    r: Sequence[SSAValue]
+    inner: SSAValue | None
+    peepholes: Sequence[SSAValue]
+    fns: Sequence[Activation]
 
     def activation(self, which: int, x: SSAValue) -> SSAValue:
         """f, g or h (0, 1, 2) of `x`, clipped if the node says so."""
         if self.node.has_attr("clip"):
             limit = self.node.real("clip")
             x = self.node.map("clip", x, min=-limit, max=limit)
-        return self.node.map(self.fns[which], x)
+        return self.fns[which].apply(self.node, x)
 
     def gate(self, x: SSAValue, i: int) -> SSAValue:
         """Part `i` of [batch, gates * hidden]."""
         return self.node.slice_axis(x, 1, i * self.hidden, self.hidden)
 
-    def product(self, x: SSAValue, w: Array, bias: Array | None = None) -> SSAValue:
-        """X w^T + bias."""
-        b = None if bias is None else self.node.constant(bias)
-        return self.node.emit(MatMulOp(x, self.node.constant(np.ascontiguousarray(w.T)), b))
+    def recurrent(self, x: SSAValue, which: int = 0, bias: SSAValue | None = None) -> SSAValue:
+        """X r[which] + bias."""
+        return self.node.emit(MatMulOp(x, self.r[which], bias))
 
 
 State = tuple[SSAValue, SSAValue | None]
@@ -66,21 +115,20 @@ State = tuple[SSAValue, SSAValue | None]
 
 def _rnn(cell: Cell, x: SSAValue, state: State) -> State:
     """H = f(x + h R^T)."""
-    return cell.activation(0, cell.node.map("add", x, cell.product(state[0], cell.r))), None
+    return cell.activation(0, cell.node.map("add", x, cell.recurrent(state[0]))), None
 
 
 def _gru(cell: Cell, x: SSAValue, state: State) -> State:
     """z, r = f(...); n = g(...); h = (1 - z) n + z h."""
-    node, h, hidden = cell.node, state[0], cell.hidden
-    recurrent = cell.b[3 * hidden :]
-    past = cell.product(h, cell.r[: 2 * hidden])
+    node, h = cell.node, state[0]
+    past = cell.recurrent(h)
     z, r = (
         cell.activation(0, node.map("add", cell.gate(x, i), cell.gate(past, i))) for i in range(2)
     )
     if node.integer("linear_before_reset", 0):
-        inner = node.map("mul", r, cell.product(h, cell.r[2 * hidden :], recurrent[2 * hidden :]))
+        inner = node.map("mul", r, cell.recurrent(h, 1, cell.inner))
     else:
-        inner = cell.product(node.map("mul", r, h), cell.r[2 * hidden :], recurrent[2 * hidden :])
+        inner = cell.recurrent(node.map("mul", r, h), 1, cell.inner)
     n = cell.activation(1, node.map("add", cell.gate(x, 2), inner))
     rest = node.map("sub", node.scalar(1, z), z)
     return node.map("add", node.map("mul", rest, n), node.map("mul", z, h)), None
@@ -90,14 +138,13 @@ def _lstm(cell: Cell, x: SSAValue, state: State) -> State:
     """i, o, f = f(...); c = f c + i g(...); h = o h(c)."""
     node, (h, c) = cell.node, state
     assert c is not None
-    gates = node.map("add", x, cell.product(h, cell.r))
+    gates = node.map("add", x, cell.recurrent(h))
 
     def peeked(i: int, memory: SSAValue) -> SSAValue:
         gate = cell.gate(gates, i)
-        if cell.peepholes is None:
+        if not cell.peepholes:
             return gate
-        weights = node.constant(cell.peepholes[i * cell.hidden : (i + 1) * cell.hidden])
-        return node.map("add", gate, node.map("mul", weights, memory))
+        return node.map("add", gate, node.map("mul", cell.peepholes[i], memory))
 
     enter = cell.activation(0, peeked(0, c))
     if node.integer("input_forget", 0):
@@ -107,7 +154,7 @@ def _lstm(cell: Cell, x: SSAValue, state: State) -> State:
     new = cell.activation(1, cell.gate(gates, 3))
     c = node.map("add", node.map("mul", keep, c), node.map("mul", enter, new))
     out = cell.activation(0, peeked(1, c))
-    return node.map("mul", out, node.map(cell.fns[2], c)), c
+    return node.map("mul", out, cell.fns[2].apply(node, c)), c
 
 
 _STEPS: dict[str, Callable[[Cell, SSAValue, State], State]] = {
@@ -129,10 +176,13 @@ def recurrent(node: Node) -> list[Value | None]:
         raise node.unsupported(
             f"{steps} steps, at most {STEP_LIMIT} are unrolled", "feed the sequence in parts"
         )
-    if node.has(4) and not np.all(node.static(4, "the sequence lengths") == steps):
-        raise node.unsupported(
-            "sequences of different lengths in a batch", "pad them, and mask the result"
-        )
+    lengths = None
+    if node.has(4):
+        known = node.array(4)
+        if node.shape(4) != (batch,):
+            raise node.error(f"lengths of shape {list(node.shape(4))} do not fit {batch} sequences")
+        if known is None or not np.all(known == steps):
+            lengths = node.reshape(node.x(4), (batch, 1))
     direction = node.text("direction", "forward")
     backwards = {"forward": [False], "reverse": [True], "bidirectional": [False, True]}.get(
         direction
@@ -143,11 +193,10 @@ def recurrent(node: Node) -> list[Value | None]:
     last: list[State] = []
     for i, reverse in enumerate(backwards):
         cell = _cell(node, i, len(backwards))
-        states = _direction(node, cell, x, _initial(node, cell, i, batch), reverse)
+        outputs, end = _direction(cell, x, _initial(node, cell, i, batch), lengths, reverse=reverse)
         row = (1, 1, batch, cell.hidden)
-        outputs = [node.reshape(h, row) for h, _ in (reversed(states) if reverse else states)]
-        every.append(node.concat(outputs, 0))
-        last.append(states[-1])
+        every.append(node.concat([node.reshape(h, row) for h in outputs], 0))
+        last.append(end)
     shape = (1, batch, shape_of(every[0])[3])
     y, h = node.concat(every, 1), node.concat([node.reshape(h, shape) for h, _ in last], 0)
     c = (
@@ -162,53 +211,91 @@ def recurrent(node: Node) -> list[Value | None]:
 
 
 def _cell(node: Node, i: int, directions: int) -> Cell:
-    gates = _GATES[node.op]
-    w, r = node.static(1, "its weights"), node.static(2, "its recurrent weights")
-    if r.ndim != 3 or r.shape[0] != directions or r.shape[1] != gates * r.shape[2]:
+    gates, shape = _GATES[node.op], node.shape(2)
+    if len(shape) != 3 or shape[0] != directions or shape[1] != gates * shape[2]:
         raise node.error(
-            f"recurrent weights of shape {list(r.shape)} do not fit {directions} directions"
+            f"recurrent weights of shape {list(shape)} do not fit {directions} directions"
         )
-    hidden = r.shape[2]
-    b = (
-        node.static(3, "its bias")
-        if node.has(3)
-        else np.zeros((directions, 2 * gates * hidden), w.dtype)
-    )
-    peepholes = node.static(7, "its peepholes") if node.op == "LSTM" and node.has(7) else None
-    expected = [
-        (directions, gates * hidden, node.shape()[2]),
-        (directions, 2 * gates * hidden),
-        (directions, 3 * hidden),
-    ]
-    for array, shape in zip((w, b, peepholes), expected, strict=True):
-        if array is not None and array.shape != shape:
+    hidden = shape[2]
+    expected = {
+        1: (directions, gates * hidden, node.shape()[2]),
+        2: shape,
+        3: (directions, 2 * gates * hidden),
+        7: (directions, 3 * hidden),
+    }
+
+    def weight(index: int) -> Weight:
+        """Input `index`, of this direction."""
+        if node.shape(index) != expected[index]:
             raise node.error(
-                f"weights of shape {list(array.shape)} should have shape {list(shape)}"
+                f"weights of shape {list(node.shape(index))} should have shape "
+                f"{list(expected[index])}"
             )
+        array = node.array(index)
+        if array is not None:
+            return array[i]
+        one = node.slice_axis(node.x(index), 0, i, 1)
+        return node.reshape(one, expected[index][1:])
+
+    w, r = weight(1), weight(2)
+    count, dtype = gates * hidden, node.dtype(1)
+    b = weight(3) if node.has(3) else np.zeros(2 * count, dtype)
+    bias, inner = _biases(node, b, count, hidden)
+    peepholes = weight(7) if node.op == "LSTM" and node.has(7) else None
+    split = [2 * hidden, hidden] if node.op == "GRU" else [count]
+    begins = [0, 2 * hidden]
+    return Cell(
+        node,
+        hidden,
+        _transposed(node, w),
+        bias,
+        [
+            _transposed(node, _rows(node, r, begin, n))
+            for begin, n in zip(begins, split, strict=False)
+        ],
+        inner,
+        []
+        if peepholes is None
+        else [_operand(node, _rows(node, peepholes, k * hidden, hidden)) for k in range(3)],
+        _activations(node, i, directions),
+    )
+
+
+def _biases(node: Node, b: Weight, count: int, hidden: int) -> tuple[SSAValue, SSAValue | None]:
+    """Bias of the products with the inputs, and what a GRU adds inside its new state."""
+    first, second = _rows(node, b, 0, count), _rows(node, b, count, count)
+    inner = None
+    if node.op == "GRU":
+        inner = _operand(node, _rows(node, second, 2 * hidden, hidden))
+        second = _rows(node, second, 0, 2 * hidden)
+        none = np.zeros(hidden, node.dtype(1))
+        if isinstance(second, SSAValue):
+            second = node.concat([second, node.constant(none)], 0)
+        else:
+            second = np.concatenate([second, none])
+    if isinstance(first, SSAValue) or isinstance(second, SSAValue):
+        return node.map("add", _operand(node, first), _operand(node, second)), inner
+    return node.constant(first + second), inner
+
+
+def _activations(node: Node, i: int, directions: int) -> list[Activation]:
+    """The functions of direction `i`; parameters go to the functions that take them, in order."""
+    wanted = len(_DEFAULTS[node.op])
     names = (
         [n.decode() for n in node.attributes["activations"].strings]
         if node.has_attr("activations")
         else _DEFAULTS[node.op] * directions
     )
-    names = names[i * len(_DEFAULTS[node.op]) :][: len(_DEFAULTS[node.op])]
     unknown = [n for n in names if n.lower() not in _ACTIVATIONS]
-    if (
-        unknown
-        or len(names) < len(_DEFAULTS[node.op])
-        or any(node.has_attr(a) for a in ("activation_alpha", "activation_beta"))
-    ):
-        raise node.unsupported(
-            f"activations {names} with parameters", f"use {', '.join(sorted(_ACTIVATIONS))}"
-        )
-    return Cell(
-        node,
-        hidden,
-        w[i],
-        r[i],
-        b[i],
-        None if peepholes is None else peepholes[i],
-        [_ACTIVATIONS[n.lower()] for n in names],
-    )
+    if unknown or len(names) < wanted * directions:
+        raise node.error(f"activations {names} do not fit: known are {', '.join(_ACTIVATIONS)}")
+    given = {k: node.reals(f"activation_{k}", []) for k in ("alpha", "beta")}
+    out: list[Activation] = []
+    for name in names:
+        fn, parameters = _ACTIVATIONS[name.lower()]
+        taken = {k: given[k].pop(0) if given[k] else v for k, v in parameters.items()}
+        out.append(Activation(fn, taken))
+    return out[i * wanted :][:wanted]
 
 
 def _initial(node: Node, cell: Cell, i: int, batch: int) -> State:
@@ -216,25 +303,29 @@ def _initial(node: Node, cell: Cell, i: int, batch: int) -> State:
         shape = (batch, cell.hidden)
         if not node.has(index):
             node.bounded(batch * cell.hidden)
-            return node.constant(np.zeros(shape, cell.w.dtype))
+            return node.constant(np.zeros(shape, node.dtype(1)))
         axis = 1 if node.integer("layout", 0) else 0
         return node.reshape(node.slice_axis(node.x(index), axis, i, 1), shape)
 
     return state(5), state(6) if node.op == "LSTM" else None
 
 
-def _direction(node: Node, cell: Cell, x: SSAValue, state: State, reverse: bool) -> list[State]:
-    """The states after each step, in the order they are computed."""
-    steps, batch, width = shape_of(x)
-    count = len(cell.b) // 2
-    bias = cell.b[:count].copy()
-    if node.op == "GRU":  # the recurrent bias of the new state is added inside
-        bias[: 2 * cell.hidden] += cell.b[count : count + 2 * cell.hidden]
-    else:
-        bias += cell.b[count:]
-    inputs = cell.product(node.reshape(x, (steps * batch, width)), cell.w, bias)
-    out: list[State] = []
+def _direction(
+    cell: Cell, x: SSAValue, state: State, lengths: SSAValue | None, *, reverse: bool
+) -> tuple[list[SSAValue], State]:
+    """The outputs by time, and the last state."""
+    node, (steps, batch, width) = cell.node, shape_of(x)
+    inputs = node.emit(MatMulOp(node.reshape(x, (steps * batch, width)), cell.w, cell.bias))
+    out: dict[int, SSAValue] = {}
     for t in reversed(range(steps)) if reverse else range(steps):
-        state = _STEPS[node.op](cell, node.slice_axis(inputs, 0, t * batch, batch), state)
-        out.append(state)
-    return out
+        new = _STEPS[node.op](cell, node.slice_axis(inputs, 0, t * batch, batch), state)
+        out[t] = new[0]
+        if lengths is not None:
+            going = node.map("less", node.scalar(t, lengths), lengths)
+            out[t] = node.map("select", going, new[0], node.scalar(0, new[0]))
+            h, c = node.map("select", going, new[0], state[0]), new[1]
+            if c is not None and state[1] is not None:
+                c = node.map("select", going, c, state[1])
+            new = h, c
+        state = new
+    return [out[t] for t in range(steps)], state

@@ -27,6 +27,8 @@ from ...graph import (
     PoolOp,
     QAddOp,
     QMulOp,
+    QNormOp,
+    QSoftmaxOp,
     QuantizeOp,
     ReduceOp,
     RequantizeOp,
@@ -37,7 +39,7 @@ from ...graph import (
     TransposeOp,
 )
 from ...types import element_of, numpy_dtype
-from . import nn, quant, resize, shape, windows
+from . import nn, quant, resize, rows, shape, windows
 
 Handler = Callable[[Any, Sequence[Array], ConstantStore], Array]
 """(operation, operand values, constants) -> the value of its only result."""
@@ -84,4 +86,6 @@ HANDLERS: dict[type[Operation], Handler] = {
     LookupOp: quant.lookup,
     QAddOp: quant.qadd,
     QMulOp: quant.qmul,
+    QSoftmaxOp: rows.qsoftmax,
+    QNormOp: rows.qnorm,
 }

@@ -25,7 +25,7 @@ from .kernel import Kernel
 Row = Mapping[int, int]
 
 
-def _domain(
+def row_domain(
     x: Sequence[int], axes: Sequence[int], keep: bool
 ) -> tuple[list[int], list[Row], list[Row], list[int]]:
     """(domain, operand rows, result rows, reduced dimensions) when reducing `axes`."""
@@ -43,7 +43,7 @@ def reduce(k: Kernel, op: ReduceOp) -> None:
     """Every kind of `graph.reduce`."""
     x, axes, kind = shape_of(op.x), int_values(op.axes), op.kind.data
     element, result = element_of(op.x), element_of(op.result)
-    domain, rows, out, reduced = _domain(x, axes, bool(op.keepdims.value.data))
+    domain, rows, out, reduced = row_domain(x, axes, bool(op.keepdims.value.data))
     top = _maximum(k, op, domain, rows, out, reduced) if kind == "log_sum_exp" else None
     nest = k.begin(
         domain,
@@ -115,7 +115,7 @@ def softmax(k: Kernel, op: SoftmaxOp) -> None:
     x, axis = shape_of(op.x), op.axis.value.data
     rank, t = len(x), compute_type(element_of(op.x))
     source = k.whole(op.x)
-    domain, rows, out, reduced = _domain(x, [axis], True)
+    domain, rows, out, reduced = row_domain(x, [axis], True)
     same: list[Row] = [{d: 1} for d in range(rank)]
     line: list[Row] = [{} if d == axis else {d: 1} for d in range(rank)]
 
@@ -147,7 +147,7 @@ def arg_reduce(k: Kernel, op: ArgReduceOp) -> None:
     """The extremum, then the first (or last) index that attains it, or holds a NaN."""
     x, axis, kind = shape_of(op.x), op.axis.value.data, op.kind.data
     last = bool(op.select_last.value.data)
-    domain, rows, out, reduced = _domain(x, [axis], bool(op.keepdims.value.data))
+    domain, rows, out, reduced = row_domain(x, [axis], bool(op.keepdims.value.data))
     source, t = k.whole(op.x), compute_type(element_of(op.x))
 
     def extremum(nest: NestBuilder) -> SSAValue:

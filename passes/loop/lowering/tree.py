@@ -25,6 +25,8 @@ from ....dialects.graph import (
     MatMulOp,
     PadOp,
     PoolOp,
+    QNormOp,
+    QSoftmaxOp,
     ReduceOp,
     ReshapeOp,
     ResizeOp,
@@ -33,7 +35,7 @@ from ....dialects.graph import (
     TransposeOp,
 )
 from ....dialects.types import shape_of
-from . import contraction, movement, reduction, resample, window
+from . import contraction, movement, reduction, resample, rows, window
 from .elementwise import ELEMENTWISE
 from .maps import is_unit_reshape
 
@@ -44,6 +46,8 @@ ANCHORS = {
     ReduceOp: reduction.reduce,
     SoftmaxOp: reduction.softmax,
     ArgReduceOp: reduction.arg_reduce,
+    QSoftmaxOp: rows.qsoftmax,
+    QNormOp: rows.qnorm,
     PadOp: movement.pad,
     GatherOp: movement.gather,
     ResizeOp: resample.resize,

@@ -1,0 +1,1 @@
+"""Models that are more than one compiled module: splitting, specialising and running them."""

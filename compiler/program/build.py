@@ -1,0 +1,216 @@
+"""From a model to a program artefact: what can run is checked, and what can be known compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from ...backends.targets.load import load_target
+from ...dialects.errors import InputError, ModelError, TilewrightError, Unsupported, UnsupportedError
+from ..artefact import PROGRAM, Artefact
+from ..calibration import Arrays, read_calibration, shapes_from, stack_samples
+from ..importer.load import load
+from ..importer.node import RULES
+from ..options import CompileOptions
+from ..tensors import TENSOR, TensorInfo, convert, numpy_type
+from .executable import ProgramExecutable
+from .hosting import host_refusal
+from .model import ProgramModel, Source
+
+GUESSES = (1, 64, 224, 320)
+"""Extents tried for open dimensions that nobody has said anything about."""
+
+
+def build_program(source: Source, options: CompileOptions, name: str, digest: str) -> ProgramExecutable:
+    """A program for `source`; UnsupportedError if a node can run neither compiled nor on the host.
+
+    Regions are compiled ahead for the calibration data, for each profile, or else for guessed
+    extents of the open dimensions.
+    """
+    model = ProgramModel(source)
+    _demand_all(model)
+    infos = [_fixed(info, options) for info in model.inputs]
+    executable = ProgramExecutable(_artefact(source, options, model, infos, name, digest))
+    parts = _calibration(options)
+    if parts:
+        samples = list(_samples(parts, infos))
+        if options.quantize != "none":
+            _calibrate(executable, samples)
+        _warm(executable, samples[:1])
+    elif options.profiles:
+        for profile in options.profiles:
+            _warm(executable, [_made_up(infos, profile, 1)])
+    elif any(i.kind != TENSOR or i.dims is None or i.dtype == "object" for i in infos):
+        pass  # nothing sensible can be made up
+    else:
+        _guess(executable, infos)
+    return executable
+
+
+def _demand_all(model: ProgramModel) -> None:
+    """UnsupportedError that lists all nodes for which there is neither a rule nor an operator."""
+    missing: list[Unsupported] = []
+    for node in model.nodes:
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        key = f"{domain}.{node.op_type}" if domain else node.op_type
+        if key not in RULES and (refusal := host_refusal(node, model.opsets)) is not None:
+            missing.append(refusal)
+    if missing:
+        raise UnsupportedError(missing)
+
+
+def _fixed(info: TensorInfo, options: CompileOptions) -> TensorInfo:
+    """`info` with the extents that the user has fixed."""
+    given = options.shapes.get(info.name)
+    if given is None or info.kind != TENSOR:
+        return info
+    dims = tuple(
+        g if isinstance(g, int) else d
+        for g, d in zip(given, info.dims or (-1,) * len(given), strict=True)
+    )
+    return replace(info, dims=dims, shape=tuple(d if isinstance(d, int) and d > 0 else 1 for d in dims))
+
+
+def _artefact(
+    source: Source, options: CompileOptions, model: ProgramModel, infos: Sequence[TensorInfo],
+    name: str, digest: str,
+) -> Artefact:  # fmt: skip
+    machine = load_target(options.target)
+    kept = {
+        key: getattr(options, key)
+        for key in ("target", "quantize", "calibration_method", "percentile", "verify", "strip")
+    }
+    target: dict[str, Any] = {"name": "cpu"}
+    if machine is not None:
+        target = {"name": machine.name, "machine": asdict(machine)}
+    bounds = {
+        name: [list(g) if isinstance(g, tuple) else None for g in given]
+        for name, given in options.shapes.items()
+        if any(isinstance(g, tuple) for g in given)
+    }
+    manifest: dict[str, Any] = {
+        "kind": PROGRAM,
+        "model": {"name": name, "sha256": digest},
+        "target": target,
+        "quantize": options.quantize,
+        "inputs": [_entry(i) for i in infos],
+        "outputs": [_entry(o) for o in model.outputs],
+        "bounds": bounds,
+        "options": kept,
+    }
+    return Artefact(manifest, {"model.onnx": _model_bytes(source)})
+
+
+def _entry(info: TensorInfo) -> dict[str, Any]:
+    entry = vars(info) | {"shape": list(info.shape)}
+    return entry | {"dims": None if info.dims is None else list(info.dims)}
+
+
+def _model_bytes(source: Source) -> bytes:
+    """The model with all its weights in it."""
+    if isinstance(source, bytes):
+        return source
+    if isinstance(source, onnx.ModelProto):
+        return source.SerializeToString(deterministic=True)
+    model = load(source).model
+    if not any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer):
+        return Path(source).read_bytes()
+    try:
+        return onnx.load(str(source)).SerializeToString(deterministic=True)
+    except ValueError as error:
+        raise ModelError(
+            f"the model is too large for one file: {error}",
+            hint="fix all shapes with --shape, so that it is compiled as a whole",
+        ) from None
+
+
+# --- compiling ahead ---
+
+
+def _calibration(options: CompileOptions) -> list[Arrays]:
+    if options.quantize == "none" or options.calibration is None:
+        if options.quantize != "none":
+            raise InputError(
+                "int8 quantisation needs calibration data",
+                hint="give --calibration FILE.npz (or a folder of them) with typical inputs",
+            )
+        return []
+    return [] if options.calibration == "random" else read_calibration(options.calibration)
+
+
+def _samples(parts: Sequence[Arrays], infos: Sequence[TensorInfo]) -> Iterator[dict[str, Any]]:
+    declared = {i.name: [d if isinstance(d, int) and d >= 0 else None for d in i.dims or ()] for i in infos}
+    for part in parts:
+        shapes = shapes_from([part], declared)
+        fixed = [replace(i, shape=shapes.get(i.name, i.shape)) for i in infos]
+        stacked = stack_samples([part], fixed)
+        for k in range(len(next(iter(stacked.values())))):
+            yield {name: array[k] for name, array in stacked.items()}
+
+
+def _calibrate(executable: ProgramExecutable, samples: Sequence[Mapping[str, Any]]) -> None:
+    """Run `samples` in real arithmetic and keep what regions are given."""
+    session = executable.session
+    quantized = session.options
+    session.options = replace(quantized, quantize="none", target="cpu")
+    rows: dict[str, list[Mapping[str, Any]]] = {}
+    for sample in samples:
+        executable.execute(sample, lambda key, values: rows.setdefault(key, []).append(values))
+    for key, seen in rows.items():
+        names = [n for n, v in seen[0].items() if isinstance(v, np.ndarray)]
+        session.samples[key] = {n: np.stack([row[n] for row in seen]) for n in names}
+    session.options = quantized
+    executable.forget()
+
+
+def _warm(executable: ProgramExecutable, samples: Sequence[Mapping[str, Any]]) -> None:
+    """Run `samples` for the sake of the regions that are compiled on the way."""
+    for sample in samples:
+        executable.execute(sample)
+
+
+def _guess(executable: ProgramExecutable, infos: Sequence[TensorInfo]) -> None:
+    errors: list[TilewrightError] = []
+    open_dims = any(not isinstance(d, int) or d < 0 for i in infos for d in i.dims or ())
+    for extent in GUESSES if open_dims else (1,):
+        sample = _made_up(infos, {}, extent)
+        if sum(v.nbytes for v in sample.values()) > 1 << 28:
+            break
+        try:
+            _warm(executable, [sample])
+        except UnsupportedError:
+            raise
+        except TilewrightError as error:
+            errors.append(error)
+        else:
+            return
+    fatal = next((e for e in errors if isinstance(e, ModelError)), None)
+    if fatal is not None:
+        raise fatal
+    if errors:
+        executable.session.notes.append(
+            f"not compiled ahead: on made-up inputs, {errors[0].render()}"
+        )
+
+
+def _made_up(
+    infos: Sequence[TensorInfo], profile: Mapping[str, Sequence[int]], extent: int
+) -> dict[str, Any]:
+    """Seeded noise for each input, small integers where it takes integers."""
+    rng = np.random.default_rng(0)
+    sample: dict[str, Any] = {}
+    for info in infos:
+        dims = info.dims or ()
+        shape = profile.get(info.name) or [
+            d if isinstance(d, int) and d >= 0 else (1 if axis == 0 and len(dims) > 1 else extent)
+            for axis, d in enumerate(dims)
+        ]
+        dtype = numpy_type(info.dtype)
+        values = rng.integers(0, 2, shape) if dtype.kind in "iub" else rng.standard_normal(shape)
+        sample[info.name] = convert(info, np.asarray(values).astype(dtype))
+    return sample

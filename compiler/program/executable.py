@@ -1,0 +1,213 @@
+"""A loaded program: run on the CPU end or simulated, for any shapes within its bounds."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import ChainMap
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...dialects.errors import ArtefactError, InputError
+from ..artefact import Artefact, artefact_from_bytes
+from ..executable import Executable, info_from
+from ..options import CompileOptions
+
+from .inputs import check_value, open_samples
+from .model import ProgramModel
+from .session import Body, Execution, Session
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
+
+    from ...backends.targets.machine import Machine
+    from ..simulation import Simulation
+
+
+class ProgramExecutable(Executable):
+    """A model of several parts: compiled regions, specialised to shapes, and host operators.
+
+    The interface is that of `Executable`.  Regions are compiled at the first run with new shapes
+    and kept; `save` stores what has been compiled.
+    """
+
+    def __init__(self, artefact: Artefact):
+        self.artefact = artefact
+        manifest = artefact.manifest
+        self.inputs = [info_from(entry) for entry in manifest["inputs"]]
+        self.outputs = [info_from(entry) for entry in manifest["outputs"]]
+        self.target = str(manifest["target"]["name"])
+        self.bounds: Mapping[str, Sequence[Sequence[int] | None]] = manifest.get("bounds", {})
+        try:
+            model = ProgramModel(artefact.files["model.onnx"])
+            plan: Mapping[str, Any] = json.loads(artefact.files.get("plan.json", b"{}"))
+        except (KeyError, ValueError) as error:
+            raise ArtefactError(f"the program is incomplete: {error}") from None
+        self.session = Session(
+            CompileOptions(**manifest["options"]), model.opsets, model.functions, model.folder
+        )
+        self.session.learned.update(plan.get("learned", {}))
+        self.session.ranges.update(plan.get("ranges", {}))
+        for name, data in artefact.files.items():
+            if name.startswith("regions/"):
+                key = name.removeprefix("regions/").removesuffix(".tw")
+                self.session.store[key] = artefact_from_bytes(data, name)
+        self._model = model
+        self.body = self._new_body()
+
+    def _new_body(self) -> Body:
+        constants: ChainMap[str, Any] = ChainMap({}, self._model.constants)  # pyright: ignore
+        names = dict.fromkeys(i.name for i in self.inputs)
+        outputs = [o.name for o in self.outputs]
+        return Body(self._model.nodes, outputs, names, constants, self.session)
+
+    # --- running ---
+
+    def run(self, inputs: Any = None, **named: Any) -> dict[str, Any]:
+        """Outputs by name: arrays, or lists and None for sequences and empty optionals."""
+        return self._each(self._bind(inputs, named), self.execute)
+
+    def execute(
+        self,
+        bound: Mapping[str, Any],
+        on_region: Callable[[str, Mapping[str, Any]], None] | None = None,
+    ) -> dict[str, Any]:
+        """One run on checked inputs; `on_region` sees what each compiled region is given."""
+        execution = Execution(self.session, run_compiled, on_region=on_region)
+        values = self.body.run(dict(bound), execution)
+        return {info.name: value for info, value in zip(self.outputs, values, strict=True)}
+
+    def simulate(
+        self, inputs: Any = None, *, check: bool = True, trace: bool = False, **named: Any
+    ) -> tuple[dict[str, Any], Simulation]:
+        """Outputs, and the figures of all regions, one after the other."""
+        from ..simulation import machine_of
+
+        machine = machine_of(self.artefact)
+        bound = self._bind(inputs, named)
+        samples = open_samples(bound, self.inputs)
+        rows: list[dict[str, Any]] = []
+        result: Simulation | None = None
+        for sample in [bound] if samples is None else samples:
+            simulated = _Simulated(check, trace and result is None)
+            execution = Execution(self.session, simulated.region, simulated.on_host)
+            values = self.body.run(self._checked(sample), execution)
+            rows.append({i.name: v for i, v in zip(self.outputs, values, strict=True)})
+            result = result or simulated.whole(machine)
+        if result is None:
+            raise InputError("the inputs hold no samples")
+        return (rows[0] if samples is None else _stack(rows)), result
+
+    def benchmark(self, inputs: Any = None, *, repeats: int = 20, **named: Any) -> list[float]:
+        """Seconds of `repeats` runs, the host's work between regions included."""
+        bound = self._bind(inputs, named)
+        samples = open_samples(bound, self.inputs)
+        checked = self._checked(samples[0] if samples else bound)
+        times: list[float] = []
+        for _ in range(repeats + 1):
+            started = time.perf_counter()
+            self.execute(checked)
+            times.append(time.perf_counter() - started)
+        return times[1:]
+
+    # --- parts ---
+
+    @property
+    def npu_programs(self) -> list[tuple[str, bytes, list[tuple[str, ...]]]]:
+        """Encoded programs of all regions that have been compiled."""
+        return [
+            (f"regions/{key}/{name}", code, layers)
+            for key, artefact in sorted(self.session.store.items())
+            for name, code, layers in Executable(artefact).npu_programs
+        ]
+
+    def forget(self) -> None:
+        """Drop what has been compiled, keep what has been learned."""
+        self.session.store.clear()
+        self.session.bodies.clear()
+        self.body = self._new_body()
+
+    def save(self, path: Any) -> None:
+        """Write the artefact, with the regions compiled so far."""
+        self.packed().save(path)
+
+    def packed(self) -> Artefact:
+        """The artefact with what has been learned and compiled so far."""
+        files = {"model.onnx": self.artefact.files["model.onnx"]}
+        plan = {"learned": self.session.learned, "ranges": self.session.ranges}
+        files["plan.json"] = json.dumps(plan, sort_keys=True, indent=1).encode()
+        for key, artefact in self.session.store.items():
+            files[f"regions/{key}.tw"] = artefact.to_bytes()
+        return Artefact(self.artefact.manifest, files)
+
+    def _bind(self, inputs: Any, named: Mapping[str, Any]) -> dict[str, Any]:
+        if not self.inputs:
+            return {}
+        return super()._bind(inputs, named)
+
+    def _checked(self, bound: Mapping[str, Any]) -> dict[str, Any]:
+        symbols: dict[str, int] = {}
+        return {
+            info.name: check_value(info, bound[info.name], symbols, self.bounds.get(info.name))
+            for info in self.inputs
+        }
+
+    def _each(
+        self, bound: Mapping[str, Any], execute: Callable[[Mapping[str, Any]], dict[str, Any]]
+    ) -> dict[str, Any]:
+        samples = open_samples(bound, self.inputs)
+        if samples is None:
+            return execute(self._checked(bound))
+        if not samples:
+            raise InputError("the inputs hold no samples")
+        return _stack([execute(self._checked(sample)) for sample in samples])
+
+
+class _Simulated:
+    """Figures of the parts of one simulated run."""
+
+    def __init__(self, check: bool, trace: bool):
+        self.check, self.trace = check, trace
+        self.parts: list[Simulation] = []
+        self.host: list[tuple[str, float]] = []
+        self.placement: dict[str, str] = {}
+
+    def region(self, executable: Executable, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Simulate a region."""
+        outputs, simulation = executable.simulate(values, check=self.check, trace=self.trace)
+        self.parts.append(simulation)
+        self.host += [(h.node, h.milliseconds) for h in simulation.host]
+        self.placement |= simulation.placement
+        return outputs
+
+    def on_host(self, node: NodeProto, seconds: float) -> None:
+        """Note a host node."""
+        self.host.append((node.name, seconds * 1e3))
+        self.placement[node.name] = f"{node.op_type} runs on the host"
+
+    def whole(self, machine: Machine) -> Simulation:
+        """All of it, one part after the other."""
+        from ..simulation import HostStep, Simulation
+
+        host = tuple(HostStep(i, ms, node) for i, (node, ms) in enumerate(self.host))
+        programs = tuple(p for part in self.parts for p in part.programs)
+        return Simulation(machine, programs, host, self.placement)
+
+
+def run_compiled(executable: Executable, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A region on the CPU end."""
+    return executable.run(values)
+
+
+def _stack(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Outputs of samples stacked along a new first axis; lists where their shapes differ."""
+    out: dict[str, Any] = {}
+    for name in rows[0]:
+        values = [row[name] for row in rows]
+        shapes = {v.shape if isinstance(v, np.ndarray) else None for v in values}
+        out[name] = np.stack(values) if len(shapes) == 1 and None not in shapes else values
+    return out
+
+

@@ -1,0 +1,54 @@
+"""Which nodes the host can run, and computing those whose inputs are known at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+from onnx import AttributeProto, GraphProto, NodeProto
+
+from ...backends.host import evaluate, refusal
+from ...dialects.errors import Unsupported
+from ..importer.node import RULES
+from ..importer.order import used_by
+
+
+def host_refusal(node: NodeProto, opsets: Mapping[str, int]) -> Unsupported | None:
+    """Why the host cannot run `node`, its bodies included; None if it can."""
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    opset = opsets.get(domain, 1)
+    if (reason := refusal(domain, node.op_type, opset)) is not None:
+        return Unsupported(node.name, node.op_type, opset, *reason)
+    for attribute in node.attribute:
+        graphs = [attribute.g] if attribute.type == AttributeProto.GRAPH else attribute.graphs
+        for inner in (n for graph in graphs for n in graph.node):
+            key = inner.op_type if inner.domain in ("", "ai.onnx") else f"{inner.domain}.{inner.op_type}"
+            if key not in RULES and (found := host_refusal(inner, opsets)) is not None:
+                return found
+    return None
+
+
+RANDOM = frozenset(
+    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
+)
+
+
+def foldable(node: NodeProto, constants: Mapping[str, Any]) -> bool:
+    """Whether `node` has no subgraphs and all it reads is known."""
+    return (
+        node.op_type not in RANDOM
+        and not any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.attribute)
+        and all(name in constants for name in used_by(node))
+    )
+
+
+def fold_node(
+    node: NodeProto, constants: MutableMapping[str, Any], opsets: Mapping[str, int]
+) -> None:
+    """Compute `node` and add its outputs to `constants`."""
+
+    def no_bodies(graph: GraphProto, bindings: Mapping[str, Any]) -> list[Any]:
+        raise AssertionError(f"node {node.name!r} has no body")
+
+    values = evaluate(node, [constants[n] if n else None for n in node.input], opsets, no_bodies)
+    constants.update((n, v) for n, v in zip(node.output, values, strict=False) if n)

@@ -1,0 +1,88 @@
+"""Checking inputs of a program: open dimensions, their bounds, strings, sequences, optionals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...dialects.constants import Array
+from ...dialects.errors import InputError
+from ..tensors import OPTIONAL, SEQUENCE, Dimension, TensorInfo, convert
+
+Bounds = Sequence[Sequence[int] | None]
+"""Least and greatest extent of each dimension, None where it is fixed or unbounded."""
+
+
+def check_value(
+    info: TensorInfo, value: Any, symbols: dict[str, int], bounds: Bounds | None = None
+) -> Any:
+    """`value` as the input expects it.
+
+    `symbols` collects extents of named dimensions, which must agree.  InputError on anything that
+    does not fit.
+    """
+    if info.kind == OPTIONAL and (
+        value is None or (isinstance(value, np.ndarray) and value.dtype == object and value.shape == () and value.item() is None)
+    ):
+        return None
+    if info.kind == SEQUENCE or isinstance(value, list | tuple):
+        if not isinstance(value, list | tuple):
+            raise InputError(f"input {info.name!r} is a sequence: give a list of arrays")
+        return [np.asarray(v) for v in value]
+    array = np.asarray(value)
+    if info.dims is not None:
+        _check_dims(info, array, symbols, bounds or [None] * len(info.dims))
+    return convert(info, array)
+
+
+def _check_dims(
+    info: TensorInfo, array: Array, symbols: dict[str, int], bounds: Bounds
+) -> None:
+    dims = info.dims or ()
+    if array.ndim != len(dims):
+        raise InputError(
+            f"input {info.name!r} has shape {list(array.shape)}, the model takes {info.describe()}"
+        )
+    for axis, (extent, dim, bound) in enumerate(zip(array.shape, dims, bounds, strict=True)):
+        where = f"input {info.name!r} has shape {list(array.shape)}: dimension {axis}"
+        if _fixed(dim):
+            if extent != dim:
+                raise InputError(f"{where} must be {dim}")
+        elif isinstance(dim, str) and symbols.setdefault(dim, extent) != extent:
+            raise InputError(f"{where} ({dim!r}) is {extent}, but {symbols[dim]} elsewhere")
+        if bound is not None and not bound[0] <= extent <= bound[1]:
+            raise InputError(
+                f"{where} is outside {bound[0]}..{bound[1]}",
+                hint="the bounds were given with --shape when the model was compiled",
+            )
+
+
+def _fixed(dim: Dimension) -> bool:
+    return isinstance(dim, int) and dim >= 0
+
+
+def open_samples(
+    bound: Mapping[str, Any], infos: Sequence[TensorInfo]
+) -> list[dict[str, Any]] | None:
+    """Split inputs stacked along a new first axis into samples; None if they are one sample."""
+    if not infos:
+        return None
+    counts: set[int] = set()
+    for info in infos:
+        value = bound[info.name]
+        if (
+            not isinstance(value, np.ndarray)
+            or info.dims is None
+            or value.ndim != len(info.dims) + 1
+            or any(_fixed(d) and d != n for d, n in zip(info.dims, value.shape[1:], strict=True))
+        ):
+            return None
+        counts.add(value.shape[0])
+    if len(counts) != 1:
+        raise InputError(
+            "inputs are stacked along a new first axis but hold different numbers of samples: "
+            f"{sorted(counts)}"
+        )
+    return [{i.name: bound[i.name][k] for i in infos} for k in range(counts.pop())]
