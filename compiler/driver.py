@@ -17,7 +17,7 @@ from xdsl.dialects.builtin import IntegerAttr, ModuleOp
 from xdsl.dialects.func import FuncOp
 
 from ..backends.targets.load import load_target
-from ..dialects.errors import InputError, IRError, UnsupportedError
+from ..dialects.errors import EmptyTensorError, InputError, IRError, TilewrightError, UnsupportedError
 from ..dialects.graph import ConstantOp, QuantizeOp
 from ..dialects.locations import onnx_nodes
 from ..dialects.loop import NestOp
@@ -76,7 +76,7 @@ def compile_model(
     try:
         with _collector_paused():
             return _compile(source, options, keep, progress)
-    except UnsupportedError as error:
+    except (UnsupportedError, EmptyTensorError) as error:
         if not _whole(options, keep):
             raise
         try:
@@ -121,9 +121,9 @@ def _program(source: Any, options: CompileOptions) -> Compilation:
     return run
 
 
-def _sharpened(left: UnsupportedError, whole: UnsupportedError) -> UnsupportedError:
+def _sharpened(left: UnsupportedError, whole: TilewrightError) -> UnsupportedError:
     """What the host refuses, with the importer's more precise rows for the same nodes."""
-    rows = {row.node: row for row in whole.rows}
+    rows = {row.node: row for row in whole.rows} if isinstance(whole, UnsupportedError) else {}
     return UnsupportedError([rows.get(row.node, row) for row in left.rows])
 
 

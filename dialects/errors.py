@@ -41,6 +41,10 @@ class ModelError(TilewrightError):
     """The ONNX model is malformed, truncated, hostile or inconsistent."""
 
 
+class EmptyTensorError(ModelError):
+    """A tensor without elements, which no loop nest computes; the host may."""
+
+
 class InputError(TilewrightError):
     """Run-time inputs do not fit the model: missing, unknown, wrong shape or dtype."""
 

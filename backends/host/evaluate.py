@@ -76,8 +76,8 @@ def evaluate(
     """The outputs of `node`, one for each of its output names.
 
     `inputs` holds None for omitted inputs, `opsets` the version of each imported domain,
-    `functions` the model's functions by domain and name; `depth` counts nested function calls.  Raises
-    `InputError` if the data cannot be computed with, `ModelError` if the node itself is at fault.
+    `functions` the model's functions by domain and name; `depth` counts nested function calls.
+    Raises `InputError` if the data cannot be computed with, `ModelError` if the node itself is at fault.
     """
     domain = plain_domain(node.domain)
     opset = opsets.get(domain, opsets.get("ai.onnx", 1) if not domain else 1)

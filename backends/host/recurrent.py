@@ -151,8 +151,9 @@ def recurrent(call: Call) -> list[Value]:
     if direction not in backward:
         raise HostError(f"there is no direction {direction!r}")
     directions = backward[direction]
-    names = call.attr("activations") or _DEFAULTS[call.op] * len(directions)
     per = len(_DEFAULTS[call.op])
+    # The schema's default for RNN names a function for each of two directions.
+    names = (call.attr("activations") or _DEFAULTS[call.op] * 2)[: per * len(directions)]
     if len(names) != per * len(directions) or call.tensor(1).shape[0] != len(directions):
         raise HostError(f"{len(names)} activations and weights for {call.tensor(1).shape[0]} ways")
     alphas = iter(call.attr("activation_alpha") or [])

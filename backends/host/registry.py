@@ -158,11 +158,15 @@ class Call:
 Implementation = Callable[[Call], list[Value]]
 
 FAMILIES = (
+    "attention",
     "casting",
     "control",
+    "convolution",
     "detection",
     "filling",
     "indexing",
+    "legacy",
+    "pooling",
     "random",
     "recurrent",
     "sampling",

@@ -118,9 +118,12 @@ def standard_body(
         protos = [_type_proto(t).SerializeToString() for t in types]
         versions = schema.context_dependent_function_opset_versions
         version = max((v for v in versions if v <= opset), default=versions[0])
-        body = schema.get_context_dependent_function_with_opset_version(
-            version, plain.SerializeToString(), protos
-        )
+        try:
+            body = schema.get_context_dependent_function_with_opset_version(
+                version, plain.SerializeToString(), protos
+            )
+        except (RuntimeError, ValueError):
+            return None  # types that no tensor of the graph dialect has
     else:
         return None
     if not body:

@@ -10,7 +10,7 @@ from typing import Any
 from onnx import ValueInfoProto
 from xdsl.dialects.builtin import TensorType
 
-from ...dialects.errors import InputError, ModelError, Unsupported
+from ...dialects.errors import EmptyTensorError, InputError, ModelError, Unsupported
 from ...dialects.types import element_type, tensor
 from .graph import Importer
 from .limits import ELEMENT_LIMIT
@@ -59,8 +59,11 @@ def input_types(
             else _default(info, symbols, importer.ctx.notes)
         )
         if 0 in shape or math.prod(shape) > ELEMENT_LIMIT:
-            what = "no elements" if 0 in shape else f"{math.prod(shape)} elements"
-            raise ModelError(f"input {info.name!r} of shape {shape} has {what}")
+            if 0 in shape:
+                raise EmptyTensorError(f"input {info.name!r} of shape {shape} has no elements")
+            raise ModelError(
+                f"input {info.name!r} of shape {shape} has {math.prod(shape)} elements"
+            )
         try:
             element = element_type(numpy_type(info.type.tensor_type.elem_type))
         except UnsupportedType as refusal:

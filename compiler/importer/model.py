@@ -12,7 +12,13 @@ from xdsl.dialects.builtin import ArrayAttr, FunctionType, ModuleOp
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, BlockArgument, Operation, Region, SSAValue
 
-from ...dialects.errors import ModelError, TilewrightError, Unsupported, UnsupportedError
+from ...dialects.errors import (
+    EmptyTensorError,
+    ModelError,
+    TilewrightError,
+    Unsupported,
+    UnsupportedError,
+)
 from ...dialects.graph import MapOp
 from ...dialects.locations import location
 from ...dialects.types import shape_of, string
@@ -67,7 +73,7 @@ def _import(
         opened = [note for note in ctx.notes[before:] if note.startswith("input ")]
         if error.hint or not opened:
             raise
-        raise ModelError(
+        raise type(error)(
             error.message, node=error.node, op=error.op, hint="; ".join(opened)
         ) from error
 
@@ -140,7 +146,9 @@ def results_of(importer: Importer, scope: Scope, outputs: Sequence[str]) -> list
             continue
         value = importer.materialise(found, name) if isinstance(found, Constant) else found
         if 0 in shape_of(value):
-            raise ModelError(f"output {name!r} of shape {list(shape_of(value))} has no elements")
+            raise EmptyTensorError(
+                f"output {name!r} of shape {list(shape_of(value))} has no elements"
+            )
         if value in seen or isinstance(value, BlockArgument) or isinstance(found, Constant):
             value = importer.emit(MapOp("identity", [value]), name)
             value.owner.attributes["tensor"] = string(name)  # pyright: ignore

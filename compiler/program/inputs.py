@@ -28,7 +28,7 @@ def check_value(
     ):
         return None
     if info.kind == SEQUENCE or isinstance(value, list | tuple):
-        if not isinstance(value, list | tuple):
+        if not isinstance(value, list | tuple | np.ndarray):
             raise InputError(f"input {info.name!r} is a sequence: give a list of arrays")
         return [np.asarray(v) for v in value]
     array = np.asarray(value)

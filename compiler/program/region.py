@@ -160,7 +160,7 @@ class Region:
 
     def _strange(self, values: Mapping[str, Any]) -> set[int]:
         """Positions of nodes that read what no tensor of the graph dialect is."""
-        strange = {n for n in self.reads if not _regular(values.get(n, self.constants.get(n)))}
+        strange = {n for n in self.reads if not _regular(values[n] if n in values else self.constants[n])}
         if not strange:
             return set()
         return {i for i, node in enumerate(self.nodes) if strange.intersection(node.input)}
@@ -210,7 +210,10 @@ class Region:
         position = {index: i for i, index in enumerate(kept)}
         outputs = [n for n in self.outputs if n not in self.constants]
         parts = split(
-            [self.nodes[i] for i in kept], {position[i] for i in hosts if i in position}, outputs
+            [self.nodes[i] for i in kept],
+            {position[i] for i in hosts if i in position},
+            outputs,
+            {*self.reads, *self.constants},
         )
         steps: list[Step] = [
             part
@@ -233,8 +236,6 @@ def _bindable(value: Any) -> bool:
 
 def _regular(value: Any) -> bool:
     """Whether the graph dialect has such tensors."""
-    if value is None:
-        return True  # defined inside
     if not isinstance(value, np.ndarray):
         return False
     try:

@@ -33,14 +33,18 @@ class Part:
 
 
 def split(
-    nodes: Sequence[NodeProto], hosts: Set[int], outputs: Collection[str]
+    nodes: Sequence[NodeProto], hosts: Set[int], outputs: Collection[str], given: Collection[str]
 ) -> list[Part]:
-    """Parts of `nodes` (in order), those at positions `hosts` on the host."""
+    """Parts of `nodes` (in order), those at positions `hosts` on the host.
+
+    `given` are the tensors defined outside; other names that bodies read are their own.
+    """
+    defined = {name for node in nodes for name in node.output}.union(given)
     level: dict[str, int] = {}  # when a tensor is there, for a compiled reader
     host_level: dict[str, int] = {}  # ... for a host reader
     regions: dict[int, list[int]] = {}
     singles: dict[int, list[int]] = {}
-    reads = [tuple(dict.fromkeys(used_by(node))) for node in nodes]
+    reads = [tuple(n for n in dict.fromkeys(used_by(node)) if n in defined) for node in nodes]
     for index, node in enumerate(nodes):
         known = host_level if index in hosts else level
         at = max((known.get(name, 0) for name in reads[index]), default=0)

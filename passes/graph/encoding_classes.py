@@ -14,12 +14,14 @@ from collections.abc import Mapping
 from xdsl.ir import Operation, SSAValue
 
 from ...dialects.constants import ConstantStore
-from ...dialects.graph import ConcatOp, QuantAttr, constant_array
+from ...dialects.graph import ConcatOp, QuantAttr, SoftmaxOp, constant_array
 from .calibration import Range
 from .encodings import activation_encoding
 from .movement import moved_operands, pad_constant
 from .quantization_plan import Plan, users
 
+SOFTMAX_RANGE = (0.0, 255 / 256)
+"""Gives the scale 1/256 that `graph.qsoftmax` computes."""
 COARSENING = 2.0
 """How much wider than its own range a shared encoding may be for an operand with other uses."""
 
@@ -77,7 +79,7 @@ def build_classes(plan: Plan, ranges: Mapping[SSAValue, Range], store: ConstantS
     """Classes of all values of `plan`, given the `ranges` of its `values` and `demanded`."""
     classes = Classes()
     for value in (*plan.values, *plan.demanded):
-        classes.add(value, ranges[value])
+        classes.add(value, SOFTMAX_RANGE if isinstance(value.owner, SoftmaxOp) else ranges[value])
     for op, kind in plan.kinds.items():
         if kind != "move":
             continue

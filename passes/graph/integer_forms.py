@@ -4,6 +4,7 @@ conv, matmul      `integer_products.py`
 average, mean     `integer_sums.py`
 add, sub          graph.qadd: both operands at a common scale, then requantised
 mul               graph.qmul
+softmax, norms    `integer_rows.py`
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from xdsl.ir import Operation
 
 from ...dialects import fixed_point
 from ...dialects.constants import ConstantStore
-from ...dialects.graph import ConvOp, MapOp, MatMulOp, PoolOp, QAddOp, QMulOp, ReduceOp
+from ...dialects.graph import ConvOp, MapOp, MatMulOp, PoolOp, QAddOp, QMulOp, ReduceOp, SoftmaxOp
 from .integer_products import integer_convolution, integer_product
+from .integer_rows import integer_norm, integer_softmax
 from .integer_sums import integer_pool, integer_reduction
 from .quantize_push import stored_form
 from .requantization import Form, Target
@@ -30,6 +32,10 @@ def integer_form(op: Operation, target: Target, store: ConstantStore) -> Form | 
             return integer_pool(op, target, store)
         case ReduceOp() if op.kind.data in ("mean", "sum"):
             return integer_reduction(op, target, store)
+        case SoftmaxOp():
+            return integer_softmax(op, target, store)
+        case MapOp() if (form := integer_norm(op, target, store)) is not None:
+            return form
         case MapOp() if op.fn.data in ("add", "sub", "mul"):
             return _binary(op, target)
         case _:

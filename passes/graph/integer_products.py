@@ -1,11 +1,15 @@
-"""Integer convolutions and matrix products with constant weights.
+"""Integer convolutions and matrix products.
 
-i8 x i8 -> i32, bias in units of x_scale * w_scale, zero point of x as an attribute;
+i8 x i8 -> i32, bias in units of x_scale * w_scale, zero points as attributes;
 requantised by x_scale * w_scale[c] / y_scale per output channel
+
+Weights are constants with a scale per output channel, or computed at run time (the products of
+attention) with one scale and one zero point.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,30 +32,34 @@ from .requantization import INT32_MAX, Form, Target, requantized
 
 @dataclass(frozen=True)
 class _Weights:
-    """Stored weights with one zero point, and real scales (one, or one per output channel)."""
+    """Stored weights with one zero point, and real scales (one, or one per output channel).
 
-    constant: ConstantOp
-    array: Array
+    `array` are their values and `constants` holds them, unless they are computed at run time.
+    """
+
+    value: SSAValue
+    constants: list[ConstantOp]
+    array: Array | None
     scales: Array
     zero_point: int
 
 
 def _weights(value: SSAValue, axis: int, store: ConstantStore) -> _Weights | str:
     form = stored_form(value)
-    array = constant_array(form[0], store) if form is not None else None
-    if form is None or array is None:
-        return "its weights are not an 8-bit constant"
-    encoding = form[1]
+    if form is None:
+        return "its weights are not stored in 8 bits"
+    array, encoding = constant_array(form[0], store), form[1]
     if encoding.axis_index not in (None, axis):
         return f"its weights are quantised along axis {encoding.axis_index}, not by output channel"
     zero_points = set(int_values(encoding.zero_points))
     if len(zero_points) > 1:
         return "its weights have a zero point per channel"
+    scales, zero_point = np.array(encoding.scales.get_values(), np.float64), zero_points.pop()
+    if array is None:
+        return _Weights(form[0], [], None, scales, zero_point)
     plain = ConstantOp.from_array(array, store)  # scales live on in the requantisation alone
     plain.result.name_hint = form[0].name_hint
-    return _Weights(
-        plain, array, np.array(encoding.scales.get_values(), np.float64), zero_points.pop()
-    )
+    return _Weights(plain.result, [plain], array, scales, zero_point)
 
 
 def real_constant(value: SSAValue, store: ConstantStore) -> Array | None:
@@ -80,14 +88,23 @@ def _constant(bias: Array | None, store: ConstantStore) -> list[ConstantOp]:
     return [] if bias is None else [ConstantOp.from_array(bias, store)]
 
 
-def _overflows(weights: Array, w_zp: int, axis: int, x_zp: int, bias: Array | None) -> bool:
+def _overflows(weights: _Weights, axis: int, x_zp: int, bias: Array | None) -> bool:
     """Whether a sum of all products of one output channel, plus bias, may leave 32 bits."""
-    magnitude = np.abs(weights.astype(np.int64) - w_zp)
-    total = magnitude.sum(axis=tuple(a for a in range(magnitude.ndim) if a != axis))
-    worst = total * max(abs(-128 - x_zp), abs(127 - x_zp))
+    zp, shape = weights.zero_point, shape_of(weights.value)
+    others = tuple(a for a in range(len(shape)) if a != axis)
+    if weights.array is None:
+        total = np.array(math.prod(shape[a] for a in others) * _farthest(zp), np.int64)
+    else:
+        total = np.abs(weights.array.astype(np.int64) - zp).sum(axis=others)
+    worst = total * _farthest(x_zp)
     return bool(
         (worst + (0 if bias is None else np.abs(bias.astype(np.int64)))).max(initial=0) > INT32_MAX
     )
+
+
+def _farthest(zero_point: int) -> int:
+    """The largest magnitude of an 8-bit value minus its zero point."""
+    return max(abs(-128 - zero_point), abs(127 - zero_point))
 
 
 def _ratios(scale: Array, target: Target, trailing: int) -> Array:
@@ -109,11 +126,11 @@ def integer_convolution(op: ConvOp, target: Target, store: ConstantStore) -> For
     bias = _bias(op.b, scale, store)
     if isinstance(bias, str):
         return bias
-    if _overflows(weights.array, weights.zero_point, axis, x[1].zero_point, bias):
+    if _overflows(weights, axis, x[1].zero_point, bias):
         return "a sum of its products may exceed 32 bits"
-    constants = [weights.constant, *_constant(bias, store)]
+    biases = _constant(bias, store)
     conv = ConvOp(
-        x[0], *(c.result for c in constants),
+        x[0], weights.value, *(c.result for c in biases),
         strides=int_values(op.strides), pads=int_values(op.pads),
         dilations=int_values(op.dilations), group=op.group.value.data, layout=op.layout.data,
         x_zp=x[1].zero_point, w_zp=weights.zero_point,
@@ -121,11 +138,11 @@ def integer_convolution(op: ConvOp, target: Target, store: ConstantStore) -> For
     tail = requantized(
         conv.result, _ratios(scale, target, rank - 2 if channels_first else 0), target, store
     )
-    return tail if isinstance(tail, str) else [*constants, conv, *tail]
+    return tail if isinstance(tail, str) else [*weights.constants, *biases, conv, *tail]
 
 
 def integer_product(op: MatMulOp, target: Target, store: ConstantStore) -> Form | None:
-    """`op` on stored values; None if its left operand is real."""
+    """`op` on stored values; None if an operand is real."""
     axis = len(shape_of(op.b)) - 1
     a, weights = stored_form(op.a), _weights(op.b, axis, store)
     if a is None or isinstance(weights, str):
@@ -136,12 +153,12 @@ def integer_product(op: MatMulOp, target: Target, store: ConstantStore) -> Form 
     bias = _bias(op.bias, scale, store)
     if isinstance(bias, str):
         return bias
-    if _overflows(weights.array, weights.zero_point, axis, a[1].zero_point, bias):
+    if _overflows(weights, axis, a[1].zero_point, bias):
         return "a sum of its products may exceed 32 bits"
-    constants = [weights.constant, *_constant(bias, store)]
+    biases = _constant(bias, store)
     product = MatMulOp(
-        a[0], *(c.result for c in constants),
+        a[0], weights.value, *(c.result for c in biases),
         a_zp=a[1].zero_point, b_zp=weights.zero_point,
     )  # fmt: skip
     tail = requantized(product.result, _ratios(scale, target, 0), target, store)
-    return tail if isinstance(tail, str) else [*constants, product, *tail]
+    return tail if isinstance(tail, str) else [*weights.constants, *biases, product, *tail]

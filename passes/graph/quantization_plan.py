@@ -9,12 +9,14 @@ what of that leads to an anchor through nothing but such operations, a second fo
 * *Elementwise operations* are quantised where all their operands are: functions of one value (any
   expression of maps and scalar constants over it) become one table; add, sub and mul of two
   tensors become integer arithmetic; ReLU and clip after an accumulating operation are fused.
+* *Softmax and normalisation* (`norm_patterns.py`) of a quantised tensor become integer operations
+  of their own where they lead to an anchor.
 * *The float tail* stays real: elementwise arithmetic that leads to no anchor, such as the exp and
   box decoding of a detector's head, whose results the user sees, or the residual stream of a
   transformer, which only normalisations read.  ReLU-like activations and sums of two tensors that
   end a backbone are not part of it.
 * Interpolated (linearly resized) values are encoded where they meet quantised ones.
-* Everything else (softmax, normalisation, arithmetic on real values, integers) stays as it is.
+* Everything else (other normalisations, arithmetic on real values, integers) stays as it is.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from dataclasses import dataclass, field
 from xdsl.dialects.builtin import f32
 from xdsl.ir import Block, Operation, SSAValue
 
+from ...dialects.constants import ConstantStore
 from ...dialects.graph import (
     ConcatOp,
     ConstantOp,
@@ -35,10 +38,12 @@ from ...dialects.graph import (
     PoolOp,
     ReduceOp,
     ResizeOp,
+    SoftmaxOp,
     is_map,
 )
 from ...dialects.types import element_of, int_values, shape_of
 from .movement import is_movement, moved_operands
+from .norm_patterns import Norm, norms
 
 CLAMPS = ("relu", "clip")
 """Activations fused into the integer operation before them, as bounds of its result."""
@@ -124,7 +129,8 @@ class Plan:
     `kinds` says how each quantised operation will be computed: "accumulate" (integer arithmetic
     then requantisation), "clamp" (fused into the operation before), "table" (a function of
     `roots[result]` alone) or "move".  `values` are encoded for all their uses; `demanded` are real
-    values encoded only for the (operation, operand index) that need it.
+    values encoded only for the (operation, operand index) that need it.  `norms` are the operations
+    among `kinds` that end a normalisation, of what.
     """
 
     kinds: dict[Operation, str] = field(default_factory=dict[Operation, str])
@@ -133,6 +139,7 @@ class Plan:
     demanded: dict[SSAValue, list[tuple[Operation, int]]] = field(
         default_factory=dict[SSAValue, list[tuple[Operation, int]]]
     )
+    norms: dict[Operation, Norm] = field(default_factory=dict[Operation, Norm])
 
     def is_integer(self, value: SSAValue) -> bool:
         """Whether `value` will be computed by a quantised operation."""
@@ -142,8 +149,11 @@ class Plan:
 class Planner:
     """Makes the plan of one block; `hopes` is what could be integer (None: find that out)."""
 
-    def __init__(self, block: Block, hopes: Plan | None):
-        self.hopes = hopes
+    def __init__(self, block: Block, hopes: Plan | None, found: dict[Operation, Norm]):
+        self.hopes, self.norms = hopes, found
+        self.normalized: dict[SSAValue, list[Operation]] = {}
+        for op, norm in found.items():
+            self.normalized.setdefault(norm.x, []).append(op)
         self.ops = [op for op in block.ops if not isinstance(op, ConstantOp)]
         self.plan = Plan()
         self.from_input: set[SSAValue] = {a for a in block.args if element_of(a) == f32}
@@ -167,11 +177,12 @@ class Planner:
     def _look_ahead(self, op: Operation, hopes: Plan) -> None:
         """Record whether `op` leads to an anchor, and whether it ends the model plainly."""
         used_by = [u for r in op.results for u in users(r)]
+        ends = [n for r in op.results for n in self.normalized.get(r, ())]
         if any(
             is_anchor(u)
             or is_mean(u)
             or (u in self.feeds and (u in hopes.kinds or isinstance(u, ResizeOp) or is_movement(u)))
-            for u in used_by
+            for u in (*used_by, *ends)
         ):
             self.feeds.add(op)
         plain = is_movement(op) or is_map(op, *HIDDEN_ACTIVATIONS)
@@ -188,6 +199,9 @@ class Planner:
                 kind = "accumulate"
         elif is_movement(op):
             kind = self._movement(op)
+        elif isinstance(op, SoftmaxOp) or op in self.norms:
+            self._row(op)
+            return
         elif isinstance(op, MapOp):
             kind = self._map(op)
         elif isinstance(op, ResizeOp) and self.plan.is_integer(op.x):
@@ -199,6 +213,14 @@ class Planner:
             for index, operand in enumerate(op.operands):
                 if not is_constant(operand) and not self.plan.is_integer(operand):
                     self.plan.demanded.setdefault(operand, []).append((op, index))
+
+    def _row(self, op: Operation) -> None:
+        """A softmax or normalisation of a quantised tensor, on the way to an anchor."""
+        x = self.norms[op].x if op in self.norms else op.operands[0]
+        if op in self.feeds and self.plan.is_integer(x):
+            self.plan.kinds[op] = "accumulate"
+            if op in self.norms:
+                self.plan.norms[op] = self.norms[op]
 
     def _available(self, value: SSAValue) -> bool:
         return self.plan.is_integer(value) or value in self.from_input
@@ -270,6 +292,7 @@ def escapes(plan: Plan, value: SSAValue) -> bool:
     return not all(stays_inside(plan, value, u) for u in users(value))
 
 
-def make_plan(block: Block) -> Plan:
+def make_plan(block: Block, store: ConstantStore) -> Plan:
     """Decide what becomes integer in `block`."""
-    return Planner(block, Planner(block, None).run()).run()
+    found = norms(block.ops, store)
+    return Planner(block, Planner(block, None, found).run(), found).run()

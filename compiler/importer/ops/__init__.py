@@ -25,6 +25,7 @@ from . import (
     slicing,
     spectral,
     static,
+    unpool,
 )
 
 __all__ = [
@@ -52,4 +53,5 @@ __all__ = [
     "slicing",
     "spectral",
     "static",
+    "unpool",
 ]

@@ -47,6 +47,7 @@ def _standard(node: Node, op: str, inputs: Sequence[SSAValue]) -> SSAValue:
         raise node.unsupported("channels_last", "export with the channels first")
     opset = node.scope.opsets.get("", 1)
     result = RULES[op](replace(node, op=op, inputs=list(inputs), opset=opset))
+    result = result[0] if isinstance(result, list) else result
     assert isinstance(result, SSAValue)
     return result
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ....dialects.graph import PoolOp, ReduceOp
 from ....dialects.types import shape_of
 from ..node import Node, Value, rule
+from .unpool import max_indices
 from .windows import Window, window
 
 
@@ -15,14 +16,10 @@ def _window(node: Node) -> Window:
 
 
 @rule("MaxPool", "AveragePool")
-def pool(node: Node) -> Value:
-    """Maximum or average over a window."""
-    if node.op == "MaxPool" and len(node.outputs) > 1 and node.outputs[1]:
-        raise node.unsupported(
-            "its second output (indices) cannot be computed", "replace MaxUnpool by Resize"
-        )
+def pool(node: Node) -> list[Value]:
+    """Maximum or average over a window; the second output is where the maximum lies."""
     frame = _window(node)
-    return node.emit(
+    y = node.emit(
         PoolOp(
             node.x(),
             "max" if node.op == "MaxPool" else "average",
@@ -34,6 +31,9 @@ def pool(node: Node) -> Value:
             count_include_pad=node.integer("count_include_pad", 0),
         )
     )
+    if node.op == "MaxPool" and len(node.outputs) > 1 and node.outputs[1]:
+        return [y, max_indices(node, node.x(), frame)]
+    return [y]
 
 
 @rule("LpPool")

@@ -117,9 +117,10 @@ def hardmax(node: Node) -> Value:
     return node.reshape(node.cast(hot, element_of(x)), shape)
 
 
-@rule("CumSum")
-def cum_sum(node: Node) -> Value:
+@rule("CumSum", "CumProd")
+def cumulate(node: Node) -> Value:
     """Prefix sums by doubling: x + shift(x, 1), then 2, 4 ... (Hillis and Steele, 1986)."""
+    fn, neutral = ("add", 0.0) if node.op == "CumSum" else ("mul", 1.0)
     x, shape = node.x(), node.shape()
     axis = node.axis(int(node.static_scalar(1, "the axis")), len(shape))
     backwards, extent = bool(node.integer("reverse", 0)), shape[axis]
@@ -128,12 +129,13 @@ def cum_sum(node: Node) -> Value:
         kept = node.slice_axis(total, axis, by if backwards else 0, extent - by)
         amounts = [by if i == axis else 0 for i in range(len(shape))]
         none = [0] * len(shape)
-        return node.pad(kept, none, amounts) if backwards else node.pad(kept, amounts, none)
+        low, high = (none, amounts) if backwards else (amounts, none)
+        return node.pad(kept, low, high, value=neutral)
 
     total, step = x, 1
     if node.integer("exclusive", 0):
-        total = shifted(1) if extent > 1 else node.map("sub", x, x)
+        total = shifted(1) if extent > 1 else node.broadcast(node.scalar(neutral, x), shape)
     while step < extent:
-        total = node.map("add", total, shifted(step))
+        total = node.map(fn, total, shifted(step))
         step *= 2
     return total

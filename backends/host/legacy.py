@@ -1,0 +1,120 @@
+"""Operators whose meaning changed between opsets, in all their versions.
+
+Before opset 7, binary operators broadcast only if asked to, and align the second operand at an
+axis; before opset 13, softmax and its relatives see a matrix split at their axis.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from onnx import NodeProto
+
+from . import reference
+from .casting import widened
+from .registry import Call, HostError, Value, operator
+
+Array = np.ndarray[Any, Any]
+
+
+def _aligned(call: Call) -> Call:
+    """A call before opset 7 as one of later opsets: the second operand with trailing ones."""
+    a, b, axis = call.tensor(0), call.tensor(1), call.attr("axis")
+    if call.attr("broadcast", 0):
+        start = a.ndim - b.ndim if axis is None else int(axis) % max(a.ndim, 1)
+        tail = a.ndim - start - b.ndim
+        if start < 0 or tail < 0:
+            raise HostError(f"shape {list(b.shape)} at axis {axis} of shape {list(a.shape)}")
+        b = b.reshape((*b.shape, *[1] * tail))
+    elif a.shape != b.shape:
+        raise HostError(f"shapes {list(a.shape)} and {list(b.shape)} differ, without broadcasting")
+    node = NodeProto()
+    node.CopyFrom(call.node)
+    del node.attribute[:]
+    return dataclasses.replace(call, node=node, inputs=[a, b], opset=7)
+
+
+@operator("Add", "Sub", "Mul", "Pow", "And", "Or", "Xor", "Equal", "Less", "Greater")
+def binary(call: Call) -> list[Value]:
+    """Elementwise functions of two operands."""
+    return reference.run(_aligned(call) if call.opset < 7 else call)
+
+
+@operator("Div")
+def div(call: Call) -> list[Value]:
+    """Division; that of integers rounds towards zero, and by zero gives zero."""
+    if call.opset < 7:
+        call = _aligned(call)
+    a, b = call.tensor(0), call.tensor(1)
+    if a.dtype.kind not in "iu" or b.dtype != a.dtype:
+        return [np.asarray(a / b).astype(a.dtype)]
+    quotient = a // b
+    off = (a % b != 0) & ((a < 0) != (b < 0)) & (b != 0)
+    return [np.asarray(quotient + off).astype(a.dtype)]
+
+
+def _softmax(x: Array, axis: int) -> Array:
+    e = np.exp(x - x.max(axis, keepdims=True))
+    return e / e.sum(axis, keepdims=True)
+
+
+def _log_softmax(x: Array, axis: int) -> Array:
+    shifted = x - x.max(axis, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis, keepdims=True))
+
+
+def _hardmax(x: Array, axis: int) -> Array:
+    out = np.zeros_like(x)
+    np.put_along_axis(out, x.argmax(axis, keepdims=True), 1, axis)
+    return out
+
+
+@operator("Softmax", "LogSoftmax", "Hardmax")
+def softmax(call: Call) -> list[Value]:
+    """Along an axis; before opset 13 over all axes from there on."""
+    x = call.tensor(0)
+    if x.size == 0:
+        return [x]
+    if call.opset >= 13:
+        return reference.run(call)
+    axis = int(call.attr("axis", 1))
+    if not -x.ndim <= axis <= x.ndim:
+        raise HostError(f"axis {axis} is out of range for rank {x.ndim}")
+    axis += x.ndim if axis < 0 else 0
+    function = {"Softmax": _softmax, "LogSoftmax": _log_softmax, "Hardmax": _hardmax}[call.op]
+    matrix = widened(x).reshape(int(np.prod(x.shape[:axis])), -1)
+    return [function(matrix, 1).reshape(x.shape).astype(x.dtype)]
+
+
+@operator("BatchNormalization")
+def batch_normalization(call: Call) -> list[Value]:
+    """Normalisation by given statistics, or in training by those of the batch.
+
+    Training is asked for by `training_mode` from opset 14 on, by naming further outputs in opset 7
+    and 9, and by `is_test = 0` before.  It also gives the running statistics:
+    `running * momentum + batch * (1 - momentum)`; opset 14 takes the population variance.
+    """
+    x, scale, bias, mean, variance = (call.tensor(i) for i in range(5))
+    momentum, epsilon = float(call.attr("momentum", 0.9)), float(call.attr("epsilon", 1e-5))
+    if call.opset >= 14:
+        training = bool(call.attr("training_mode", 0))
+    else:
+        training = call.wants(1) if call.opset >= 7 else not call.attr("is_test", 0)
+    wide = widened(x)
+    dims = [1, -1, *[1] * (x.ndim - 2)] if call.attr("spatial", 1) else [1, *x.shape[1:]]
+    axes = (0, *range(2, x.ndim)) if call.attr("spatial", 1) else (0,)
+    batch: list[Array] = []
+    if training:
+        batch = [wide.mean(axes), wide.var(axes)]
+    used_mean, used_variance = batch or [widened(mean), widened(variance)]
+    factor = widened(scale).reshape(dims) / np.sqrt(used_variance.reshape(dims) + epsilon)
+    y = (wide - used_mean.reshape(dims)) * factor + widened(bias).reshape(dims)
+    out: list[Value] = [y.astype(x.dtype)]
+    if training:
+        for old, new in zip((mean, variance), batch, strict=True):
+            blend = widened(old) * momentum + new.reshape(old.shape) * (1 - momentum)
+            out.append(blend.astype(old.dtype))
+        out += [value.astype(mean.dtype) for value in batch]
+    return out[: max(len(call.node.output), 1)]
