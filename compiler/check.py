@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from ..backends.targets.load import load_target
-from ..dialects.errors import Unsupported
+from ..backends.targets.machine import Machine
+from ..dialects.errors import EmptyTensorError, Unsupported, UnsupportedError
 from ..dialects.locations import onnx_nodes
 from ..passes.base import CompilerContext, main_function
+from .driver import is_open, random_calibration
 from .instruments import Instruments
+from .options import CompileOptions, Extent
 from .pipeline import phase_passes
 
 
@@ -20,8 +23,9 @@ from .pipeline import phase_passes
 class Support:
     """What `check` found.
 
-    `unsupported`: nodes that cannot be compiled at all.  `on_cpu`: node -> why it runs on the CPU
-    end although the target has an NPU (found by quantising with made-up ranges).
+    `unsupported`: nodes that cannot be compiled, nor run on the host.  `on_cpu`: node -> why it
+    runs on the CPU end although the target has an NPU (found by quantising with made-up ranges), or
+    on the host, in numpy.
     """
 
     model: str
@@ -44,21 +48,35 @@ class Support:
         }
 
 
-def check_support(model: str, target: str, shapes: Mapping[str, Sequence[int]]) -> Support:
+def check_support(model: str, target: str, shapes: Mapping[str, Sequence[Extent]]) -> Support:
     """Check a model file against a target; ModelErrors and TargetErrors pass through."""
-    from .importer import check_model, import_model
+    options = CompileOptions(target=target, shapes=shapes)
+    machine = load_target(target)
+    if not is_open(model, options):
+        found = _check_module(model, machine, options)
+        if found is not None:
+            return found
+    if machine is not None:
+        options = replace(options, quantize="int8", calibration="random")
+    return _check_program(model, options)
+
+
+def _check_module(model: str, machine: Machine | None, options: CompileOptions) -> Support | None:
+    """What becomes of a model that compiles as a whole; None if it does not."""
+    from .importer import import_model
 
     ctx = CompilerContext()
-    ctx.machine = load_target(target)
-    name = Path(model).name
-    unsupported = check_model(model, ctx, shapes)
-    if unsupported:
-        return Support(name, target, 0, tuple(unsupported), {}, tuple(ctx.notes))
-    module = import_model(model, ctx, shapes)
+    ctx.machine = machine
+    shapes = {
+        name: [int(e) for e in given if isinstance(e, int)]
+        for name, given in options.shapes.items()
+    }
+    try:
+        module = import_model(model, ctx, shapes)
+    except (UnsupportedError, EmptyTensorError):
+        return None
     nodes = {n for op in module.walk() for n in onnx_nodes(op)}
     if ctx.machine is not None:
-        from .driver import random_calibration
-
         instruments = Instruments(verify="none")
         instruments.run(ctx, module, phase_passes("graph"))
         ctx.calibration = random_calibration(main_function(module))
@@ -66,7 +84,25 @@ def check_support(model: str, target: str, shapes: Mapping[str, Sequence[int]]) 
             instruments.run(ctx, module, phase_passes(phase))
         placing = takewhile(lambda p: p.transform.name != "cluster-devices", phase_passes("loop"))
         instruments.run(ctx, module, list(placing))  # up to fit-npu, which places the last nodes
-    return Support(name, target, len(nodes), (), dict(ctx.placement), tuple(ctx.notes))
+    return Support(
+        Path(model).name, options.target, len(nodes), (), dict(ctx.placement), tuple(ctx.notes)
+    )
+
+
+def _check_program(model: str, options: CompileOptions) -> Support:
+    """What becomes of a model that is compiled in several parts."""
+    from .program.build import build_program
+
+    name = Path(model).name
+    try:
+        executable = build_program(model, options, name, "")
+    except UnsupportedError as error:
+        return Support(name, options.target, 0, error.rows, {})
+    placement = dict(executable.hosted())
+    for artefact in executable.session.store.values():
+        placement |= artefact.manifest["placement"]
+    nodes = len(executable.nodes)
+    return Support(name, options.target, nodes, (), placement, tuple(executable.session.notes))
 
 
 def support_table(support: Support) -> str:

@@ -33,7 +33,17 @@ Inputs = Annotated[
 Shapes = Annotated[
     list[str] | None,
     typer.Option(
-        "--shape", metavar="NAME:1x3x224x224", help="extents of an input with symbolic dimensions"
+        "--shape",
+        metavar="NAME:1x3x224x224",
+        help="extents of an input with symbolic dimensions: 4, bounds (1..8), or open (?)",
+    ),
+]
+Profiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--profile",
+        metavar="NAME:1x3x224x224,...",
+        help="compile ahead for these extents of open dimensions (repeat for more)",
     ),
 ]
 Json = Annotated[
@@ -55,22 +65,50 @@ def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
-def _shapes(values: list[str] | None) -> dict[str, tuple[int, ...]]:
+def _shapes(values: list[str] | None, option: str = "--shape") -> dict[str, tuple[Any, ...]]:
+    """Extents by input name: `4`, `1..8` (bounds), or `?` (open)."""
     from ..dialects.errors import InputError
 
-    out: dict[str, tuple[int, ...]] = {}
+    out: dict[str, tuple[Any, ...]] = {}
     for value in values or []:
         name, separator, dims = value.rpartition(":")
         try:
-            extents = tuple(int(d) for d in dims.split("x")) if dims else ()
+            extents = tuple(map(_extent, dims.split("x"))) if dims else ()
         except ValueError:
-            extents = (-1,)
-        if not separator or not name or any(d < 0 for d in extents):
-            raise InputError(f"cannot read --shape {value!r}", hint="write it as NAME:1x3x224x224")
+            separator = ""
+            extents = ()
+        if not separator or not name:
+            raise InputError(
+                f"cannot read {option} {value!r}",
+                hint="write it as NAME:1x3x224x224; an extent may be bounds (1..8) or open (?)",
+            )
         if name in out:
-            raise InputError(f"--shape names {name!r} twice")
+            raise InputError(f"{option} names {name!r} twice")
         out[name] = extents
     return out
+
+
+def _extent(text: str) -> int | tuple[int, int] | None:
+    """One extent of a shape; ValueError if it is none."""
+    if text == "?":
+        return None
+    least, bounded, greatest = text.partition("..")
+    low = int(least)
+    if low < 0 or (bounded and int(greatest) < low):
+        raise ValueError(text)
+    return (low, int(greatest)) if bounded else low
+
+
+def _profiles(values: list[str] | None) -> list[dict[str, tuple[Any, ...]]]:
+    """Each --profile: extents of inputs, separated by commas."""
+    from ..dialects.errors import InputError
+
+    profiles = [_shapes(value.split(","), "--profile") for value in values or []]
+    for profile in profiles:
+        for name, extents in profile.items():
+            if not all(isinstance(e, int) for e in extents):
+                raise InputError(f"--profile {name}: extents are numbers, not bounds")
+    return profiles
 
 
 def _write_json(where: str | None, value: Any) -> None:
@@ -122,6 +160,7 @@ def compile(
     calibration_method: Annotated[str, typer.Option(help="minmax or percentile")] = "minmax",
     percentile: Annotated[float, typer.Option(help="for --calibration-method percentile")] = 99.99,
     shape: Shapes = None,
+    profile: Profiles = None,
     emit: Annotated[
         list[str] | None,
         typer.Option(
@@ -165,7 +204,7 @@ def compile(
 
     commands.compile_command(
         model, output, _shapes(shape), emit or [], dump_dir, time_passes, target=target,
-        quantize=quantize, calibration=calibration, calibration_method=calibration_method,
+        profiles=_profiles(profile), quantize=quantize, calibration=calibration, calibration_method=calibration_method,
         percentile=percentile, compile_from=compile_from, compile_to=compile_to,
         constants=constants, dump=dump, verify=verify, keep_ir=keep_ir, strip=strip,
     )  # fmt: skip

@@ -7,20 +7,20 @@ import sys
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from ..dialects.constants import Array
 from ..dialects.errors import InputError, IRError
-from .artefact import load_artefact
+from .api import executable_of, load
+from .artefact import PROGRAM
 from .driver import Compilation, compile_model
-from .executable import Executable
 from .files import write_atomically
-from .options import CompileOptions
+from .options import CompileOptions, Extent
 from .pipeline import ALL_PHASES
 from .progress import phase_progress
-from .tensors import TensorInfo, read_npz
+from .tensors import TENSOR, TensorInfo, made_up, read_npz
 
 WriteJson = Callable[[str | None, Any], None]
 EMIT_PHASE = {"graph": "partition", "loop": "loop", "npu": "npu"}
@@ -45,7 +45,7 @@ def note(text: str) -> None:
 
 
 def compile_command(
-    model: str, output: str | None, shapes: Mapping[str, tuple[int, ...]], emit: list[str],
+    model: str, output: str | None, shapes: Mapping[str, tuple[Extent, ...]], emit: list[str],
     dump_dir: str | None, time_passes: bool, **options: Any,
 ) -> None:  # fmt: skip
     """`tilewright compile`."""
@@ -73,6 +73,11 @@ def compile_command(
         result = compile_model(model, settings, keep=frozenset(keep), progress=progress)
     for text in result.ctx.notes:
         note(f"note: {text}")
+    if kinds and result.artefact is not None and result.artefact.manifest.get("kind") == PROGRAM:
+        raise InputError(
+            "--emit: the model is compiled in several parts",
+            hint="fix its shapes with --shape, or look at each part with --dump all",
+        )
     _emit(result, kinds, out)
     if time_passes:
         say(result.instruments.timing_table())
@@ -132,33 +137,42 @@ def _emit(result: Compilation, kinds: list[str], out: Path) -> None:
 
 
 def _summary(result: Compilation, out: Path) -> None:
-    ctx, ops = result.ctx, result.phase_ops
-    machine = ctx.machine
+    ctx, machine = result.ctx, result.ctx.machine
     seconds = sum(result.phase_seconds.values())
     say(
         f"wrote {out} ({out.stat().st_size / 1024:.0f} KiB) "
         f"for {machine.name if machine else 'cpu'} in {seconds:.2f} s"
     )
-    say("operations: " + ", ".join(f"{phase} {count}" for phase, count in ops.items()))
+    assert result.artefact is not None
+    if result.artefact.manifest.get("kind") == PROGRAM:
+        _program_summary(result)
+        return
+    say("operations: " + ", ".join(f"{phase} {n}" for phase, n in result.phase_ops.items()))
     if machine is not None:
-        segments = (
-            sum(1 for step in result.artefact.manifest["steps"] if step["kind"] == "npu")
-            if result.artefact
-            else 0
-        )
+        segments = sum(1 for step in result.artefact.manifest["steps"] if step["kind"] == "npu")
         say(
             f"NPU programs: {segments}; nodes on the CPU: {len(ctx.placement)}"
             + (" (see `tilewright check`)" if ctx.placement else "")
         )
         if not segments:
-            note(
-                "note: nothing runs on the NPU"
-                + (
-                    ""
-                    if result.options.quantize != "none"
-                    else "; it computes in int8: compile with --quantize int8"
-                )
-            )
+            note(_NOTHING_ON_NPU.get(result.options.quantize, _NOTHING_ON_NPU[""]))
+
+
+_NOTHING_ON_NPU = {
+    "none": "note: nothing runs on the NPU; it computes in int8: compile with --quantize int8",
+    "": "note: nothing runs on the NPU",
+}
+
+
+def _program_summary(result: Compilation) -> None:
+    """What a program consists of."""
+    assert result.artefact is not None
+    executable = executable_of(result.artefact)
+    inputs = ", ".join(i.describe() for i in executable.inputs)
+    regions = sum(1 for name in result.artefact.files if name.startswith("regions/"))
+    say(f"program over {inputs or 'no inputs'}: {regions} regions compiled ahead, others on demand")
+    if result.ctx.machine is not None:
+        say(f"NPU programs: {len(executable.npu_programs)}")
 
 
 def load_inputs(path: str | None, infos: list[TensorInfo], seed: int = 0) -> dict[str, Array]:
@@ -168,28 +182,42 @@ def load_inputs(path: str | None, infos: list[TensorInfo], seed: int = 0) -> dic
         known = {i.name for i in infos}
         # Data files often hold labels beside the inputs: what the model does not name is left out.
         return {k: v for k, v in arrays.items() if k in known} if known & set(arrays) else arrays
-    rng = np.random.default_rng(seed)
-    note("note: no --inputs given, using random ones")
-    return {
-        i.name: (
-            rng.standard_normal(i.shape)
-            if i.dtype.startswith(("float", "bfloat"))
-            else rng.integers(0, 2, i.shape)
-        ).astype(i.dtype)
-        for i in infos
-    }
+    if odd := [i.describe() for i in infos if i.dtype == "object" or i.kind != TENSOR]:
+        raise InputError(
+            f"random inputs cannot be made for {', '.join(odd)}", hint="give --inputs IN.npz"
+        )
+    if infos:
+        note("note: no --inputs given, using random ones")
+    return made_up(infos, seed)
 
 
-def write_npz(path: str, arrays: Mapping[str, Array]) -> None:
-    """Write arrays by name, through a temporary file."""
+def write_npz(path: str, values: Mapping[str, Any]) -> None:
+    """Write arrays by name, through a temporary file; items of a sequence as NAME[0], NAME[1]..."""
+    arrays: dict[str, Array] = {}
+    for name, value in values.items():
+        if isinstance(value, list):
+            items = cast("list[Any]", value)
+            arrays.update((f"{name}[{i}]", np.asarray(item)) for i, item in enumerate(items))
+        elif value is not None:
+            arrays[name] = value
+    # Strings are stored as numpy's fixed-width text: archives hold no objects.
+    plain = {n: a.astype(str) if a.dtype == object else a for n, a in arrays.items()}
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]
+    np.savez(buffer, **plain)  # pyright: ignore[reportArgumentType]
     write_atomically(Path(path), buffer.getvalue())
 
 
-def describe_outputs(outputs: Mapping[str, Array]) -> None:
+def describe_outputs(outputs: Mapping[str, Any]) -> None:
     """Print name, type, shape and a few values of each output."""
     for name, value in outputs.items():
+        if isinstance(value, list):
+            describe_outputs(
+                {f"{name}[{i}]": item for i, item in enumerate(cast("list[Any]", value))}
+            )
+            continue
+        if value is None:
+            say(f"{name} = none")
+            continue
         flat = value.reshape(-1)
         head = ", ".join(f"{v:.6g}" if value.dtype.kind == "f" else str(v) for v in flat[:5])
         say(
@@ -200,7 +228,7 @@ def describe_outputs(outputs: Mapping[str, Array]) -> None:
 
 def run_command(artefact: str, inputs: str | None, outputs: str | None, repeat: int) -> None:
     """`tilewright run`."""
-    executable = Executable(load_artefact(artefact))
+    executable = load(artefact)
     given = load_inputs(inputs, executable.inputs)
     result = executable.run(given)
     describe_outputs(result)
@@ -222,8 +250,8 @@ def simulate_command(
     """`tilewright simulate`."""
     from .report import render_html, simulation_table
 
-    executable = Executable(load_artefact(artefact))
-    if not any(step["kind"] == "npu" for step in executable.artefact.manifest["steps"]):
+    executable = load(artefact)
+    if executable.target == "cpu":
         raise InputError(
             f"{artefact} has no NPU program to simulate",
             hint="compile with --target NAME --quantize int8 --calibration FILE.npz; "
@@ -251,7 +279,7 @@ def simulate_command(
 def check_command(
     model: str,
     target: str,
-    shapes: Mapping[str, tuple[int, ...]],
+    shapes: Mapping[str, tuple[Extent, ...]],
     json: str | None,
     write_json: WriteJson,
 ) -> None:
@@ -277,7 +305,7 @@ def compare_command(
     """`tilewright compare`."""
     from .compare import compare_artefacts, comparison_table
 
-    executable = Executable(load_artefact(artefact))
+    executable = load(artefact)
     given = load_inputs(inputs, executable.inputs)
     comparison = compare_artefacts(reference, executable, given)
     if json != "-":
@@ -296,15 +324,12 @@ def disassemble_command(path: str) -> None:
             raise IRError(f"cannot read {path}: {error.strerror}") from None
         sys.stdout.write(disassemble(data))
         return
-    artefact = load_artefact(path)
-    programs = [step for step in artefact.manifest["steps"] if step["kind"] == "npu"]
+    programs = load(path).npu_programs
     if not programs:
         raise InputError(f"{path} has no NPU program")
-    for step in programs:
-        say(f"// {step['program']}")
-        sys.stdout.write(
-            disassemble(artefact.files[step["program"]], [tuple(n) for n in step["layers"]])
-        )
+    for name, code, layers in programs:
+        say(f"// {name}")
+        sys.stdout.write(disassemble(code, layers))
 
 
 def targets_command(json: str | None, write_json: WriteJson) -> None:

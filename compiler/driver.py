@@ -17,7 +17,13 @@ from xdsl.dialects.builtin import IntegerAttr, ModuleOp
 from xdsl.dialects.func import FuncOp
 
 from ..backends.targets.load import load_target
-from ..dialects.errors import EmptyTensorError, InputError, IRError, TilewrightError, UnsupportedError
+from ..dialects.errors import (
+    EmptyTensorError,
+    InputError,
+    IRError,
+    TilewrightError,
+    UnsupportedError,
+)
 from ..dialects.graph import ConstantOp, QuantizeOp
 from ..dialects.locations import onnx_nodes
 from ..dialects.loop import NestOp
@@ -87,9 +93,7 @@ def compile_model(
 
 def _whole(options: CompileOptions, keep: frozenset[str]) -> bool:
     """Whether nothing is asked for that only a single module has."""
-    return (options.compile_from, options.compile_to, options.dump) == ("import", "cpu", None) and (
-        not keep
-    )
+    return (options.compile_from, options.compile_to) == ("import", "cpu") and not keep
 
 
 def is_open(source: Any, options: CompileOptions, keep: frozenset[str] = frozenset()) -> bool:

@@ -120,8 +120,7 @@ class Simulation:
             "energy_pj": self.energy,
             "layers": self.layers,
             "host": [
-                {"step": h.index, "milliseconds": h.milliseconds, "node": h.node}
-                for h in self.host
+                {"step": h.index, "milliseconds": h.milliseconds, "node": h.node} for h in self.host
             ],
             "on_cpu": [{"node": n, "reason": r} for n, r in sorted(self.placement.items())],
         }

@@ -12,19 +12,18 @@ import numpy as np
 from ..dialects.constants import Array
 from ..dialects.errors import InputError
 
-
 Dimension = int | str
 """A static extent, or an open one: its name, -1 if it has none."""
 
-TENSOR, SEQUENCE, OPTIONAL = "tensor", "sequence", "optional"
+TENSOR, UNRANKED, SEQUENCE, OPTIONAL = "tensor", "any rank", "sequence", "optional"
+"""Kinds of inputs and outputs."""
 
 
 @dataclass(frozen=True)
 class TensorInfo:
     """A model input or output: ONNX name, static shape, numpy dtype name, arena offset in bytes.
 
-    Where a program leaves dimensions open, `dims` holds them and `shape` has 1 in their place;
-    `dims` is None for a tensor of any rank if `kind` or an unranked declaration says so.
+    Where a program leaves dimensions open, `dims` holds them and `shape` has 1 in their place.
     """
 
     name: str
@@ -86,6 +85,31 @@ def as_array(value: Any) -> Array:
     if hasattr(value, "__dlpack__"):
         return np.from_dlpack(value)
     return np.asarray(value)
+
+
+def made_up(
+    infos: Sequence[TensorInfo],
+    seed: int = 0,
+    profile: Mapping[str, Sequence[int]] | None = None,
+    extent: int = 1,
+) -> dict[str, Array]:
+    """Seeded noise for each input, zeros and ones where it takes integers.
+
+    Open dimensions have the extents of `profile`, else 1 for a first (batch) dimension and
+    `extent`.
+    """
+    rng = np.random.default_rng(seed)
+    found: dict[str, Array] = {}
+    for info in infos:
+        dims = info.shape if info.dims is None else info.dims
+        shape = (profile or {}).get(info.name) or [
+            d if isinstance(d, int) and d >= 0 else (1 if axis == 0 and len(dims) > 1 else extent)
+            for axis, d in enumerate(dims)
+        ]
+        dtype = numpy_type(info.dtype)
+        values = rng.integers(0, 2, shape) if dtype.kind in "iub" else rng.standard_normal(shape)
+        found[info.name] = np.asarray(values).astype(dtype)
+    return found
 
 
 def _value(value: Any) -> Any:

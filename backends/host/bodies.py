@@ -19,9 +19,9 @@ MAX_DEPTH = 100
 
 def type_of(value: Value) -> onnx.TypeProto:
     """The ONNX type of a tensor; an empty type for anything else."""
+    array: Any = value
     if not isinstance(value, np.ndarray):
         return onnx.TypeProto()
-    array: np.ndarray[Any, Any] = value
     element = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
     return onnx.helper.make_tensor_type_proto(element, array.shape)
 

@@ -44,7 +44,7 @@ def _stack(body: GraphProto, index: int, rows: list[Any], axis: int = 0) -> Valu
     if not rows:
         dims = body.output[index].type.tensor_type.shape.dim
         return np.empty((0, *(max(d.dim_value, 0) for d in dims)), _element_type(body, index))
-    if any(not isinstance(row, np.ndarray) or row.shape != rows[0].shape for row in rows):
+    if len({np.shape(row) for row in rows}) > 1:
         raise HostError(f"scan output {body.output[index].name!r} changes shape between iterations")
     return np.stack(rows, axis)
 
@@ -160,7 +160,7 @@ def sequence_map(call: Call) -> list[Value]:
         if isinstance(value, list) and len(value) != len(first):  # pyright: ignore[reportUnknownArgumentType]
             raise HostError("the sequences differ in length")
     for step, element in enumerate(first):
-        rest = [value[step] if isinstance(value, list) else value for value in call.inputs[1:]]
+        rest: list[Any] = [v[step] if isinstance(v, list) else v for v in call.inputs[1:]]
         for found, value in zip(
             outputs, call.run_graph(body, _bind(body, [element, *rest])), strict=True
         ):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from onnx import FunctionProto, NodeProto
@@ -77,7 +78,7 @@ def evaluate(
 
     `inputs` holds None for omitted inputs, `opsets` the version of each imported domain,
     `functions` the model's functions by domain and name; `depth` counts nested function calls.
-    Raises `InputError` if the data cannot be computed with, `ModelError` if the node itself is at fault.
+    Raises `InputError` if the data cannot be computed with, `ModelError` if the node is at fault.
     """
     domain = plain_domain(node.domain)
     opset = opsets.get(domain, opsets.get("ai.onnx", 1) if not domain else 1)
@@ -105,7 +106,17 @@ def evaluate(
             node=node.name or _label(node),
             op=node.op_type,
         ) from error
-    return [np.asarray(v) if isinstance(v, np.generic) else v for v in outputs]
+    return [_plain(value) for value in outputs]
+
+
+def _plain(value: Value) -> Value:
+    """A value in its one form: scalars as arrays, strings as objects."""
+    if isinstance(value, list):
+        return [_plain(v) for v in value]  # pyright: ignore[reportUnknownVariableType]
+    if value is None or isinstance(value, dict):
+        return value  # pyright: ignore[reportUnknownVariableType]
+    array: np.ndarray[Any, Any] = np.asarray(value)
+    return array.astype(object) if array.dtype.kind in "US" else array
 
 
 def _dispatch(call: Call, depth: int) -> list[Value]:
@@ -131,6 +142,7 @@ def _label(node: NodeProto) -> str:
 
 
 def _describe(value: Value) -> str:
+    array: Any = value
     if isinstance(value, np.ndarray):
-        return f"{value.dtype}{list(value.shape)}"
+        return f"{array.dtype}{list(array.shape)}"
     return "none" if value is None else type(value).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,14 @@ def _indices(indices: Array, extent: int) -> Array:
         bad = int(whole[(whole < -extent) | (whole >= extent)].reshape(-1)[0])
         raise HostError(f"index {bad} is outside an axis of {extent} elements")
     return np.where(whole < 0, whole + extent, whole)
+
+
+def grid(shape: Sequence[int]) -> list[Array]:
+    """Positions along each axis, shaped to broadcast to `shape`."""
+    return [
+        np.arange(n, dtype=np.int64).reshape([-1 if j == i else 1 for j in range(len(shape))])
+        for i, n in enumerate(shape)
+    ]
 
 
 def _axis(call: Call, rank: int) -> int:
@@ -49,7 +58,7 @@ def _element_spots(shape: tuple[int, ...], indices: Array, axis: int) -> tuple[A
     for i, (have, want) in enumerate(zip(indices.shape, shape, strict=True)):
         if i != axis and have > want:
             raise HostError(f"indices of shape {indices.shape} into shape {shape}")
-    spots: list[Array] = list(np.indices(indices.shape, sparse=True))
+    spots = grid(indices.shape)
     spots[axis] = indices
     return tuple(spots)
 
@@ -60,9 +69,9 @@ def _nd_spots(shape: tuple[int, ...], indices: Array, batch: int = 0) -> tuple[A
         raise HostError(f"indices of shape {indices.shape} into shape {shape}")
     if indices.shape[:batch] != shape[:batch]:
         raise HostError(f"batches of {indices.shape[:batch]} in {shape[:batch]}")
-    grid = np.indices(indices.shape[:-1], sparse=True)[:batch]
+    batches = grid(indices.shape[:-1])[:batch]
     columns = np.moveaxis(indices, -1, 0)
-    return (*grid, *(_indices(c, shape[batch + i]) for i, c in enumerate(columns)))
+    return (*batches, *(_indices(c, shape[batch + i]) for i, c in enumerate(columns)))
 
 
 @operator("GatherND")

@@ -50,9 +50,10 @@ def div(call: Call) -> list[Value]:
     a, b = call.tensor(0), call.tensor(1)
     if a.dtype.kind not in "iu" or b.dtype != a.dtype:
         return [np.asarray(a / b).astype(a.dtype)]
-    quotient = a // b
-    off = (a % b != 0) & ((a < 0) != (b < 0)) & (b != 0)
-    return [np.asarray(quotient + off).astype(a.dtype)]
+    both: Any = np.divmod(a, b)
+    quotient: Array = np.asarray(both[0])
+    quotient = np.where((both[1] != 0) & ((a < 0) != (b < 0)), quotient + 1, quotient)
+    return [quotient.astype(a.dtype)]
 
 
 def _softmax(x: Array, axis: int) -> Array:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from .casting import integer_range, widened
+from .indexing import grid
 from .limits import checked_shape
 from .registry import Call, HostError, Value, operator
 from .windows import Geometry, geometry, padded, per_axis, tap, windows
@@ -16,6 +18,15 @@ Array = np.ndarray[Any, Any]
 
 def _kernel_axes(g: Geometry) -> tuple[int, ...]:
     return tuple(range(-len(g.kernel), 0))
+
+
+def _coordinates(flat: Array, shape: tuple[int, ...]) -> list[Array]:
+    """Row-major positions as one index array per axis."""
+    out: list[Array] = []
+    for extent in shape[::-1]:
+        out.append(flat % extent)
+        flat = flat // extent
+    return out[::-1]
 
 
 @operator("MaxPool")
@@ -32,16 +43,17 @@ def max_pool(call: Call) -> list[Value]:
     flat = view.reshape(*view.shape[: 2 + rank], size)
     best = flat.argmax(-1)
     values = np.take_along_axis(flat, best[..., None], -1)[..., 0]
-    taps = np.unravel_index(best, g.kernel)
-    index = np.zeros_like(best)
+    taps = _coordinates(best, g.kernel)
+    index: Array = np.zeros(best.shape, np.int64)
     order = range(rank) if not call.attr("storage_order", 0) else range(rank)[::-1]
-    grid = np.indices(g.out, sparse=True)
+    spots = grid(g.out)
     for axis in order:
-        place = grid[axis] * g.strides[axis] - g.before[axis] + taps[axis] * g.dilations[axis]
-        index = index * x.shape[2 + axis] + place
-    spatial = int(np.prod(x.shape[2:]))
-    images = np.arange(x.shape[0] * x.shape[1]).reshape(*x.shape[:2], *[1] * rank)
-    return [values.astype(x.dtype), (index + images * spatial).astype(np.int64)]
+        place = spots[axis] * g.strides[axis] - g.before[axis] + taps[axis] * g.dilations[axis]
+        index = np.add(index * x.shape[2 + axis], place)
+    spatial = math.prod(x.shape[2:])
+    count = x.shape[0] * x.shape[1]
+    images = np.arange(count, dtype=np.int64).reshape([*x.shape[:2], *[1] * rank])
+    return [values.astype(x.dtype), index + images * spatial]
 
 
 @operator("AveragePool")

@@ -116,8 +116,9 @@ class _Cell:
 def _run(cell: _Cell, x: Array, lengths: Array, h: Array, c: Array, back: bool) -> list[Array]:
     """All steps of one direction: outputs `[steps, batch, hidden]` and both last states."""
     steps, batch = x.shape[:2]
+    source: Array = np.zeros(0)
     if back:
-        place = np.arange(steps)[:, None]
+        place = np.arange(steps, dtype=np.int64)[:, None]
         source = np.where(place < lengths, lengths - 1 - place, place)
         x = x[source, np.arange(batch)]
     projected = x @ cell.w.T + cell.wb
@@ -128,7 +129,7 @@ def _run(cell: _Cell, x: Array, lengths: Array, h: Array, c: Array, back: bool) 
         h, c = np.where(live, new_h, h), np.where(live, new_c, c)
         y[step] = np.where(live, new_h, 0)
     if back:
-        y = y[source, np.arange(batch)]  # pyright: ignore[reportPossiblyUnboundVariable]
+        y = y[source, np.arange(batch)]
         y[np.arange(steps)[:, None] >= lengths] = 0
     return [y, h, c]
 

@@ -56,6 +56,9 @@ def run(call: Call) -> list[Value]:
     """Run one node through its reference operator."""
     node = NodeProto()
     node.CopyFrom(call.node)
+    for i in range(len(node.attribute))[::-1]:
+        if node.attribute[i].name == "consumed_inputs":  # of opset 1, without a meaning
+            del node.attribute[i]
     given = {attribute.name for attribute in node.attribute}
     for name, default in default_attributes(call.domain, call.op, call.opset).items():
         if name not in given:

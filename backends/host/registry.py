@@ -125,10 +125,8 @@ class Call:
     def tensor(self, index: int) -> np.ndarray[Any, Any]:
         """An input that must be a tensor."""
         value = self.value(index)
-        if isinstance(value, np.ndarray):
-            return value
-        if isinstance(value, np.generic):
-            return np.asarray(value)
+        if isinstance(value, (np.ndarray, np.generic)):
+            return np.asarray(value)  # pyright: ignore[reportUnknownArgumentType]  # any dtype
         kind = "missing" if value is None else f"a {type(value).__name__}"
         raise HostError(f"input {index} is {kind}, not a tensor")
 
@@ -165,13 +163,18 @@ FAMILIES = (
     "detection",
     "filling",
     "indexing",
+    "labels",
     "legacy",
     "pooling",
-    "random",
+    "generators",
     "recurrent",
+    "resize",
     "sampling",
     "selection",
     "sequences",
+    "spectral",
+    "strings",
+    "trees",
 )
 """The files that hold implementations."""
 

@@ -102,12 +102,12 @@ def grid_sample(call: Call) -> list[Value]:
     borders: list[tuple[float, float]] = []
     for axis, extent in enumerate(dims):
         unit = grid[..., len(dims) - 1 - axis].reshape(x.shape[0], -1)
-        point = (unit + 1) / 2 * (extent - 1) if align else ((unit + 1) * extent - 1) / 2
+        point: Array = (unit + 1) / 2 * (extent - 1) if align else ((unit + 1) * extent - 1) / 2
         low, high = (0.0, extent - 1.0) if align else (-0.5, extent - 0.5)
         if mode == "nearest":
             point = np.rint(point)
         outside = (point < low) | (point > high)
-        if padding == "border":
+        if padding == "border" and mode != "cubic":  # whose taps are clamped one by one
             point = np.where(outside, np.clip(point, 0, extent - 1), point)
         elif padding == "reflection":
             point = np.where(outside, _reflect(point, low, high), point).astype(unit.dtype)

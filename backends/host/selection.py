@@ -81,10 +81,11 @@ def top_k(call: Call) -> list[Value]:
 def _running(x: Array, axis: int, exclusive: bool, reverse: bool, product: bool) -> Array:
     values = np.flip(x, axis) if reverse else x
     wide = widened(values)
-    out = (np.cumprod if product else np.cumsum)(wide, axis, dtype=wide.dtype)
+    run: Any = np.cumprod if product else np.cumsum
+    out: Array = run(wide, axis, dtype=wide.dtype)
     if exclusive:
         first = np.full_like(np.take(out, [0], axis), 1 if product else 0)
-        rest = np.take(out, np.arange(x.shape[axis] - 1), axis)
+        rest = np.take(out, range(x.shape[axis] - 1), axis)
         out = np.concatenate([first, rest], axis)
     return (np.flip(out, axis) if reverse else out).astype(x.dtype)
 
@@ -109,7 +110,7 @@ def reverse_sequence(call: Call) -> list[Value]:
     steps = moved.shape[1]
     if lengths.shape != (moved.shape[0],) or (lengths < 0).any() or (lengths > steps).any():
         raise HostError(f"lengths {lengths.tolist()} for {steps} steps")
-    position = np.broadcast_to(np.arange(steps), (len(lengths), steps))
+    position: Array = np.broadcast_to(np.arange(steps, dtype=np.int64), (len(lengths), steps))
     source = np.where(position < lengths[:, None], lengths[:, None] - 1 - position, position)
     out = moved[np.arange(len(lengths))[:, None], source]
     return [np.moveaxis(out, (0, 1), (batch, time)).copy()]

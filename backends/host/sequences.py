@@ -83,7 +83,7 @@ def split_to_sequence(call: Call) -> list[Value]:
     if split.ndim == 0:
         if int(split) <= 0:
             raise HostError(f"pieces of length {int(split)}")
-        bounds = np.arange(int(split), extent, int(split))
+        bounds = list(range(int(split), extent, int(split)))
         return [np.split(x, bounds, axis) if extent else []]
     if (split < 0).any() or int(split.sum()) != extent:
         raise HostError(f"pieces of lengths {split.tolist()} do not add up to {extent}")

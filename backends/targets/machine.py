@@ -44,6 +44,23 @@ class VectorUnit:
     requantize: float = 1.0
     lookup: float = 1.0
     move: float = 1.0
+    divide: float = 16.0
+
+    def cost(self, mnemonic: str) -> float:
+        """Cycles per group of a vector command."""
+        if mnemonic in ("vmac", "vsum", "vsquare"):
+            return self.mac
+        if mnemonic in ("vrequant", "vadd", "vmul"):
+            return self.requantize
+        special = {
+            "vlut": self.lookup,
+            "vsumexp": self.lookup + self.mac,
+            "vexp": self.lookup + self.requantize,
+            "vnorm": 2 * self.requantize,
+            "vrecip": self.divide,
+            "vrsqrt": 2 * self.divide,
+        }
+        return special.get(mnemonic, self.move)
 
 
 @dataclass(frozen=True)

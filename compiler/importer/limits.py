@@ -20,3 +20,6 @@ PAIR_LIMIT = 1 << 24
 
 STEP_LIMIT = 512
 """Most steps of a recurrent operator, which is unrolled."""
+
+UNROLL_LIMIT = 1 << 13
+"""Most operations that a Loop or Scan becomes, which is unrolled."""

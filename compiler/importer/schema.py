@@ -53,7 +53,7 @@ def check_node(node: NodeProto, opset: int, attributes: Mapping[str, AttributePr
     """Remarks on `node`; ModelError if it contradicts its operator's schema."""
     found = signature(node.op_type, opset)
     if found is None:
-        if node.op_type in standard_names():
+        if node.op_type in standard_names() - _EARLIER:
             raise NodeUnsupported(*hint_for(node.op_type, opset))
         return []
     low, high = found.inputs
@@ -79,13 +79,15 @@ def check_node(node: NodeProto, opset: int, attributes: Mapping[str, AttributePr
     ]
 
 
+_EARLIER = frozenset({"LayerNormalization"})
+"""Operators that onnxruntime's optimiser writes before the opset that has them."""
+
 _DYNAMIC = "the shape of its result depends on the data"
 _SEQUENCES = "the compiler has no sequences or optional values"
 _STRINGS = "the compiler has no strings"
 _RANDOM = "the compiler has no random numbers"
 _HOST = "cut the model before its post-processing and run that on the host"
 _HINTS: dict[str, tuple[str, str]] = {
-    "Loop Scan": ("the compiler has no loops", "export the model with the loop unrolled"),
     "NonMaxSuppression": (_DYNAMIC, _HOST),
     "Compress": (_DYNAMIC, "use Where with a mask instead"),
     "Unique": (_DYNAMIC, _HOST),

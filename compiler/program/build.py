@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,19 @@ import numpy as np
 import onnx
 
 from ...backends.targets.load import load_target
-from ...dialects.errors import InputError, ModelError, TilewrightError, Unsupported, UnsupportedError
+from ...dialects.errors import (
+    InputError,
+    ModelError,
+    TilewrightError,
+    Unsupported,
+    UnsupportedError,
+)
 from ..artefact import PROGRAM, Artefact
-from ..calibration import Arrays, read_calibration, shapes_from, stack_samples
+from ..calibration import read_calibration, shapes_from, stack_samples
 from ..importer.load import load
 from ..importer.node import RULES
 from ..options import CompileOptions
-from ..tensors import TENSOR, TensorInfo, convert, numpy_type
+from ..tensors import TENSOR, TensorInfo, made_up
 from .executable import ProgramExecutable
 from .hosting import host_refusal
 from .model import ProgramModel, Source
@@ -26,7 +32,9 @@ GUESSES = (1, 64, 224, 320)
 """Extents tried for open dimensions that nobody has said anything about."""
 
 
-def build_program(source: Source, options: CompileOptions, name: str, digest: str) -> ProgramExecutable:
+def build_program(
+    source: Source, options: CompileOptions, name: str, digest: str
+) -> ProgramExecutable:
     """A program for `source`; UnsupportedError if a node can run neither compiled nor on the host.
 
     Regions are compiled ahead for the calibration data, for each profile, or else for guessed
@@ -36,15 +44,17 @@ def build_program(source: Source, options: CompileOptions, name: str, digest: st
     _demand_all(model)
     infos = [_fixed(info, options) for info in model.inputs]
     executable = ProgramExecutable(_artefact(source, options, model, infos, name, digest))
-    parts = _calibration(options)
-    if parts:
-        samples = list(_samples(parts, infos))
-        if options.quantize != "none":
-            _calibrate(executable, samples)
+    executable.session.options = replace(
+        executable.session.options, dump=options.dump, dump_dir=options.dump_dir,
+        reproducer_dir=options.reproducer_dir, keep_ir=options.keep_ir,
+    )  # fmt: skip
+    if options.quantize != "none":
+        samples = _calibration_samples(options, infos)
+        _calibrate(executable, samples)
         _warm(executable, samples[:1])
     elif options.profiles:
         for profile in options.profiles:
-            _warm(executable, [_made_up(infos, profile, 1)])
+            _warm(executable, [made_up(infos, profile=profile)])
     elif any(i.kind != TENSOR or i.dims is None or i.dtype == "object" for i in infos):
         pass  # nothing sensible can be made up
     else:
@@ -73,7 +83,9 @@ def _fixed(info: TensorInfo, options: CompileOptions) -> TensorInfo:
         g if isinstance(g, int) else d
         for g, d in zip(given, info.dims or (-1,) * len(given), strict=True)
     )
-    return replace(info, dims=dims, shape=tuple(d if isinstance(d, int) and d > 0 else 1 for d in dims))
+    return replace(
+        info, dims=dims, shape=tuple(d if isinstance(d, int) and d > 0 else 1 for d in dims)
+    )
 
 
 def _artefact(
@@ -132,25 +144,28 @@ def _model_bytes(source: Source) -> bytes:
 # --- compiling ahead ---
 
 
-def _calibration(options: CompileOptions) -> list[Arrays]:
-    if options.quantize == "none" or options.calibration is None:
-        if options.quantize != "none":
-            raise InputError(
-                "int8 quantisation needs calibration data",
-                hint="give --calibration FILE.npz (or a folder of them) with typical inputs",
-            )
-        return []
-    return [] if options.calibration == "random" else read_calibration(options.calibration)
-
-
-def _samples(parts: Sequence[Arrays], infos: Sequence[TensorInfo]) -> Iterator[dict[str, Any]]:
-    declared = {i.name: [d if isinstance(d, int) and d >= 0 else None for d in i.dims or ()] for i in infos}
-    for part in parts:
+def _calibration_samples(
+    options: CompileOptions, infos: Sequence[TensorInfo]
+) -> list[dict[str, Any]]:
+    if options.calibration is None:
+        raise InputError(
+            "int8 quantisation needs calibration data",
+            hint="give --calibration FILE.npz (or a folder of them) with typical inputs",
+        )
+    if options.calibration == "random":
+        return [made_up(infos)]
+    declared = {
+        i.name: [d if isinstance(d, int) and d >= 0 else None for d in i.dims or ()] for i in infos
+    }
+    samples: list[dict[str, Any]] = []
+    for part in read_calibration(options.calibration):
         shapes = shapes_from([part], declared)
-        fixed = [replace(i, shape=shapes.get(i.name, i.shape)) for i in infos]
-        stacked = stack_samples([part], fixed)
-        for k in range(len(next(iter(stacked.values())))):
-            yield {name: array[k] for name, array in stacked.items()}
+        stacked = stack_samples(
+            [part], [replace(i, shape=shapes.get(i.name, i.shape)) for i in infos]
+        )
+        count = len(next(iter(stacked.values())))
+        samples += [{n: array[k] for n, array in stacked.items()} for k in range(count)]
+    return samples
 
 
 def _calibrate(executable: ProgramExecutable, samples: Sequence[Mapping[str, Any]]) -> None:
@@ -178,7 +193,7 @@ def _guess(executable: ProgramExecutable, infos: Sequence[TensorInfo]) -> None:
     errors: list[TilewrightError] = []
     open_dims = any(not isinstance(d, int) or d < 0 for i in infos for d in i.dims or ())
     for extent in GUESSES if open_dims else (1,):
-        sample = _made_up(infos, {}, extent)
+        sample = made_up(infos, extent=extent)
         if sum(v.nbytes for v in sample.values()) > 1 << 28:
             break
         try:
@@ -196,21 +211,3 @@ def _guess(executable: ProgramExecutable, infos: Sequence[TensorInfo]) -> None:
         executable.session.notes.append(
             f"not compiled ahead: on made-up inputs, {errors[0].render()}"
         )
-
-
-def _made_up(
-    infos: Sequence[TensorInfo], profile: Mapping[str, Sequence[int]], extent: int
-) -> dict[str, Any]:
-    """Seeded noise for each input, small integers where it takes integers."""
-    rng = np.random.default_rng(0)
-    sample: dict[str, Any] = {}
-    for info in infos:
-        dims = info.dims or ()
-        shape = profile.get(info.name) or [
-            d if isinstance(d, int) and d >= 0 else (1 if axis == 0 and len(dims) > 1 else extent)
-            for axis, d in enumerate(dims)
-        ]
-        dtype = numpy_type(info.dtype)
-        values = rng.integers(0, 2, shape) if dtype.kind in "iub" else rng.standard_normal(shape)
-        sample[info.name] = convert(info, np.asarray(values).astype(dtype))
-    return sample

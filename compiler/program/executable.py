@@ -14,7 +14,6 @@ from ...dialects.errors import ArtefactError, InputError
 from ..artefact import Artefact, artefact_from_bytes
 from ..executable import Executable, info_from
 from ..options import CompileOptions
-
 from .inputs import check_value, open_samples
 from .model import ProgramModel
 from .session import Body, Execution, Session
@@ -115,6 +114,15 @@ class ProgramExecutable(Executable):
     # --- parts ---
 
     @property
+    def nodes(self) -> Sequence[NodeProto]:
+        """The model's nodes."""
+        return self._model.nodes
+
+    def hosted(self) -> dict[str, str]:
+        """Nodes known to run on the host, and why."""
+        return {node.name: f"{node.op_type} runs on the host" for node in self.body.hosted()}
+
+    @property
     def npu_programs(self) -> list[tuple[str, bytes, list[tuple[str, ...]]]]:
         """Encoded programs of all regions that have been compiled."""
         return [
@@ -209,5 +217,3 @@ def _stack(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         shapes = {v.shape if isinstance(v, np.ndarray) else None for v in values}
         out[name] = np.stack(values) if len(shapes) == 1 and None not in shapes else values
     return out
-
-

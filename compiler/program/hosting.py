@@ -22,14 +22,25 @@ def host_refusal(node: NodeProto, opsets: Mapping[str, int]) -> Unsupported | No
     for attribute in node.attribute:
         graphs = [attribute.g] if attribute.type == AttributeProto.GRAPH else attribute.graphs
         for inner in (n for graph in graphs for n in graph.node):
-            key = inner.op_type if inner.domain in ("", "ai.onnx") else f"{inner.domain}.{inner.op_type}"
+            key = (
+                inner.op_type
+                if inner.domain in ("", "ai.onnx")
+                else f"{inner.domain}.{inner.op_type}"
+            )
             if key not in RULES and (found := host_refusal(inner, opsets)) is not None:
                 return found
     return None
 
 
 RANDOM = frozenset(
-    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
+    {
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+        "Multinomial",
+        "Bernoulli",
+    }
 )
 
 

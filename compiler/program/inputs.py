@@ -9,7 +9,7 @@ import numpy as np
 
 from ...dialects.constants import Array
 from ...dialects.errors import InputError
-from ..tensors import OPTIONAL, SEQUENCE, Dimension, TensorInfo, convert
+from ..tensors import OPTIONAL, SEQUENCE, TENSOR, Dimension, TensorInfo, convert
 
 Bounds = Sequence[Sequence[int] | None]
 """Least and greatest extent of each dimension, None where it is fixed or unbounded."""
@@ -24,7 +24,13 @@ def check_value(
     does not fit.
     """
     if info.kind == OPTIONAL and (
-        value is None or (isinstance(value, np.ndarray) and value.dtype == object and value.shape == () and value.item() is None)
+        value is None
+        or (
+            isinstance(value, np.ndarray)
+            and value.dtype == object
+            and value.shape == ()
+            and value.item() is None
+        )
     ):
         return None
     if info.kind == SEQUENCE or isinstance(value, list | tuple):
@@ -37,9 +43,7 @@ def check_value(
     return convert(info, array)
 
 
-def _check_dims(
-    info: TensorInfo, array: Array, symbols: dict[str, int], bounds: Bounds
-) -> None:
+def _check_dims(info: TensorInfo, array: Array, symbols: dict[str, int], bounds: Bounds) -> None:
     dims = info.dims or ()
     if array.ndim != len(dims):
         raise InputError(
@@ -59,6 +63,17 @@ def _check_dims(
             )
 
 
+def _fits(value: Any, info: TensorInfo, skip: int = 0) -> bool:
+    """Whether the extents of an array, without its first `skip`, are those of the input."""
+    dims = info.shape if info.dims is None and info.kind == TENSOR else info.dims
+    if not isinstance(value, np.ndarray) or dims is None:
+        return False
+    shape = value.shape[skip:]
+    return len(shape) == len(dims) and all(
+        not _fixed(d) or d == n for d, n in zip(dims, shape, strict=True)
+    )
+
+
 def _fixed(dim: Dimension) -> bool:
     return isinstance(dim, int) and dim >= 0
 
@@ -67,17 +82,12 @@ def open_samples(
     bound: Mapping[str, Any], infos: Sequence[TensorInfo]
 ) -> list[dict[str, Any]] | None:
     """Split inputs stacked along a new first axis into samples; None if they are one sample."""
-    if not infos:
+    if not infos or all(_fits(bound[i.name], i) for i in infos):
         return None
     counts: set[int] = set()
     for info in infos:
         value = bound[info.name]
-        if (
-            not isinstance(value, np.ndarray)
-            or info.dims is None
-            or value.ndim != len(info.dims) + 1
-            or any(_fixed(d) and d != n for d, n in zip(info.dims, value.shape[1:], strict=True))
-        ):
+        if not isinstance(value, np.ndarray) or not value.ndim or not _fits(value[:1], info, 1):
             return None
         counts.add(value.shape[0])
     if len(counts) != 1:

@@ -15,7 +15,7 @@ from ...dialects.errors import ModelError
 from ..importer.functions import Functions
 from ..importer.load import load, opsets
 from ..importer.tensors import UnsupportedType, to_array
-from ..tensors import OPTIONAL, SEQUENCE, TENSOR, Dimension, TensorInfo
+from ..tensors import OPTIONAL, SEQUENCE, TENSOR, UNRANKED, Dimension, TensorInfo
 
 Source = str | Path | bytes | onnx.ModelProto
 
@@ -134,7 +134,7 @@ def describe(info: ValueInfoProto) -> TensorInfo:
     if type.HasField("optional_type"):
         type, kind = type.optional_type.elem_type, OPTIONAL
     if type.HasField("sequence_type"):
-        type, kind = type.sequence_type.elem_type, SEQUENCE if kind is TENSOR else kind
+        type, kind = type.sequence_type.elem_type, SEQUENCE if kind == TENSOR else kind
     tensor = type.tensor_type
     dims: list[Dimension] | None = None
     if tensor.HasField("shape"):
@@ -142,6 +142,8 @@ def describe(info: ValueInfoProto) -> TensorInfo:
             d.dim_value if d.HasField("dim_value") else (d.dim_param or -1)
             for d in tensor.shape.dim
         ]
+    elif kind == TENSOR:
+        kind = UNRANKED
     return TensorInfo(
         info.name,
         tuple(d if isinstance(d, int) and d >= 0 else 1 for d in dims or ()),

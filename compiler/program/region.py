@@ -22,7 +22,7 @@ from ...dialects.errors import ModelError, Unsupported, UnsupportedError
 from ...dialects.types import element_type
 from ...passes.base import CompilerContext
 from ..importer.partition import Partition, Trial, import_partition
-from .hosting import foldable, fold_node, host_refusal
+from .hosting import fold_node, foldable, host_refusal
 from .split import Part, split
 
 if TYPE_CHECKING:
@@ -154,13 +154,17 @@ class Region:
 
     def _demand_host(self, hosts: set[int], rows: Sequence[Unsupported]) -> None:
         """UnsupportedError if one of `hosts` cannot run there either."""
-        missing = [refusal for i in hosts if (refusal := host_refusal(self.nodes[i], self.session.opsets))]
+        missing = [
+            refusal for i in hosts if (refusal := host_refusal(self.nodes[i], self.session.opsets))
+        ]
         if missing:
             raise UnsupportedError(missing)
 
     def _strange(self, values: Mapping[str, Any]) -> set[int]:
         """Positions of nodes that read what no tensor of the graph dialect is."""
-        strange = {n for n in self.reads if not _regular(values[n] if n in values else self.constants[n])}
+        strange = {
+            n for n in self.reads if not _regular(values[n] if n in values else self.constants[n])
+        }
         if not strange:
             return set()
         return {i for i, node in enumerate(self.nodes) if strange.intersection(node.input)}
@@ -199,6 +203,17 @@ class Region:
 
     # --- splitting ---
 
+    def hosted(self) -> list[NodeProto]:
+        """Nodes that run on the host for some signature."""
+        found = {
+            node.name: node
+            for made in self._made.values()
+            if isinstance(made, list)
+            for step in made
+            for node in hosted(step)
+        }
+        return list(found.values())
+
     def _steps(self, hosts: set[int]) -> list[Step]:
         """This region split around `hosts`, what is known of it computed at once."""
         kept: list[int] = []
@@ -228,6 +243,11 @@ class Region:
 
 Step = Region | Part
 """What a program executes one after the other: regions, and host nodes (`Part.on_host`)."""
+
+
+def hosted(step: Step) -> list[NodeProto]:
+    """Nodes of a step that run on the host, in what has been specialised so far."""
+    return step.hosted() if isinstance(step, Region) else list(step.nodes)
 
 
 def _bindable(value: Any) -> bool:

@@ -25,7 +25,7 @@ from ..importer.functions import Functions
 from ..importer.order import in_order, used_by
 from ..options import CompileOptions
 from .model import Constants, name_nodes
-from .region import Region, Step
+from .region import Region, Step, hosted
 from .split import Part
 
 RunRegion = Callable[[Executable, Mapping[str, Any]], Mapping[str, Any]]
@@ -84,11 +84,12 @@ class Session:
         self.store[key] = artefact
         return Executable(artefact)
 
-
     def _compile(
         self, ctx: CompilerContext, module: ModuleOp, options: CompileOptions, key: str
     ) -> Artefact:
         name = f"region-{key[:8]}"
+        if options.dump_dir is not None:
+            options = replace(options, dump_dir=Path(options.dump_dir) / name)
         if options.quantize == "none" or ctx.calibration is not None:
             return compile_module(ctx, module, options, name, key)
         copy = module.clone()
@@ -128,6 +129,10 @@ class Body:
         execution.steps(self.steps, env, self.constants, self.scope)
         return [self._output(name, env) for name in self.outputs]
 
+    def hosted(self) -> list[NodeProto]:
+        """Nodes that run on the host, in what has been specialised so far."""
+        return [node for step in self.steps for node in hosted(step)]
+
     def _output(self, name: str, env: Mapping[str, Any]) -> Any:
         if name in env:
             return env[name]
@@ -165,9 +170,7 @@ class Execution:
         if isinstance(made, list):
             inner = dict(values)
             self.steps(made, inner, region.constants, region.scope)
-            env.update(
-                (n, inner[n] if n in inner else region.constants[n]) for n in region.outputs
-            )
+            env.update((n, inner[n] if n in inner else region.constants[n]) for n in region.outputs)
             return
         if self.on_region is not None:
             self.on_region(region.key(values), values)

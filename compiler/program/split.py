@@ -67,9 +67,7 @@ def split(
         made = dict.fromkeys(n for index in group for n in nodes[index].output if n)
         taken = dict.fromkeys(n for index in group for n in reads[index] if n not in made)
         inside = {n for index in group for n in reads[index]}
-        kept = tuple(
-            n for n in made if on_host or n in wanted or readers.get(n, 0) > (n in inside)
-        )
+        kept = tuple(n for n in made if on_host or n in wanted or readers.get(n, 0) > (n in inside))
         if kept or on_host:
             parts.append(Part(tuple(nodes[i] for i in group), tuple(taken), kept, on_host))
     return parts

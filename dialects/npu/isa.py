@@ -168,6 +168,26 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
         _TAP_TIME,
     ),
     Instruction(
+        "vsquare", 0x33, Queue.VECTOR,
+        (_spm("a", "r", _TAP_DIMS), _acc("rw", "positions, channel")),
+        ("p_rank", "t_rank", "a_zp", "overwrite"),
+        "acc[p, c] (+)= sum_t (a[p, t, c] - a_zp)^2, wrapping in i32. `overwrite` as for matmul.",
+        _TAP_TIME,
+    ),
+    Instruction(
+        "vsumexp", 0x34, Queue.VECTOR,
+        (
+            _spm("a", "r", _TAP_DIMS),
+            _spm("top", "r", "positions, channel"),
+            _spm("table", "r", "256 entries", "i32"),
+            _acc("rw", "positions, channel"),
+        ),
+        ("p_rank", "t_rank", "overwrite"),
+        "acc[p, c] (+)= sum_t table[(top[p, c] - a[p, t, c]) mod 256], wrapping in i32: the sum of "
+        "a softmax. `overwrite` as for matmul.",
+        f"{_TAP_TIME} * (look-up + multiply cost)",
+    ),
+    Instruction(
         "vrequant", 0x38, Queue.VECTOR,
         (
             _acc("r", "element dimensions, channel innermost"),
@@ -221,6 +241,62 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
         "dst = value.",
         "elements / lanes",
     ),
+    Instruction(
+        "vwide", 0x40, Queue.VECTOR,
+        (_acc("r", "dimensions"), _spm("dst", "w", "the same", "i32")),
+        (),
+        "dst = acc.",
+        "elements / lanes",
+    ),
+    Instruction(
+        "vrecip", 0x41, Queue.VECTOR,
+        (_acc("r", "dimensions"), _spm("dst", "w", "the same", "i32")),
+        ("bits",),
+        "dst = low 32 bits of floor((2^bits + floor(x / 2)) / x) with x = max(acc, 1), in 64 bits.",
+        "elements / lanes * division cost",
+    ),
+    Instruction(
+        "vrsqrt", 0x42, Queue.VECTOR,
+        (
+            _acc("r", "dimensions"),
+            _spm("total", "r", "the same", "i32"),
+            _spm("dst", "w", "the same", "i32"),
+        ),
+        ("count", "epsilon", "bits", "extra"),
+        "v = max(count * acc - total^2, max(count - 1, 1)) + epsilon, at most 2^(62 - 2 extra) - 1;"
+        " x = floor(sqrt(v * 4^extra)); dst = low 32 bits of floor((2^(bits + extra) + "
+        "floor(x / 2)) / x), in 64 bits.",
+        "elements / lanes * 2 * division cost",
+    ),
+    Instruction(
+        "vexp", 0x43, Queue.VECTOR,
+        (
+            _spm("a", "r", "dimensions"),
+            _spm("top", "r", "the same"),
+            _spm("multiplier", "r", "the same", "i32"),
+            _spm("table", "r", "256 entries", "i32"),
+            _spm("dst", "w", "the same dimensions as a"),
+        ),
+        ("shift", "zp", "lo", "hi"),
+        "dst = clamp(((table[(top - a) mod 256] * multiplier + 2^(shift-1)) >> shift) + zp, lo, "
+        "hi), in 64 bits.",
+        "elements / lanes * (look-up + requantise cost)",
+    ),
+    Instruction(
+        "vnorm", 0x44, Queue.VECTOR,
+        (
+            _spm("a", "r", "dimensions"),
+            _spm("total", "r", "the same", "i32"),
+            _spm("inverse", "r", "the same", "i32"),
+            _spm("gain", "r", "the same", "i32"),
+            _spm("offset", "r", "the same", "i32"),
+            _spm("dst", "w", "the same"),
+        ),
+        ("x_zp", "count", "bits", "shift", "zp", "lo", "hi"),
+        "u = ((count * (a - x_zp) - total) * inverse + 2^(bits-21)) >> (bits - 20); dst = "
+        "clamp(((u * gain + offset * 2^20 + 2^(shift-1)) >> shift) + zp, lo, hi), in 64 bits.",
+        "elements / lanes * 2 * requantise cost",
+    ),
 )  # fmt: skip
 
 _I8 = (-128, 127)
@@ -229,9 +305,13 @@ PARAM_RANGES: dict[str, tuple[int, int]] = {
     "value": _I8, "m_rank": (0, MAX_DIMS), "p_rank": (0, MAX_DIMS), "t_rank": (0, MAX_DIMS),
     "overwrite": (-1, 2**MAX_LOOP_DEPTH - 1), "a_zp": _I8, "b_zp": _I8, "za": _I8, "zb": _I8,
     "zp": _I8, "lo": _I8, "hi": _I8, "ma": (-(2**20), 2**20), "mb": (-(2**20), 2**20),
-    "multiplier": (0, 2**31 - 1), "shift": (1, 62),
+    "multiplier": (0, 2**31 - 1), "shift": (1, 62), "bits": (21, 60), "extra": (0, 31),
+    "epsilon": (0, 2**46 - 1), "x_zp": _I8,
 }  # fmt: skip
 """Least and greatest value of each parameter."""
+
+WINDOWS = ("vmac", "vsum", "vmax", "vsquare", "vsumexp")
+"""Instructions that reduce over taps; the other vector instructions are elementwise."""
 
 BY_MNEMONIC = {i.mnemonic: i for i in INSTRUCTIONS}
 BY_CODE = {i.code: i for i in INSTRUCTIONS}

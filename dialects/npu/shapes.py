@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from .isa import BY_MNEMONIC, MAX_DIMS, MAX_TENSOR_DIMS, PARAM_RANGES
+from .isa import BY_MNEMONIC, MAX_DIMS, MAX_TENSOR_DIMS, PARAM_RANGES, WINDOWS
 
 Shape = tuple[int, ...]
 
@@ -27,8 +27,17 @@ def _taps(shapes: Sequence[Shape], params: Mapping[str, int]) -> list[Shape | No
     a, p = shapes[0], params["p_rank"]
     if len(a) != p + params["t_rank"] + 1:
         return [(1,) * (p + params["t_rank"] + 1)]
+    out = (*a[:p], a[-1])
+    if len(shapes) == 4:  # the maxima and a table
+        return [None, out, None, out]
     weights = [a[p:]] if len(shapes) == 3 else []
-    return [None, *weights, (*a[:p], a[-1])]
+    return [None, *weights, out]
+
+
+def table_operand(mnemonic: str) -> int | None:
+    """Position of the operand that is a table of 256 entries, if there is one."""
+    names = [o.name for o in BY_MNEMONIC[mnemonic].operands]
+    return names.index("table") if "table" in names else None
 
 
 def _expected(
@@ -37,10 +46,10 @@ def _expected(
     """The shape each operand must have, None where it is free."""
     if mnemonic == "matmul":
         return _matmul(shapes, params)
-    if mnemonic in ("vmac", "vsum", "vmax"):
+    if mnemonic in WINDOWS:
         return _taps(shapes, params)
-    if mnemonic == "vlut":
-        return [None, None, shapes[0]]
+    if (table := table_operand(mnemonic)) is not None:
+        return [None if i in (0, table) else shapes[0] for i in range(len(shapes))]
     return [None] + [shapes[0]] * (len(shapes) - 1)
 
 
@@ -67,8 +76,9 @@ def misfit(mnemonic: str, shapes: Sequence[Shape], params: Mapping[str, int]) ->
             return f"{operand.name} has {len(shape)} dimensions, not 1 to {limit}"
         if min(shape) < 1:
             return f"{operand.name} has an empty dimension: {shape}"
-    if mnemonic == "vlut" and math.prod(shapes[1]) != 256:
-        return f"table has {math.prod(shapes[1])} entries, not 256"
+    table = table_operand(mnemonic)
+    if table is not None and math.prod(shapes[table]) != 256:
+        return f"table has {math.prod(shapes[table])} entries, not 256"
     if mnemonic == "matmul" and params["m_rank"] >= len(shapes[0]):
         return "a has no reduction dimension"
     if shapes:

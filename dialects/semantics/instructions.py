@@ -24,6 +24,7 @@ from ..constants import Array
 from ..errors import SimulationError
 from ..fixed_point import requantize
 from ..npu.descriptors import Strided, TensorBox, byte_span, resolve_access, resolve_box
+from .row_instructions import ROWS
 
 View = Any  # an ndarray or a DramView; strict typing would only restate the table
 ELEMENT_DTYPES = {
@@ -254,7 +255,7 @@ def _vfill(views: Sequence[View], params: Mapping[str, int], overwrite: bool) ->
 _EXECUTE: dict[str, Callable[[Sequence[View], Mapping[str, int], bool], None]] = {
     "load": _load, "store": _store, "matmul": _matmul, "vmac": _vmac, "vsum": _vsum, "vmax": _vmax,
     "vrequant": _vrequant, "vadd": _vadd, "vmul": _vmul, "vlut": _vlut, "vclip": _vclip,
-    "vfill": _vfill,
+    "vfill": _vfill, **ROWS,
 }  # fmt: skip
 
 

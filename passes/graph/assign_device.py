@@ -29,6 +29,8 @@ from ...dialects.graph import (
     PoolOp,
     QAddOp,
     QMulOp,
+    QNormOp,
+    QSoftmaxOp,
     QuantizeOp,
     ReduceOp,
     RequantizeOp,
@@ -43,7 +45,9 @@ from .quantization_plan import single_user, users
 NO_MACHINE = "the target has no NPU"
 NO_PRODUCER = "requantisation of a tensor the NPU does not compute"
 ISLAND = "data movement between CPU operations: not worth a transfer"
-ARITHMETIC = (ConvOp, MatMulOp, PoolOp, ReduceOp, RequantizeOp, QAddOp, QMulOp)
+ARITHMETIC = (
+    ConvOp, MatMulOp, PoolOp, ReduceOp, RequantizeOp, QAddOp, QMulOp, QSoftmaxOp, QNormOp,
+)  # fmt: skip
 
 
 def _pair_reasons(ops: list[Operation], reasons: dict[Operation, str | None]) -> None:

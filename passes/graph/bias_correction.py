@@ -27,7 +27,7 @@ from ...dialects.types import shape_of
 from ..base import main_function
 from ..rewriting import replace
 from .calibration import samples
-from .quantization_plan import Plan, single_user
+from .quantization_plan import Plan, has_constant_weights, single_user
 
 LEAST_ELEMENTS = 1024
 """Positions in a channel from which a single sample is trusted."""
@@ -81,10 +81,10 @@ class Target:
 
 
 def targets(plan: Plan) -> dict[Operation, Target]:
-    """A target for every quantised product of `plan`."""
+    """A target for every quantised product of `plan` with constant weights."""
     found: dict[Operation, Target] = {}
     for op in plan.kinds:
-        if isinstance(op, ConvOp | MatMulOp):
+        if isinstance(op, ConvOp | MatMulOp) and has_constant_weights(op):
             chain, value = list[MapOp](), op.result
             while (
                 isinstance(user := single_user(value), MapOp)

@@ -27,6 +27,8 @@ from ...dialects.graph import (
     PoolOp,
     QAddOp,
     QMulOp,
+    QNormOp,
+    QSoftmaxOp,
     QuantizeOp,
     ReduceOp,
     RequantizeOp,
@@ -35,7 +37,6 @@ from ...dialects.graph import (
     SliceOp,
     SoftmaxOp,
     TransposeOp,
-    channel_axis,
     spatial_axes,
 )
 from ...dialects.types import element_of, int_values, numpy_dtype, shape_of
@@ -62,21 +63,13 @@ def _not_i8(value: SSAValue) -> str | None:
 def _conv(op: ConvOp, machine: Machine, store: ConstantStore) -> str | None:
     if why := _not_i8(op.x) or _not_i8(op.w):
         return why
-    if len(shape_of(op.x)) != 4:
-        return f"{len(shape_of(op.x)) - 2}-D convolution: the matrix unit takes 2-D ones"
-    if not _is_constant(op.w) or not _is_constant(op.b):
-        return "convolution with weights computed at run time"
-    return "weights with a zero point" if op.w_zp.value.data else None
+    return None if _is_constant(op.b) else "convolution with a bias computed at run time"
 
 
 def _matmul(op: MatMulOp, machine: Machine, store: ConstantStore) -> str | None:
     if why := _not_i8(op.a) or _not_i8(op.b):
         return why
-    if not _is_constant(op.b) or not _is_constant(op.bias):
-        return "matrix product of two tensors computed at run time"
-    if len(shape_of(op.b)) != 2:
-        return "batched weights in a matrix product"
-    return "weights with a zero point" if op.b_zp.value.data else None
+    return None if _is_constant(op.bias) else "matrix product with a bias computed at run time"
 
 
 def _pool(op: PoolOp, machine: Machine, store: ConstantStore) -> str | None:
@@ -90,15 +83,9 @@ def _pool(op: PoolOp, machine: Machine, store: ConstantStore) -> str | None:
 def _reduce(op: ReduceOp, machine: Machine, store: ConstantStore) -> str | None:
     if why := _not_i8(op.x):
         return why
-    rank, axes = len(shape_of(op.x)), int_values(op.axes)
-    if op.kind.data != "sum":
-        return f"reduction {op.kind.data!r}: the vector unit only sums"
-    spatial = any(axes == spatial_axes(rank, layout) for layout in ("NCHW", "NHWC"))
-    return (
-        None
-        if rank == 4 and spatial
-        else f"reduction over axes {list(axes)}: the vector unit sums over the spatial axes"
-    )
+    if op.kind.data not in ("sum", "max"):
+        return f"reduction {op.kind.data!r}: the vector unit takes sums and maxima"
+    return None
 
 
 def _requantize(op: RequantizeOp, machine: Machine, store: ConstantStore) -> str | None:
@@ -113,23 +100,7 @@ def _requantize(op: RequantizeOp, machine: Machine, store: ConstantStore) -> str
 
 
 def _binary(op: QAddOp | QMulOp, machine: Machine, store: ConstantStore) -> str | None:
-    if why := _not_i8(op.a) or _not_i8(op.b):
-        return why
-    result = shape_of(op.result)
-    for operand in (op.a, op.b):
-        shape = (1,) * (len(result) - len(shape_of(operand))) + shape_of(operand)
-        stretched = [i for i, (a, b) in enumerate(zip(shape, result, strict=True)) if a != b]
-        kept = [i for i, d in enumerate(shape) if d != 1]
-        if stretched and len(kept) > 1:
-            return "broadcasting of more than a scalar or a vector"
-        if (
-            stretched
-            and kept
-            and len(result) == 4
-            and kept[0] not in (channel_axis(4, "NCHW"), channel_axis(4, "NHWC"))
-        ):
-            return "broadcasting along an axis other than the channels"
-    return None
+    return _not_i8(op.a) or _not_i8(op.b)
 
 
 def _lookup(op: LookupOp, machine: Machine, store: ConstantStore) -> str | None:
@@ -198,6 +169,12 @@ def _softmax(op: SoftmaxOp, machine: Machine, store: ConstantStore) -> str | Non
     return f"{_element_name(op.x)} softmax: the vector unit has no exponential"
 
 
+def _row(op: QSoftmaxOp | QNormOp, machine: Machine, store: ConstantStore) -> str | None:
+    if not all(map(_is_constant, op.operands[1:])):
+        return "a table or factors computed at run time"
+    return _not_i8(op.x)
+
+
 def _map(op: MapOp, machine: Machine, store: ConstantStore) -> str | None:
     return f"{_element_name(op.args[-1])} {op.fn.data}: the vector unit computes on int8"
 
@@ -226,6 +203,8 @@ RULES: dict[type[Operation], Rule] = {
     PadOp: _pad,
     ResizeOp: _resize,
     SoftmaxOp: _softmax,
+    QSoftmaxOp: _row,
+    QNormOp: _row,
     MapOp: _map,
     QuantizeOp: _conversion,
     DequantizeOp: _conversion,

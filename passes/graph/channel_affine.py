@@ -46,6 +46,7 @@ def fuse_channel_affine(plan: Plan, store: ConstantStore) -> bool:
             kind != "accumulate"
             or not isinstance(op, MapOp)
             or op in done
+            or op in plan.norms
             or (found := _per_channel(op, store)) is None
         ):
             continue

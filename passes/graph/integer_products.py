@@ -88,14 +88,15 @@ def _constant(bias: Array | None, store: ConstantStore) -> list[ConstantOp]:
     return [] if bias is None else [ConstantOp.from_array(bias, store)]
 
 
-def _overflows(weights: _Weights, axis: int, x_zp: int, bias: Array | None) -> bool:
-    """Whether a sum of all products of one output channel, plus bias, may leave 32 bits."""
+def _overflows(
+    weights: _Weights, summed: tuple[int, ...], x_zp: int, bias: Array | None
+) -> bool:
+    """Whether a sum of products over axes `summed` of the weights, plus bias, may leave 32 bits."""
     zp, shape = weights.zero_point, shape_of(weights.value)
-    others = tuple(a for a in range(len(shape)) if a != axis)
     if weights.array is None:
-        total = np.array(math.prod(shape[a] for a in others) * _farthest(zp), np.int64)
+        total = np.array(math.prod(shape[a] for a in summed) * _farthest(zp), np.int64)
     else:
-        total = np.abs(weights.array.astype(np.int64) - zp).sum(axis=others)
+        total = np.abs(weights.array.astype(np.int64) - zp).sum(axis=summed)
     worst = total * _farthest(x_zp)
     return bool(
         (worst + (0 if bias is None else np.abs(bias.astype(np.int64)))).max(initial=0) > INT32_MAX
@@ -126,7 +127,8 @@ def integer_convolution(op: ConvOp, target: Target, store: ConstantStore) -> For
     bias = _bias(op.b, scale, store)
     if isinstance(bias, str):
         return bias
-    if _overflows(weights, axis, x[1].zero_point, bias):
+    summed = tuple(a for a in range(rank) if a != axis)
+    if _overflows(weights, summed, x[1].zero_point, bias):
         return "a sum of its products may exceed 32 bits"
     biases = _constant(bias, store)
     conv = ConvOp(
@@ -153,7 +155,7 @@ def integer_product(op: MatMulOp, target: Target, store: ConstantStore) -> Form 
     bias = _bias(op.bias, scale, store)
     if isinstance(bias, str):
         return bias
-    if _overflows(weights, axis, a[1].zero_point, bias):
+    if _overflows(weights, (axis - 1,), a[1].zero_point, bias):
         return "a sum of its products may exceed 32 bits"
     biases = _constant(bias, store)
     product = MatMulOp(

@@ -10,7 +10,7 @@ Means are over the same axes, with keepdims.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xdsl.ir import Operation, SSAValue
 
@@ -21,13 +21,17 @@ from ...dialects.types import int_values, shape_of
 
 @dataclass(frozen=True)
 class Norm:
-    """A normalisation of `x` over `axes`; `core` is the division, `gain` and `offset` constants."""
+    """A normalisation of `x` over `axes`; `core` is the division, `gain` and `offset` constants.
+
+    `readers` are the operations of it that read x.
+    """
 
     x: SSAValue
     axes: tuple[int, ...]
     epsilon: float
     centred: bool
     core: Operation
+    readers: tuple[Operation, ...]
     gain: Array | None = None
     offset: Array | None = None
 
@@ -35,6 +39,10 @@ class Norm:
 def _map(value: SSAValue, *fns: str) -> MapOp | None:
     owner = value.owner
     return owner if isinstance(owner, MapOp) and owner.fn.data in fns else None
+
+
+def _owner(value: SSAValue) -> tuple[Operation, ...]:
+    return (value.owner,) if isinstance(value.owner, Operation) else ()
 
 
 def _number(value: SSAValue, store: ConstantStore) -> float | None:
@@ -91,17 +99,24 @@ def _core(op: MapOp, store: ConstantStore) -> Norm | None:
                 root := _map(inverse.args[0], "sqrt")
             ):
                 candidates.append((d, root.args[0]))
+            elif (
+                (quotient := _map(factor, "div")) is not None
+                and _number(quotient.args[0], store) == 1
+                and (root := _map(quotient.args[1], "sqrt"))
+            ):
+                candidates.append((d, root.args[0]))
     for d, value in candidates:
         spread = _spread(value, store)
         if spread is None or spread[0] is not d:
             continue
         axes, x, centred = int_values(spread[1].axes), d, False
+        readers: tuple[Operation, ...] = (op, *_owner(spread[1].x))
         if (difference := _map(d, "sub")) is not None:
             mean = _mean(difference.args[1])
             if mean is not None and mean.x is difference.args[0] and int_values(mean.axes) == axes:
-                x, centred = mean.x, True
+                x, centred, readers = mean.x, True, (mean, difference)
         if shape_of(op.result) == shape_of(x):
-            return Norm(x, axes, spread[2], centred, op)
+            return Norm(x, axes, spread[2], centred, op, readers)
     return None
 
 
@@ -129,7 +144,7 @@ def norm_of(op: Operation, store: ConstantStore) -> Norm | None:
         core = _core(inner, store) if isinstance(inner, MapOp) else None
     if core is None or shape_of(op.result) != shape_of(core.x):
         return None
-    return Norm(core.x, core.axes, core.epsilon, core.centred, core.core, gain, offset)
+    return replace(core, gain=gain, offset=offset)
 
 
 def norms(ops: Iterable[Operation], store: ConstantStore) -> dict[Operation, Norm]:

@@ -3,14 +3,16 @@
 Decided before anything is rewritten: a forward walk finds what could be integer, a backward walk
 what of that leads to an anchor through nothing but such operations, a second forward walk decides.
 
-* *Anchors* - convolutions and matrix products with constant weights - are always quantised; mean
-  pooling where its input already is, or is a model input.
+* *Anchors* - convolutions and matrix products - are always quantised, whether their weights are
+  constant or computed at run time (attention).  Exceptions are run-time products of so few terms
+  that they are geometry (rotations, distances) or outer products.  Mean pooling is quantised where
+  its input already is, or is a model input.
 * *Data movement* (`movement.py`) keeps the encoding of what it moves.
 * *Elementwise operations* are quantised where all their operands are: functions of one value (any
   expression of maps and scalar constants over it) become one table; add, sub and mul of two
   tensors become integer arithmetic; ReLU and clip after an accumulating operation are fused.
-* *Softmax and normalisation* (`norm_patterns.py`) of a quantised tensor become integer operations
-  of their own where they lead to an anchor.
+* *Softmax* of a quantised tensor, and *normalisations* (`norm_patterns.py`) of any that 8 bits
+  express well (`norm_noise.py`), become integer operations where they lead to an anchor.
 * *The float tail* stays real: elementwise arithmetic that leads to no anchor, such as the exp and
   box decoding of a detector's head, whose results the user sees, or the residual stream of a
   transformer, which only normalisations read.  ReLU-like activations and sums of two tensors that
@@ -22,7 +24,7 @@ what of that leads to an anchor through nothing but such operations, a second fo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from xdsl.dialects.builtin import f32
@@ -63,6 +65,9 @@ HIDDEN_ACTIVATIONS = (
 
 BINARY = ("add", "sub", "mul")
 
+LARGEST_COORDINATES = 4
+"""Length of vectors that may be points: what rotates or compares them needs all its bits."""
+
 
 def is_constant(value: SSAValue) -> bool:
     """Whether `value` is defined by a `graph.constant`."""
@@ -79,21 +84,36 @@ def single_user(value: SSAValue) -> Operation | None:
     return value.first_use.operation if value.has_one_use() and value.first_use else None
 
 
-def is_anchor(op: Operation) -> bool:
-    """A float convolution or matrix product with constant weights (and bias)."""
+def has_constant_weights(op: Operation) -> bool:
+    """Whether `op` is a float convolution or matrix product with constant weights (and bias)."""
+    found = _factors(op)
+    return found is not None and is_constant(found[1]) and not is_constant(found[0])
+
+
+def _factors(op: Operation) -> tuple[SSAValue, SSAValue] | None:
+    """Both factors of a float convolution or matrix product, if its bias is constant."""
     match op:
         case ConvOp():
-            weights, bias, x = op.w, op.b, op.x
+            x, weights, bias = op.x, op.w, op.b
         case MatMulOp():
-            weights, bias, x = op.b, op.bias, op.a
+            x, weights, bias = op.a, op.b, op.bias
         case _:
-            return False
-    return (
-        element_of(x) == f32
-        and is_constant(weights)
-        and not is_constant(x)
-        and (bias is None or is_constant(bias))
-    )
+            return None
+    plain = element_of(x) == f32 and (bias is None or is_constant(bias))
+    return (x, weights) if plain else None
+
+
+def is_anchor(op: Operation) -> bool:
+    """A float convolution or matrix product that is a layer, or a product of attention."""
+    found = _factors(op)
+    if found is None or all(map(is_constant, found)):
+        return False
+    if is_constant(found[1]):
+        return True
+    if isinstance(op, ConvOp):
+        return math.prod(shape_of(op.w)) // max(1, op.out_channels) > LARGEST_COORDINATES
+    (m, k), n = shape_of(found[0])[-2:], shape_of(found[1])[-1]
+    return k > LARGEST_COORDINATES or (k == LARGEST_COORDINATES and min(m, n) > k)
 
 
 def _combined(value: SSAValue) -> bool:
@@ -149,8 +169,14 @@ class Plan:
 class Planner:
     """Makes the plan of one block; `hopes` is what could be integer (None: find that out)."""
 
-    def __init__(self, block: Block, hopes: Plan | None, found: dict[Operation, Norm]):
-        self.hopes, self.norms = hopes, found
+    def __init__(
+        self,
+        block: Block,
+        hopes: Plan | None,
+        found: dict[Operation, Norm],
+        real: Collection[Operation],
+    ):
+        self.hopes, self.norms, self.real = hopes, found, real
         self.normalized: dict[SSAValue, list[Operation]] = {}
         for op, norm in found.items():
             self.normalized.setdefault(norm.x, []).append(op)
@@ -202,7 +228,7 @@ class Planner:
         elif isinstance(op, SoftmaxOp) or op in self.norms:
             self._row(op)
             return
-        elif isinstance(op, MapOp):
+        elif isinstance(op, MapOp) and op not in self.real:
             kind = self._map(op)
         elif isinstance(op, ResizeOp) and self.plan.is_integer(op.x):
             self.interpolated.add(op.result)
@@ -215,12 +241,17 @@ class Planner:
                     self.plan.demanded.setdefault(operand, []).append((op, index))
 
     def _row(self, op: Operation) -> None:
-        """A softmax or normalisation of a quantised tensor, on the way to an anchor."""
-        x = self.norms[op].x if op in self.norms else op.operands[0]
-        if op in self.feeds and self.plan.is_integer(x):
-            self.plan.kinds[op] = "accumulate"
-            if op in self.norms:
-                self.plan.norms[op] = self.norms[op]
+        """A softmax or normalisation on the way to an anchor."""
+        norm = self.norms.get(op)
+        x = op.operands[0] if norm is None else norm.x
+        if op not in self.feeds or (norm is None and not self.plan.is_integer(x)):
+            return
+        self.plan.kinds[op] = "accumulate"
+        if norm is not None:
+            self.plan.norms[op] = norm
+            if not self.plan.is_integer(x):
+                places = [(r, i) for r in norm.readers for i, o in enumerate(r.operands) if o is x]
+                self.plan.demanded.setdefault(x, []).extend(places)
 
     def _available(self, value: SSAValue) -> bool:
         return self.plan.is_integer(value) or value in self.from_input
@@ -237,6 +268,15 @@ class Planner:
         )
         return "move" if self._all_encodable(moved) and not tail_join else None
 
+    def _joins(self, op: MapOp, data: list[SSAValue]) -> bool:
+        """Whether binary `op` combines a quantised tensor with one that is also read quantised."""
+        integer = [self.plan.is_integer(v) for v in data]
+        return (
+            op.fn.data in BINARY
+            and any(integer)
+            and all(i or v in self.plan.demanded for i, v in zip(integer, data, strict=True))
+        )
+
     def _all_encodable(self, values: list[SSAValue]) -> bool:
         """Whether `values` are quantised, or (some) interpolated from quantised values."""
         integer = [self.plan.is_integer(v) for v in values]
@@ -246,7 +286,9 @@ class Planner:
 
     def _map(self, op: MapOp) -> str | None:
         data = data_operands(op)
-        if not data or element_of(op.result) != f32 or not self._all_encodable(data):
+        if not data or element_of(op.result) != f32:
+            return None
+        if not self._all_encodable(data) and not self._joins(op, data):
             return None
         plan = self.plan
         owner = data[0].owner
@@ -292,7 +334,9 @@ def escapes(plan: Plan, value: SSAValue) -> bool:
     return not all(stays_inside(plan, value, u) for u in users(value))
 
 
-def make_plan(block: Block, store: ConstantStore) -> Plan:
-    """Decide what becomes integer in `block`."""
-    found = norms(block.ops, store)
-    return Planner(block, Planner(block, None, found).run(), found).run()
+def make_plan(
+    block: Block, store: ConstantStore, real: Collection[Operation] = frozenset()
+) -> Plan:
+    """Decide what becomes integer in `block`; none of `real` does."""
+    found = {op: norm for op, norm in norms(block.ops, store).items() if op not in real}
+    return Planner(block, Planner(block, None, found, real).run(), found, real).run()

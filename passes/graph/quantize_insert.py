@@ -45,9 +45,11 @@ from .calibration import calibrate, observer_factory
 from .channel_affine import fuse_channel_affine
 from .encoding_classes import Classes, build_classes
 from .encodings import activation_encoding
+from .norm_noise import noisy_norms
 from .prelu import split_prelu
-from .quantization_plan import BINARY, Plan, make_plan, stays_inside
+from .quantization_plan import BINARY, Plan, has_constant_weights, make_plan, stays_inside
 from .quantized_constants import quantize_constant, quantize_weights, restore_weights
+from .runtime_bias import split_biases
 from .widen_halves import widen_halves
 
 
@@ -78,11 +80,15 @@ class Inserter:
     def run(self) -> None:
         """Insert every pair and every quantised constant."""
         for op, kind in self.plan.kinds.items():
-            if isinstance(op, ConvOp | MatMulOp):
+            if isinstance(op, ConvOp | MatMulOp) and has_constant_weights(op):
                 x_scale = self.classes.encoding(op.operands[0]).scale
                 quantize_weights(op, x_scale, self.per_channel, self.store)
-            elif kind == "accumulate" and isinstance(op, MapOp) and op.fn.data in BINARY:
-                for index, operand in enumerate(op.operands):
+            elif op in self.plan.norms:
+                continue
+            elif isinstance(op, ConvOp | MatMulOp) or (
+                kind == "accumulate" and isinstance(op, MapOp) and op.fn.data in BINARY
+            ):
+                for index, operand in enumerate(op.operands[:2]):
                     if (array := constant_array(operand, self.store)) is not None:
                         encoding = activation_encoding(float(array.min()), float(array.max()))
                         quantize_constant(op, index, array, encoding, self.store)
@@ -140,8 +146,9 @@ def _prepare(block: Block, store: ConstantStore) -> Plan:
     """Bring what can be quantised into a form that quantises well, and decide what will be."""
     widen_halves(block, store)
     split_prelu(list(block.ops), store)
-    plan = make_plan(block)
-    return make_plan(block) if fuse_channel_affine(plan, store) else plan
+    split_biases(list(block.ops))
+    plan = make_plan(block, store)
+    return make_plan(block, store) if fuse_channel_affine(plan, store) else plan
 
 
 def _names(values: Iterable[SSAValue]) -> Iterator[tuple[SSAValue, str]]:
@@ -195,13 +202,16 @@ class QuantizeInsertPass(Pass):
             return
         plan = _prepare(block, ctx.constants)
         if not plan.kinds:
-            ctx.notes.append("nothing to quantise: no convolution or product with constant weights")
+            ctx.notes.append("nothing to quantise: no convolution or matrix product")
             return
         if ctx.calibration is None and not ctx.ranges:
             raise InputError(
                 "quantising needs calibration data",
                 hint="give sample inputs with --calibration FILE.npz",
             )
+        noisy = noisy_norms(module, plan, ctx.constants, ctx.calibration)
+        if noisy:
+            plan = make_plan(block, ctx.constants, noisy)
         wanted = dict.fromkeys([*plan.values, *plan.demanded])
         correctable = targets(plan) if self.bias_correction and ctx.calibration else {}
         if ctx.calibration is None:

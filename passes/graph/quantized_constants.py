@@ -22,7 +22,7 @@ from ...dialects.locations import inherit
 from ...dialects.types import shape_of
 from .encodings import quantize_array, weight_scales
 from .movement import is_movement
-from .quantization_plan import is_anchor
+from .quantization_plan import has_constant_weights
 
 
 def quantize_constant(
@@ -72,7 +72,7 @@ def restore_weights(block: Block, per_channel: bool, store: ConstantStore) -> No
     The new scales are the model's own where its largest weight is stored as 127, as is usual.
     """
     for op in list(block.ops):
-        if isinstance(op, ConvOp | MatMulOp) and is_anchor(op):
+        if isinstance(op, ConvOp | MatMulOp) and has_constant_weights(op):
             scale = _scale(op.operands[0])
             if scale is not None:
                 quantize_weights(op, scale, per_channel, store)

@@ -12,7 +12,8 @@ transposed the other way if that moves fewer elements than it saves.
 What remains is at inputs and outputs, and where a model mixes axes itself: convolutions then make
 their channels in the order that is split off next (`rules/channel_order.py`).  On the NPU only
 transposes that keep the innermost axis are plain transfers; permutations of channels alone go to
-its matrix unit (`rules/permutation.py`), the others are placed on the CPU.
+its matrix unit (`rules/permutation.py`), those of a matrix product's factors are part of it, the
+others are placed on the CPU.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Operation
 
-from ...dialects.graph import TransposeOp, device_of, place
+from ...dialects.graph import MatMulOp, TransposeOp, device_of, place
 from ...dialects.types import int_values, shape_of
 from ..base import CompilerContext, Pass, main_function
+from .quantization_plan import users
 from .rules import channel_order, permutation, sinking, sinking_reshape
 from .rules.driver import apply_rules, merge
 from .rules.movement import TRANSPOSE_RULES, moves_only_ones
@@ -46,8 +49,14 @@ class SinkTransposesPass(Pass):
         for op in block.ops:
             if isinstance(op, TransposeOp) and device_of(op) == "npu":
                 perm = int_values(op.perm)
-                if perm[-1] != len(perm) - 1 and not moves_only_ones(perm, shape_of(op.x)):
+                plain = perm[-1] == len(perm) - 1 or moves_only_ones(perm, shape_of(op.x))
+                if not plain and not all(map(_multiplies, users(op.result))):
                     place(op, "cpu")
+
+
+def _multiplies(user: Operation) -> bool:
+    """Whether `user` is a matrix product on the NPU, which reads factors in any order of axes."""
+    return isinstance(user, MatMulOp) and device_of(user) == "npu"
 
 
 PASS = SinkTransposesPass

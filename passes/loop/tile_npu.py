@@ -44,11 +44,13 @@ from ...dialects.loop import (
     Linear,
     NestOp,
     ReshapeOp,
+    ScalarConstantOp,
     ScalarYieldOp,
+    captured,
 )
 from ...dialects.types import element_of, memref, shape_of, string
 from ..base import CompilerContext, Pass
-from .tiling.chain import Stage, assign_buffers, reduced_value
+from .tiling.chain import WIDE, Stage, assign_buffers, reduced_value
 from .tiling.footprint import restrict, tile_box
 from .tiling.selection import Tiling, select
 from .tiling.work import Nest, analyse
@@ -143,6 +145,8 @@ class _Tiler:
         info = self.info
         for stage in info.chain:
             self.prepare(stage)
+        for table in captured(self.nest):
+            self.prepare_table(table)
         self.enter([d for d in self.loops if d not in self.reduced])
         outer = self.block
         if info.direct:
@@ -156,20 +160,18 @@ class _Tiler:
 
     # --- constants, loads, the store ---
     def prepare(self, stage: Stage) -> None:
-        """Scalars and tables, once in front of all loops."""
+        """Scalars, once in front of all loops."""
         for x in stage.operands:
             if isinstance(x, int) and x not in self.constants:
                 buffer = self.alloc([1], i32, "spm", "scalar")
                 self.emit(FillOp(buffer, x))
                 self.constants[x] = buffer
-        if (
-            stage.kind == "vlut"
-            and isinstance(table := stage.operands[1], SSAValue)
-            and table not in self.constants
-        ):
-            tile = self.alloc(shape_of(table), i8, "spm", "table")
-            self.emit(CopyOp("load", table, tile, [], Linear.of([{}], 0)))
-            self.constants[table] = tile
+
+    def prepare_table(self, table: SSAValue) -> None:
+        """A table of look-ups, once in front of all loops."""
+        tile = self.alloc(shape_of(table), element_of(table), "spm", "table")
+        self.emit(CopyOp("load", table, tile, [], Linear.of([{}], 0)))
+        self.constants[table] = tile
 
     def coordinates(self, map: Linear, low: Sequence[int]) -> tuple[list[SSAValue], Linear]:
         """Loop variables that move a tile, and its start coordinates in terms of them."""
@@ -247,6 +249,9 @@ class _Tiler:
             outs=[out],
             accumulate=bool(inner),
         )
+        for op in leaf.body.block.ops:
+            if isinstance(op, ExtractOp):
+                op.operands[0] = self.constants[op.source]
         self.leaf(leaf, reduction.kind)
         return out
 
@@ -267,8 +272,9 @@ class _Tiler:
         for stage, slot in zip(chain, slots, strict=True):
             operands = [self.access(x, known, i, stage) for i, x in enumerate(stage.operands)]
             if (out := buffers[slot]) is None:
+                element = i32 if stage.kind in WIDE else i8
                 out = buffers[slot] = self.alloc(
-                    self.out_box.box, i8, "spm", f"{nest.output.name_hint or 'out'}_tile"
+                    self.out_box.box, element, "spm", f"{nest.output.name_hint or 'out'}_tile"
                 )
             self.elementwise(stage, operands, out)
             known[stage.result] = (out, self.out_local)
@@ -299,8 +305,9 @@ class _Tiler:
     def elementwise(self, stage: Stage, operands: Sequence[Access], out: SSAValue) -> None:
         """One stage as a leaf nest over the parallel dimensions of the tile."""
         params = dict(stage.params)
-        table = operands[1][0] if stage.kind == "vlut" else None
-        ins = operands[:1] if table is not None else operands
+        tables = set(captured(self.nest))
+        table = next((self.constants[x] for x in stage.operands if x in tables), None)
+        ins = [o for x, o in zip(stage.operands, operands, strict=True) if x not in tables]
         block = Block(arg_types=[element_of(value) for value, _ in ins])
         ops = _scalar_ops(stage.kind, block, params, table)
         block.add_ops([*ops, ScalarYieldOp([ops[-1].results[0]])])
@@ -309,6 +316,12 @@ class _Tiler:
         self.leaf(
             NestOp(domain, [v for v, _ in ins], [], maps, Region(block), outs=[out]), stage.kind
         )
+
+
+_ROW_FUNCTIONS = {
+    "vwide": ("identity", i32), "vrecip": ("qreciprocal", i32), "vrsqrt": ("qrsqrt", i32),
+    "vnorm": ("qnorm", i8),
+}  # fmt: skip
 
 
 def _scalar_ops(
@@ -323,6 +336,17 @@ def _scalar_ops(
         assert table is not None
         index = ApplyOp("widen", args, i32, {"zp": -128})
         return [index, ExtractOp(table, [index.result])]
+    if kind == "vexp":
+        assert table is not None
+        shift = ScalarConstantOp(params.pop("shift"), i32)
+        top, x = ApplyOp("widen", args[1:2], i32), ApplyOp("widen", args[:1], i32)
+        below = ApplyOp("sub", [top.result, x.result], i32)
+        power = ExtractOp(table, [below.result])
+        scaled = ApplyOp("requantize", [power.result, args[2], shift.result], i8, dict(params))
+        return [shift, top, x, below, power, scaled]
+    if kind in _ROW_FUNCTIONS:
+        fn, element = _ROW_FUNCTIONS[kind]
+        return [ApplyOp(fn, args, element, dict(params))]
     if kind == "vclip":
         return [ApplyOp("clip", args, i8, {"min": params["lo"], "max": params["hi"]})]
     return [ApplyOp("qadd" if kind == "vadd" else "qmul", args, i8, dict(params))]

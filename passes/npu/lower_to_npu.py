@@ -28,6 +28,7 @@ from ...dialects.locations import onnx_nodes
 from ...dialects.loop import AllocOp, CopyOp, FillOp, ForOp, GlobalOp, NestOp, ReshapeOp, space_of
 from ...dialects.npu import AllocOp as NpuAllocOp
 from ...dialects.npu import DramOp, ProgramOp
+from ...dialects.npu.isa import WINDOWS
 from ...dialects.types import element_of, memref, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass
 from ..loop.tile_npu import npu_segments
@@ -36,8 +37,9 @@ from .lowering.emitter import Emitter
 from .lowering.matrix import lower_matmul
 from .lowering.vector import lower_elementwise, lower_window
 
-_ELEMENTWISE = ("vrequant", "vadd", "vmul", "vlut", "vclip")
-_WINDOWS = ("vmac", "vsum", "vmax")
+_ELEMENTWISE = (
+    "vrequant", "vadd", "vmul", "vlut", "vclip", "vwide", "vrecip", "vrsqrt", "vexp", "vnorm",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ class _Lowering:
             lower_matmul(nest, self.machine, self.out)
         elif name in _ELEMENTWISE:
             lower_elementwise(nest, name, self.out)
-        elif name in _WINDOWS:
+        elif name in WINDOWS:
             lower_window(nest, name, self.out)
         else:
             raise self.unknown(nest)

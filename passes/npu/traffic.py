@@ -18,7 +18,7 @@ from ...backends.targets.machine import Machine, Memory
 from ...dialects.loop.structure import space_of
 from ...dialects.npu.attributes import AccessAttr, TensorMapAttr
 from ...dialects.npu.commands import Command
-from ...dialects.npu.isa import Queue
+from ...dialects.npu.isa import WINDOWS, Queue
 from ...dialects.npu.operands import element_bytes, loop_trips
 from ...dialects.npu.structure import AllocOp, ProgramOp
 from ...dialects.types import int_values
@@ -104,10 +104,7 @@ def _cycles(op: Command, machine: Machine) -> float:
             return ceil(rows / (unit.rows * unit.pixels)) * k
         return ceil(rows / unit.pixels)
     unit = machine.vector
-    cost = {"vmac": unit.mac, "vsum": unit.mac, "vlut": unit.lookup}
-    if name in ("vrequant", "vadd", "vmul"):
-        cost[name] = unit.requantize
     groups = ceil(prod(sizes) / unit.lanes)
-    if name in ("vmac", "vsum", "vmax"):
+    if name in WINDOWS:
         groups = prod(sizes[:-1]) * ceil(sizes[-1] / unit.lanes)
-    return unit.startup + groups * cost.get(name, unit.move)
+    return unit.startup + groups * unit.cost(name)

@@ -107,8 +107,9 @@ def _compare(expected: Sequence[Any], outputs: Sequence[Any], rtol: float, atol:
     """As ONNX's runner does, but for sequences of scalars, which it cannot compare."""
     assert len(expected) == len(outputs)
     for want, have in zip(expected, outputs, strict=True):
-        assert isinstance(want, list) == isinstance(have, list)
-        if isinstance(want, list):
+        nested = isinstance(want, list)
+        assert nested == isinstance(have, list)
+        if nested:
             _compare(want, have, rtol, atol)
         else:
             Runner.assert_similar_outputs([want], [have], rtol, atol)

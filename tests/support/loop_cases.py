@@ -9,7 +9,12 @@ import ml_dtypes
 import numpy as np
 from xdsl.ir import Operation, SSAValue
 
-from tilewright.dialects.fixed_point import add_multipliers, quantize_multiplier
+from tilewright.dialects.fixed_point import (
+    add_multipliers,
+    exponential_table,
+    norm_bits,
+    quantize_multiplier,
+)
 from tilewright.dialects.graph import (
     ArgReduceOp,
     BatchNormOp,
@@ -26,6 +31,8 @@ from tilewright.dialects.graph import (
     PoolOp,
     QAddOp,
     QMulOp,
+    QNormOp,
+    QSoftmaxOp,
     QuantAttr,
     QuantizeOp,
     ReduceOp,
@@ -62,6 +69,32 @@ def family(name: str, *options: Any) -> Callable[[Callable[..., list[SSAValue]]]
             )
 
     return register
+
+
+# --- rows ---
+@family("qsoftmax", *((shape, axis) for shape in ((3, 7), (2, 5, 3)) for axis in (0, 1)))
+def _qsoftmax(p: Program, option: tuple[tuple[int, ...], int]) -> list[SSAValue]:
+    shape, axis = option
+    bits, table = exponential_table(0.03, shape[axis])
+    return [p.add(QSoftmaxOp(p.input(p.int8(*shape)), p.constant(table), axis, bits))]
+
+
+@family("qnorm", *((axes, centred) for axes in ((2,), (1, 2), (0,)) for centred in (0, 1)))
+def _qnorm(p: Program, option: tuple[tuple[int, ...], int]) -> list[SSAValue]:
+    axes, centred = option
+    shape = (3, 4, 6)
+    count = int(np.prod([shape[a] for a in axes]))
+    bits, extra = norm_bits(count, 90)
+    gain = p.constant(p.rng.integers(-(2**29), 2**29, 6, np.int32))
+    offset = p.constant(p.rng.integers(-(2**29), 2**29, (4, 1), np.int32))
+    return [
+        p.add(
+            QNormOp(
+                p.input(p.int8(*shape)), gain, offset, QuantAttr.get([0.1], [3]), axes=axes,
+                centred=centred, x_zp=-5, epsilon=90, bits=bits, extra=extra, shift=43,
+            )
+        )
+    ]  # fmt: skip
 
 
 # --- contractions ---

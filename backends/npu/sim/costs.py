@@ -18,6 +18,7 @@ import numpy as np
 
 from ....dialects.constants import Array
 from ....dialects.errors import SimulationError
+from ....dialects.npu.isa import WINDOWS
 from ...targets.machine import Machine, Memory
 from .expand import Dims, Expansion, Place, Site, describe
 
@@ -91,14 +92,14 @@ def effort(site: Site, machine: Machine) -> Effort:
     """MACs, vector work and on-chip traffic of one execution of `site`."""
     spm = sum(_bytes(p) for p in site.places if p.space == "spm")
     acc = sum(_bytes(p) for p in site.places if p.space == "acc")
-    name, params, v = site.instruction.mnemonic, site.instruction.params, machine.vector
+    name, v = site.instruction.mnemonic, machine.vector
     if name == "matmul":
         m, n, k = matmul_shape(site)
         return Effort(m * n * k, m * n * k, spm_bytes=spm, acc_bytes=acc)
     if site.places and name.startswith("v"):
         elements = math.prod(n for n, _ in _work_place(site).dims)
         macs = elements if name == "vmac" else 0
-        cycles = elements / v.lanes * _group_cost(name, params, machine)
+        cycles = elements / v.lanes * v.cost(name)
         return Effort(macs, 0, elements, cycles, spm, acc)
     return Effort(spm_bytes=spm, acc_bytes=acc)
 
@@ -110,15 +111,6 @@ def _bytes(place: Place) -> int:
 def _work_place(site: Site) -> Place:
     """The operand whose elements are a vector command's work: a, acc, or dst of vfill."""
     return site.places[0]
-
-
-def _group_cost(name: str, params: object, machine: Machine) -> float:
-    v = machine.vector
-    if name in ("vmac", "vsum"):
-        return v.mac
-    if name in ("vrequant", "vadd", "vmul"):
-        return v.requantize
-    return v.lookup if name == "vlut" else v.move
 
 
 def matmul_shape(site: Site) -> tuple[int, int, int]:
@@ -192,13 +184,11 @@ def vector_cycles(site: Site, machine: Machine) -> int:
     """Cycles of a vector command: start-up, then one cost per group of lanes."""
     name, v = site.instruction.mnemonic, machine.vector
     sizes = [n for n, _ in _work_place(site).dims]
-    if name in ("vmac", "vsum", "vmax"):
+    if name in WINDOWS:
         groups = math.prod(sizes[:-1]) * -(-sizes[-1] // v.lanes)
     else:
         groups = -(-math.prod(sizes) // v.lanes)
-    return v.startup + math.ceil(
-        groups * _group_cost(name, site.instruction.params, machine) - 1e-9
-    )
+    return v.startup + math.ceil(groups * v.cost(name) - 1e-9)
 
 
 def _dma_costs(site: Site, machine: Machine) -> list[Cost]:

@@ -43,13 +43,14 @@ def _stored(node: Node, real: SSAValue, i: int) -> SSAValue:
 
 def _standard(node: Node, op: str, inputs: Sequence[SSAValue]) -> SSAValue:
     """`node` as the standard operator `op` on real `inputs`."""
-    if node.integer("channels_last", 0):
-        raise node.unsupported("channels_last", "export with the channels first")
+    rank = len(shape_of(inputs[0]))
+    last = bool(node.integer("channels_last", 0)) and rank > 2
+    if last:
+        inputs = [node.transpose(x, (0, rank - 1, *range(1, rank - 1))) for x in inputs]
     opset = node.scope.opsets.get("", 1)
     result = RULES[op](replace(node, op=op, inputs=list(inputs), opset=opset))
-    result = result[0] if isinstance(result, list) else result
-    assert isinstance(result, SSAValue)
-    return result
+    y = node.operand(result[0] if isinstance(result, list) else result)  # pyright: ignore[reportArgumentType]
+    return node.transpose(y, (0, *range(2, rank), 1)) if last else y
 
 
 UNARY = {

@@ -33,7 +33,7 @@ def conv(node: Node) -> Value:
     """Convolution of any number of spatial axes."""
     same_type(node, node.x(0), node.x(1), *([node.x(2)] if node.has(2) else []))
     frame = conv_window(node, node.shape(0), node.shape(1))
-    return _emit(node, node.x(0), node.x(1), node.x(2) if node.has(2) else None, frame)
+    return emit_conv(node, node.x(0), node.x(1), node.x(2) if node.has(2) else None, frame)
 
 
 def conv_window(node: Node, x: Sequence[int], w: Sequence[int]) -> Window:
@@ -51,7 +51,8 @@ def conv_window(node: Node, x: Sequence[int], w: Sequence[int]) -> Window:
     return window(node, x[2:], kernel)
 
 
-def _emit(node: Node, x: SSAValue, w: SSAValue, b: SSAValue | None, frame: Window) -> SSAValue:
+def emit_conv(node: Node, x: SSAValue, w: SSAValue, b: SSAValue | None, frame: Window) -> SSAValue:
+    """`graph.conv` of the window `frame`, in the groups of the node."""
     return node.emit(
         ConvOp(
             x,
@@ -75,7 +76,7 @@ def conv_integer(node: Node) -> Value:
         w = node.map(
             "sub", w, node.reshape(zp, (math.prod(shape_of(zp)), *[1] * (len(node.shape(1)) - 1)))
         )
-    return _emit(node, centred(node, 0, 2, -1), w, None, frame)
+    return emit_conv(node, centred(node, 0, 2, -1), w, None, frame)
 
 
 @rule("ConvTranspose")

@@ -204,9 +204,11 @@ def trilu(node: Node) -> Value:
 
 @rule("Identity", "Dropout")
 def identity(node: Node) -> list[Value | None]:
-    """The operand itself; Dropout does nothing at inference, and its mask is all ones."""
+    """The operand itself; Dropout drops nothing at inference, and its mask is all ones."""
     if node.op == "Dropout" and node.has(2) and bool(node.static_scalar(2, "training_mode")):
-        raise node.unsupported("training mode is not compiled", "export the model for inference")
+        ratio = float(node.static_scalar(1, "the ratio")) if node.has(1) else 0.5
+        if ratio:
+            raise node.unsupported("dropping at random", "export the model for inference")
     if node.op == "Identity" or len(node.outputs) < 2:
         return [node.value()]
     element = i1 if node.opset >= 10 else element_of(node.x())

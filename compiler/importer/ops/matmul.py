@@ -1,14 +1,12 @@
-"""Matrix products: MatMul, Gemm, integer products, and Einsum by transposing to a product."""
+"""Matrix products: MatMul, Gemm and integer products."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from xdsl.dialects.builtin import i32
 from xdsl.ir import SSAValue
 
-from ....dialects.graph import MatMulOp, ReduceOp
+from ....dialects.graph import MatMulOp
 from ....dialects.types import shape_of
 from ..node import Node, Value, rule
 from .elementwise import same_type
@@ -121,76 +119,3 @@ def centred(node: Node, i: int, zero_point: int, axis: int) -> SSAValue:
     if len(shape) == 1 and shape[0] != 1:
         zp = node.reshape(zp, (shape[0], 1) if axis == -1 else (1, shape[0]))
     return node.map("sub", x, zp)
-
-
-@rule("Einsum")
-def einsum(node: Node) -> Value:
-    """Each term sums its private labels away; two terms are transposed to a batched product."""
-    equation = node.text("equation").replace(" ", "")
-    if "..." in equation:
-        raise node.unsupported("an ellipsis in the equation", "write all labels out")
-    left, arrow, right = equation.partition("->")
-    terms = left.split(",")
-    if not arrow:
-        joined = left.replace(",", "")
-        right = "".join(sorted(label for label in set(joined) if joined.count(label) == 1))
-    args = node.all_x()
-    same_type(node, *args)
-    if len(terms) != len(args) or any(
-        len(t) != len(shape_of(a)) for t, a in zip(terms, args, strict=False)
-    ):
-        raise node.error(
-            f"equation {equation!r} does not fit operands of shapes "
-            f"{[list(shape_of(a)) for a in args]}"
-        )
-    if any(len(set(t)) != len(t) for t in (*terms, right)) or not set(right) <= set(left):
-        raise node.unsupported(
-            f"equation {equation!r} repeats a label in one term",
-            "take the diagonal with Gather first",
-        )
-    labels, value = terms[0], args[0]
-    for i, (other, arg) in enumerate(zip(terms[1:], args[1:], strict=True), 2):
-        rest = set(right).union(*terms[i:])
-        value, labels = _contract(
-            node,
-            _summed(node, value, labels, rest | set(other)),
-            _summed(node, arg, other, rest | set(labels)),
-            rest,
-        )
-    value, labels = _summed(node, value, labels, set(right))
-    return node.transpose(value, [labels.index(label) for label in right])
-
-
-Labelled = tuple[SSAValue, str]
-
-
-def _summed(node: Node, x: SSAValue, labels: str, wanted: set[str]) -> Labelled:
-    """`x` summed over the labels that nobody wants."""
-    axes = [i for i, label in enumerate(labels) if label not in wanted]
-    if axes:
-        x = node.emit(ReduceOp(x, "sum", axes, 0))
-    return x, "".join(label for label in labels if label in wanted)
-
-
-def _contract(node: Node, a: Labelled, b: Labelled, kept: set[str]) -> Labelled:
-    """One batched matrix product: labels are batch, rows, columns, or summed."""
-    batch = [x for x in a[1] if x in b[1] and x in kept]
-    inner = [x for x in a[1] if x in b[1] and x not in kept]
-    rows, columns = [x for x in a[1] if x not in b[1]], [x for x in b[1] if x not in a[1]]
-    sizes = dict(zip(a[1], shape_of(a[0]), strict=True))
-    for label, size in zip(b[1], shape_of(b[0]), strict=True):
-        if sizes.setdefault(label, size) != size:
-            raise node.error(f"label {label!r} is {sizes[label]} and {size}")
-
-    def extent(labels: Sequence[str]) -> int:
-        return int(np.prod([sizes[label] for label in labels], dtype=np.int64))
-
-    def arranged(x: Labelled, first: Sequence[str], second: Sequence[str]) -> SSAValue:
-        moved = node.transpose(x[0], [x[1].index(label) for label in (*batch, *first, *second)])
-        return node.reshape(
-            moved, (*[sizes[label] for label in batch], extent(first), extent(second))
-        )
-
-    result = node.emit(MatMulOp(arranged(a, rows, inner), arranged(b, inner, columns)))
-    labels = [*batch, *rows, *columns]
-    return node.reshape(result, [sizes[label] for label in labels]), "".join(labels)

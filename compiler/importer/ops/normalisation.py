@@ -21,21 +21,48 @@ from .elementwise import same_type
 
 
 @rule("BatchNormalization", "SpatialBN")
-def batch_norm(node: Node) -> Value:
-    """Inference batch normalisation of channels."""
-    if node.integer("training_mode", 0):
-        raise node.unsupported("training mode is not compiled", "export the model for inference")
-    if node.opset < 9 and not node.integer("spatial", 1):
-        raise node.unsupported(
-            "statistics for each pixel (spatial = 0)", "express it as Mul and Add"
-        )
+def batch_norm(node: Node) -> Value | list[SSAValue]:
+    """Batch normalisation of channels, or (opset < 9, spatial = 0) of each pixel.
+
+    In training mode by the statistics of the batch; the running ones are further outputs.
+    """
     x, shape = node.x(), node.shape()
+    epsilon = node.real("epsilon", 1e-5)
+    if node.opset < 9 and not node.integer("spatial", 1):
+        return _normalised(node, x, [node.x(i) for i in range(1, 5)], epsilon)
     if len(shape) < 2 or any(node.shape(i) != (shape[1],) for i in range(1, 5)):
         raise node.error(
             f"scale, bias, mean and variance must have one element a channel of {list(shape)}"
         )
     scale, bias, mean, var = (node.cast(node.x(i), element_of(x)) for i in range(1, 5))
-    return node.emit(BatchNormOp(x, scale, bias, mean, var, node.real("epsilon", 1e-5)))
+    if not node.integer("training_mode", 0):
+        return node.emit(BatchNormOp(x, scale, bias, mean, var, epsilon))
+    axes = [a for a in range(len(shape)) if a != 1]
+    d, batch_mean = centred(node, x, axes)
+    batch_var = node.emit(ReduceOp(node.map("mul", d, d), "mean", axes))
+    one = (len(shape) - 2) * [1]
+    parts = [node.reshape(v, (shape[1], *one)) for v in (scale, bias)]
+    y = _normalised(node, x, [*parts, batch_mean, batch_var], epsilon)
+    momentum, out = node.real("momentum", 0.9), [y]
+    for old, new in ((mean, batch_mean), (var, batch_var)):
+        kept = node.map("mul", old, node.scalar(momentum, old))
+        moved = node.reshape(new, (shape[1],))
+        added = node.map("mul", moved, node.scalar(1 - momentum, moved))
+        out.append(node.map("add", kept, added))
+    return out
+
+
+def _normalised(
+    node: Node, x: SSAValue, statistics: Sequence[SSAValue], epsilon: float
+) -> SSAValue:
+    """(x - mean) / sqrt(var + epsilon) * scale + bias, by (scale, bias, mean, var)."""
+    scale, bias, mean, var = statistics
+    spread = node.map("sqrt", node.map("add", var, node.scalar(epsilon, x)))
+    normal = node.map("div", node.map("sub", x, mean), spread)
+    y = node.map("add", node.map("mul", normal, scale), bias)
+    if shape_of(y) != shape_of(x):
+        raise node.error(f"the statistics do not broadcast to {list(shape_of(x))}")
+    return y
 
 
 def centred(node: Node, x: SSAValue, axes: Sequence[int]) -> tuple[SSAValue, SSAValue]:

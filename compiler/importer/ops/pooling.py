@@ -36,14 +36,20 @@ def pool(node: Node) -> list[Value]:
     return [y]
 
 
+def _order(node: Node) -> float:
+    """The order of an Lp norm: a real in opset 1."""
+    p = node.real("p", 2.0) if node.opset < 2 else node.integer("p", 2)
+    if p < 1:
+        raise node.error(f"attribute 'p' must be at least 1, not {p}")
+    return p
+
+
 @rule("LpPool")
 def lp_pool(node: Node) -> Value:
     """(sum |x|^p)^(1/p) over a window."""
-    frame, x, p = _window(node), node.x(), node.integer("p", 2)
-    if p < 1:
-        raise node.error(f"attribute 'p' must be positive, not {p}")
+    frame, x, p = _window(node), node.x(), _order(node)
     powers = node.map("mul", x, x) if p == 2 else node.map("abs", x)
-    if p > 2:
+    if p not in (1, 2):
         powers = node.map("pow", powers, node.scalar(p, x))
     total = node.emit(
         PoolOp(
@@ -77,11 +83,11 @@ def global_pool(node: Node) -> Value:
 @rule("GlobalLpPool")
 def global_lp_pool(node: Node) -> Value:
     """(sum |x|^p)^(1/p) over all spatial axes."""
-    x, p = node.x(), node.integer("p", 2)
+    x, p = node.x(), _order(node)
     axes = list(range(2, len(shape_of(x))))
-    if p < 1 or not axes:
-        raise node.error(f"p = {p} and an input of shape {list(shape_of(x))} do not fit")
-    if p <= 2:
-        return node.emit(ReduceOp(x, f"l{p}", axes))
+    if not axes:
+        raise node.error(f"an input of shape {list(shape_of(x))} has no spatial axes")
+    if p in (1, 2):
+        return node.emit(ReduceOp(x, f"l{int(p)}", axes))
     total = node.emit(ReduceOp(node.map("pow", node.map("abs", x), node.scalar(p, x)), "sum", axes))
     return node.map("pow", total, node.scalar(1 / p, x))

@@ -1,7 +1,7 @@
 """Resize and Upsample.
 
 `graph.resize` resamples the axes after the second.  Where other axes change (channels-last
-exports), the axes that change are moved to the end, and back.
+exports), the axes that change are moved to the end, and back.  What it lacks, `resampling` does.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from xdsl.ir import SSAValue
 from ....dialects.graph import ResizeOp
 from ....dialects.types import shape_of
 from ..node import Node, Value, rule
+from .resampling import Axis, Filter, resample
 
 _COORDINATES = (
     "half_pixel",
@@ -81,24 +82,42 @@ def resize(node: Node) -> Value:
         sizes = _extents(node, shape, scales)
     coordinates = node.text("coordinate_transformation_mode", "half_pixel")
     nearest = node.text("nearest_mode", "round_prefer_floor")
-    if coordinates == "tf_half_pixel_for_nn" and mode == "nearest" and nearest == "floor":
-        raise node.unsupported("coordinate transformation tf_half_pixel_for_nn", "use half_pixel")
-    if coordinates not in _COORDINATES:
-        raise node.unsupported(
-            f"coordinate transformation {coordinates}", f"use one of {', '.join(_COORDINATES)}"
-        )
-    if nearest not in _NEAREST:
-        raise node.error(f"unknown nearest_mode {nearest!r}")
-    if node.integer("antialias", 0) and mode != "nearest" and any(s < 1 for s in scales):
-        raise node.unsupported("antialiasing", "average-pool before resizing")
-    if node.integer("exclude_outside", 0) and mode == "cubic":
-        raise node.unsupported(
-            "cubic weights that exclude the outside", "export with exclude_outside = 0"
-        )
+    if coordinates not in (*_COORDINATES, "tf_half_pixel_for_nn", "tf_crop_and_resize"):
+        raise node.error(f"unknown coordinate_transformation_mode {coordinates!r}")
+    if nearest not in _NEAREST or mode not in ("nearest", "linear", "cubic"):
+        raise node.error(f"unknown mode {mode!r} or nearest_mode {nearest!r}")
+    how = Filter(
+        mode,
+        coordinates,
+        nearest,
+        node.real("cubic_coeff_a", -0.75),
+        bool(node.integer("exclude_outside", 0)) and mode == "cubic",
+        bool(node.integer("antialias", 0)) and mode != "nearest" and min(scales) < 1,
+        node.real("extrapolation_value", 0.0),
+    )
+    if how.exclude_outside or how.antialias or coordinates not in _COORDINATES:
+        if min(sizes, default=1) < 1:
+            raise node.error(f"the result of shape {sizes} has no elements")
+        regions = _regions(node, axes) if coordinates == "tf_crop_and_resize" else {}
+        moved = [
+            Axis(a, sizes[a], scales[a], regions.get(a, (0.0, 1.0)))
+            for a in range(len(shape))
+            if sizes[a] != shape[a] or scales[a] != 1 or a in regions
+        ]
+        return resample(node, node.x(), moved, how)
     return _resize(
         node,
         Resampling(sizes, scales, mode, coordinates, nearest, node.real("cubic_coeff_a", -0.75)),
     )
+
+
+def _regions(node: Node, axes: Sequence[int]) -> dict[int, tuple[float, float]]:
+    """The part of each axis that is taken, where it is not the whole."""
+    roi = node.static(1, "the region")
+    if roi.shape != (2 * len(axes),):
+        raise node.error(f"a region of shape {list(roi.shape)} does not fit axes {list(axes)}")
+    ends = [(float(roi[i]), float(roi[len(axes) + i])) for i in range(len(axes))]
+    return {a: end for a, end in zip(axes, ends, strict=True) if end != (0.0, 1.0)}
 
 
 def _scales(node: Node, i: int) -> list[float]:

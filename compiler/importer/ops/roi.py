@@ -25,13 +25,16 @@ Neighbour = tuple[SSAValue, SSAValue]
 
 
 def _corners(
-    node: Node, rows: SSAValue, base: SSAValue, y: Sequence[Neighbour], x: Sequence[Neighbour],
+    node: Node,
+    rows: SSAValue,
+    base: SSAValue,
+    axes: Sequence[Sequence[Neighbour]],
     width: int,
-) -> list[SSAValue]:  # fmt: skip
+) -> list[SSAValue]:
     """The weighted pixels around each place: [*places, channels]."""
     out: list[SSAValue] = []
-    for row, row_weight in y:
-        for column, weight in x:
+    for row, row_weight in axes[0]:
+        for column, weight in axes[1]:
             line = node.map("add", node.map("mul", row, node.scalar(width, row)), column)
             at = node.map("add", node.cast(line, i64), base)
             both = node.map("mul", row_weight, weight)
@@ -93,11 +96,9 @@ def deform_conv(node: Node) -> Value:
         by = node.reshape(node.slice_axis(moved, 3, i, 1), (n, offsets, taps, oh * ow))
         coordinates.append(_zero_padded(node, node.map("add", by, node.constant(grid)), extent))
     split = node.reshape(x, (n * offsets, c // offsets, h * width))
-    rows = node.reshape(
-        node.transpose(split, (0, 2, 1)), (n * offsets * h * width, c // offsets)
-    )
+    rows = node.reshape(node.transpose(split, (0, 2, 1)), (n * offsets * h * width, c // offsets))
     base = (np.arange(n * offsets) * h * width).reshape(n, offsets, 1, 1)
-    corners = _corners(node, rows, node.constant(base), *coordinates, width)
+    corners = _corners(node, rows, node.constant(base), coordinates, width)
     sampled = _total(node, corners)  # [n, offsets, taps, pixels, c / offsets]
     if node.has(4):
         mask = node.reshape(node.x(4), (n, offsets, taps, oh * ow, 1))
@@ -151,7 +152,7 @@ def roi_align(node: Node) -> Value:
     rows = node.reshape(node.transpose(x, (0, 2, 3, 1)), (n * h * width, c))
     batch = node.cast(node.x(2), i64)
     base = node.map("mul", batch, node.scalar(h * width, batch))
-    corners = _corners(node, rows, node.reshape(base, (count, 1, 1)), *axes, width)
+    corners = _corners(node, rows, node.reshape(base, (count, 1, 1)), axes, width)
     total = _total(node, corners, "add" if mode == "avg" else "maximum")
     split = node.reshape(total, (count, sizes[0], samples, sizes[1], samples, c))
     kind = "mean" if mode == "avg" else "max"
@@ -175,4 +176,3 @@ def _beside(node: Node, at: SSAValue, extent: int) -> list[Neighbour]:
         (index, node.map("select", beyond, zero, weight))
         for index, weight in ((low, rest), (high, part))
     ]
-

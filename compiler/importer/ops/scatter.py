@@ -117,10 +117,10 @@ def _scattered_along(node: Node, axis: int) -> Value:
         taken = node.emit(GatherOp(flat, node.map("add", place, base), 0))
         new = node.map("select", node.map("greater", last, none), taken, old)
     else:
-        new = _reduced(node, old, node.map("select", hit, matrix(2), _neutral(node, reduction)), 1, reduction)
-    new = node.transpose(
-        node.reshape(new, (*covered, n)), [perm.index(a) for a in range(rank)]
-    )
+        new = _reduced(
+            node, old, node.map("select", hit, matrix(2), _neutral(node, reduction)), 1, reduction
+        )
+    new = node.transpose(node.reshape(new, (*covered, n)), [perm.index(a) for a in range(rank)])
     for a in range(rank):  # what lies beyond the indices stays
         if a != axis and extents[a] < shape[a]:
             sizes = list(shape_of(new))
@@ -141,9 +141,7 @@ def _neutral(node: Node, reduction: str) -> SSAValue:
     return node.constant(np.array(neutral).astype(dtype))
 
 
-def _reduced(
-    node: Node, x: SSAValue, updates: SSAValue, axis: int, reduction: str
-) -> SSAValue:
+def _reduced(node: Node, x: SSAValue, updates: SSAValue, axis: int, reduction: str) -> SSAValue:
     """X combined with all updates along `axis`."""
     kind, fn, _ = _REDUCTIONS[reduction]
     if node.dtype().kind == "b":

@@ -47,7 +47,10 @@ def split(node: Node) -> list[SSAValue]:
     if node.has_attr("split"):
         sizes = node.integers("split")
     elif node.has(1):
-        sizes = node.static_ints(1, "the sizes")
+        if node.opset < 2:  # a list of the type of the data
+            sizes = [int(v) for v in node.static(1, "the sizes").reshape(-1)]
+        else:
+            sizes = node.static_ints(1, "the sizes")
     else:
         parts = node.integer("num_outputs", len(node.outputs))
         if parts < 1 or parts > max(shape[axis], 1):

@@ -19,6 +19,7 @@ from ....dialects.graph import (
     PoolOp,
     QAddOp,
     QMulOp,
+    QSoftmaxOp,
     QuantizeOp,
     ReduceOp,
     RequantizeOp,
@@ -104,13 +105,13 @@ def concat(op: ConcatOp, ctx: Rewriter) -> Replacement:
     return joined(op, ctx, op.args, axis=integer(perm[op.axis.value.data]))
 
 
-def along_axis(op: SoftmaxOp, ctx: Rewriter) -> Replacement:
+def along_axis(op: SoftmaxOp | QSoftmaxOp, ctx: Rewriter) -> Replacement:
     """Softmax along the axis's place in x."""
     found = source_of(op.x)
     if found is None:
         return None
     x, perm = found
-    return rebuilt(op, [x], perm, axis=integer(perm[op.axis.value.data]))
+    return rebuilt(op, [x, *op.operands[1:]], perm, axis=integer(perm[op.axis.value.data]))
 
 
 def reduction(op: ReduceOp | ArgReduceOp, ctx: Rewriter) -> Replacement:
@@ -205,6 +206,7 @@ RULES: Rules = {
     LookupOp: (unary,),
     ConcatOp: (concat,),
     SoftmaxOp: (along_axis,),
+    QSoftmaxOp: (along_axis,),
     ReduceOp: (reduction,),
     ArgReduceOp: (reduction,),
     SliceOp: (sliced,),

@@ -17,7 +17,14 @@ from typing import Any, Protocol
 from xdsl.ir import Attribute, Operation, SSAValue
 
 from ....dialects.constants import Array, ConstantStore
-from ....dialects.graph import BroadcastOp, ReshapeOp, SliceOp, TransposeOp, constant_array
+from ....dialects.graph import (
+    BroadcastOp,
+    MatMulOp,
+    ReshapeOp,
+    SliceOp,
+    TransposeOp,
+    constant_array,
+)
 from ....dialects.locations import inherit
 from ....dialects.loop import Linear
 from ....dialects.types import element_of, int_values, shape_of, tensor, type_of
@@ -62,6 +69,7 @@ class Kernel:
         self._nest: NestBuilder | None = None
         self._anchor: Operation | None = None
         self._anchored = False
+        self._multiplies = False  # the factors of a matrix product are read
         self.folded: list[Operation] = []
 
     # --- for the operators' files ---
@@ -155,8 +163,9 @@ class Kernel:
     def _foldable(self, view: Operation, map: Linear, fill: float | int | None) -> bool:
         """Whether reading through `view` at `map` costs no more than reading a copy of it.
 
-        The NPU reads boxes of a buffer, so only slices without steps; the CPU reads transposed
-        operands well only elementwise.  Padding must not reach what a slice cuts away.
+        The NPU reads boxes of a buffer, so only slices without steps; its matrix unit takes
+        factors with their axes in any order.  The CPU reads transposed operands well only
+        elementwise.  Padding must not reach what a slice cuts away.
         """
         if isinstance(view, SliceOp):
             shape, starts = shape_of(view.x), int_values(view.starts)
@@ -168,7 +177,9 @@ class Kernel:
             bounds = map.bounds(self.nest.domain)
             cut = [i for i, n in enumerate(shape) if (starts[i], sizes[i], steps[i]) != (0, n, 1)]
             return all(bounds[i][0] >= 0 and bounds[i][1] < sizes[i] for i in cut)
-        return self.device != "npu" and fill is None and not self._anchored
+        if self.device == "npu":
+            return fill is None and self._multiplies and not isinstance(view, ReshapeOp)
+        return fill is None and not self._anchored
 
     def _scalar_constant(self, value: SSAValue) -> float | int | None:
         if any(d != 1 for d in shape_of(value)) or (array := self.known(value)) is None:
@@ -182,9 +193,10 @@ class Kernel:
     def build(self, anchor: Operation | None, anchors: Mapping[type, Any]) -> Operation:
         """Build the nest of the tree."""
         self._anchored = anchor is not None
+        self._multiplies = isinstance(anchor, MatMulOp)
         if anchor is not None:
             anchors[type(anchor)](self, anchor)
-            self._anchor = anchor
+            self._anchor, self._multiplies = anchor, False
         else:
             self.begin(self.shape, [{d: 1} for d in range(len(self.shape))])
         value = self.scalar(self.root, self.out)

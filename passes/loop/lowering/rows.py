@@ -45,7 +45,9 @@ def qsoftmax(k: Kernel, op: QSoftmaxOp) -> None:
 
     inverse = k.side_nest(op, domain, out, i32, total, reduced=reduced, kind="add", hint="inverse")
     nest = k.begin(x, same)
-    a, b, r = (nest.read(v, nest.rows(m)) for v, m in ((source, same), (top, line), (inverse, line)))
+    a, b, r = (
+        nest.read(v, nest.rows(m)) for v, m in ((source, same), (top, line), (inverse, line))
+    )
     args = [_power(nest, a, b, table), r, nest.const(bits + 22, i32)]
     nest.acc = nest.apply("requantize", args, i8, {"zp": -128, "lo": -128, "hi": 127})
 

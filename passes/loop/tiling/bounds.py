@@ -17,7 +17,7 @@ import numpy as np
 from xdsl.ir import SSAValue
 
 from ....backends.targets.machine import Machine
-from ....dialects.loop import Linear, NestOp, captured, space_of
+from ....dialects.loop import ExtractOp, Linear, NestOp, ScalarYieldOp, captured, space_of
 from ....dialects.types import element_of, numpy_dtype, shape_of
 from .footprint import depends
 
@@ -50,7 +50,7 @@ def statistics(nest: NestOp) -> Statistics:
     """Work and compulsory traffic of a nest in memref or tensor form."""
     domain, maps = nest.sizes, nest.linear_maps
     points, parallel = prod(domain), prod(domain[d] for d in nest.parallel)
-    contraction = nest.reduce.data == "add" and len(nest.ins) > 1
+    contraction = multiplies(nest)
     shared = set(nest.parallel)
     for map in maps[: len(nest.ins)]:
         shared &= {d for d, used in enumerate(depends(map)) if used}
@@ -76,12 +76,20 @@ def statistics(nest: NestOp) -> Statistics:
     return Statistics(macs, 0 if depthwise else macs, vector, total, weights)
 
 
+def multiplies(nest: NestOp) -> bool:
+    """Whether `nest` sums products of two tensors."""
+    if nest.reduce.data != "add" or len(nest.ins) < 2:
+        return False
+    last = nest.body.block.last_op
+    return isinstance(last, ScalarYieldOp) and not isinstance(last.args[0].owner, ExtractOp)
+
+
 def contraction(nest: NestOp) -> tuple[int, int, int] | None:
     """(MACs, N, K) of a contraction: N outputs share a value of the first operand, K terms a sum.
 
     None for other nests.  A depthwise convolution has N = 1.
     """
-    if nest.reduce.data != "add" or len(nest.ins) < 2:
+    if not multiplies(nest):
         return None
     domain, (left, right) = nest.sizes, nest.linear_maps[:2]
     only_right = [

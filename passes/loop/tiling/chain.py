@@ -4,8 +4,12 @@
     qadd(x, residual)                    ->  vadd
     widen(x) {zp = -128}, extract        ->  vlut
     clip, relu, minimum, maximum         ->  vclip
+    requantize(table[top - x], r, s)     ->  vexp           (softmax)
+    qnorm(x, ...)                        ->  vnorm
+    qreciprocal(acc), qrsqrt(acc, x)     ->  vrecip, vrsqrt (results of 32 bits)
 
-The chain is read from the epilogue, and from the body where there is no reduction; all of it on i8.
+The chain is read from the epilogue, and from the body where there is no reduction.  All of it is on
+i8, but for a single stage that keeps 32 bits; a sum that is the result itself is copied (vwide).
 """
 
 from __future__ import annotations
@@ -20,6 +24,10 @@ from ....dialects.loop import ApplyOp, ExtractOp, NestOp, ScalarConstantOp, Scal
 from ....dialects.scalar import SCALAR_FUNCTIONS
 from ....dialects.types import element_of
 from .classify import unsupported
+
+WIDE = ("vwide", "vrecip", "vrsqrt")
+"""Stages with 32-bit results."""
+_ROWS = {"qreciprocal": "vrecip", "qrsqrt": "vrsqrt", "qnorm": "vnorm"}
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,9 @@ def stages(nest: NestOp, kind: str) -> tuple[tuple[Stage, ...], SSAValue]:
     same: dict[SSAValue, SSAValue] = {}
     number: dict[SSAValue, int] = {}
     start: SSAValue | None = None
+    narrow_of: dict[SSAValue, SSAValue] = {}  # widened without zero point -> value
+    below: dict[SSAValue, tuple[SSAValue, SSAValue]] = {}  # top - x -> (x, top)
+    power: dict[SSAValue, tuple[SSAValue, SSAValue, SSAValue]] = {}  # -> (x, top, table)
 
     def resolve(value: SSAValue) -> SSAValue:
         while value in same:
@@ -63,6 +74,8 @@ def stages(nest: NestOp, kind: str) -> tuple[tuple[Stage, ...], SSAValue]:
                 number[op.result] = int(op.value.value.data)
             elif isinstance(op, ExtractOp) and len(op.indices) == 1 and op.indices[0] in indices:
                 out.append(Stage("vlut", (indices[op.indices[0]], op.source), op.result))
+            elif isinstance(op, ExtractOp) and len(op.indices) == 1 and op.indices[0] in below:
+                power[op.result] = (*below[op.indices[0]], op.source)
             elif isinstance(op, ApplyOp) and not apply(op):
                 raise unsupported(nest, f"no vector command computes {op.fn.data!r} here")
             elif not isinstance(op, ApplyOp):
@@ -77,6 +90,16 @@ def stages(nest: NestOp, kind: str) -> tuple[tuple[Stage, ...], SSAValue]:
             same[op.result] = op.args[0]
         elif fn == "add" and start is not None and start in args and op.result.type == i32:
             sums[op.result] = (start, args[1 - args.index(start)])
+        elif fn == "requantize" and op.args[0] in power and isinstance(args[2], int):
+            x, top, table = power[op.args[0]]
+            given = (*params.items(), ("shift", args[2]))
+            out.append(Stage("vexp", (x, top, args[1], table), op.result, given))
+        elif fn in _ROWS and (fn == "qnorm" or (start is not None and args[0] is start)):
+            out.append(Stage(_ROWS[fn], tuple(args), op.result, tuple(params.items())))
+        elif fn == "widen" and narrow and not params.get("zp", 0) and isinstance(args[0], SSAValue):
+            narrow_of[op.result] = args[0]
+        elif fn == "sub" and all(a in narrow_of for a in op.args):
+            below[op.result] = (narrow_of[op.args[1]], narrow_of[op.args[0]])
         elif (
             fn == "requantize" and start is not None and start.type == i32 and op.result.type == i8
         ):
@@ -115,7 +138,11 @@ def stages(nest: NestOp, kind: str) -> tuple[tuple[Stage, ...], SSAValue]:
     else:
         start = reduced_value(nest)
         value = start if block is None else walk(block)
-    if value.type != i8 or element_of(nest.output) != i8:
+    if value is start and value.type == i32 and not out:
+        out.append(Stage("vwide", (value,), value))
+    kept = [stage.kind for stage in out] if any(stage.kind in WIDE for stage in out) else []
+    element = i32 if len(kept) == 1 else i8
+    if len(kept) > 1 or value.type != element or element_of(nest.output) != element:
         raise unsupported(nest, "its result is not 8-bit")
     return tuple(out), value
 
@@ -154,7 +181,7 @@ def reduced_value(nest: NestOp) -> SSAValue:
 
 def _integers(op: ApplyOp) -> dict[str, int]:
     """All parameters of an integer function, defaults included."""
-    if op.fn.data not in ("widen", "requantize", "qadd", "qmul"):
+    if op.fn.data not in ("widen", "requantize", "qadd", "qmul", *_ROWS):
         return {}
     return {
         k: int(v) for k, v in {**SCALAR_FUNCTIONS[op.fn.data].params, **op.param_values}.items()

@@ -5,6 +5,8 @@ A nest is a reduction (or none) followed by a chain of elementwise stages (`chai
     matmul   sum of (a - za) * (b - zb), free dimensions on both sides   matrix unit
     vmac     the same with the innermost output dimension in both       vector unit (depthwise)
     vsum     sum of (a - za)                                           vector unit (average pool)
+    vsquare  sum of (a - za)^2                                         vector unit (normalisation)
+    vsumexp  sum of table[b - a], b a result of the maximum of a       vector unit (softmax)
     vmax     maximum of a                                               vector unit (max pooling)
     none     no reduction: the chain alone
 """
@@ -21,7 +23,8 @@ from xdsl.ir import Block, SSAValue
 from ....backends.targets.machine import Machine
 from ....dialects.errors import CapacityError
 from ....dialects.locations import onnx_nodes
-from ....dialects.loop import ApplyOp, Linear, NestOp, ScalarYieldOp
+from ....dialects.loop import ApplyOp, ExtractOp, Linear, NestOp, ScalarYieldOp
+from ....dialects.types import element_of
 from .footprint import depends
 
 
@@ -48,7 +51,7 @@ class Reduction:
     @property
     def neutral(self) -> dict[int, int]:
         """Per operand the value that leaves the result as it is: where a ragged last tile ends."""
-        if self.kind == "none":
+        if self.kind in ("none", "vsumexp"):  # table entries are never 0
             return {}
         a = {self.a: -128 if self.kind == "vmax" else self.a_zp}
         return a if self.b is None else a | {self.b: self.b_zp}
@@ -94,9 +97,30 @@ def reduction_of(nest: NestOp) -> Reduction:
         op = value.owner
         if isinstance(op, ApplyOp) and op.fn.data == "mul":
             x, y = (_widened(arg, block) for arg in op.args)
+            if x is not None and op.args[0] is op.args[1]:
+                return Reduction("vsquare", x[0], None, x[1])
             if x is not None and y is not None and x[0] != y[0]:
                 return _contraction(nest, x, y)
+        power = powers(value, block)
+        if power is not None and power.b is not None:
+            used = depends(nest.linear_maps[power.b])
+            if not any(used[d] for d in nest.reduced):
+                return power
     raise unsupported(nest, f"no unit reduces by {kind!r} with this body")
+
+
+def powers(value: SSAValue, block: Block) -> Reduction | None:
+    """Positions of a and b where `value` is table[widen(b) - widen(a)] with a table of 32 bits."""
+    op = value.owner
+    if not isinstance(op, ExtractOp) or len(op.indices) != 1 or element_of(op.source) != i32:
+        return None
+    below = op.indices[0].owner
+    if not isinstance(below, ApplyOp) or below.fn.data != "sub":
+        return None
+    b, a = (_widened(arg, block) for arg in below.args)
+    if a is None or b is None or a[1] or b[1]:
+        return None
+    return Reduction("vsumexp", a[0], b[0])
 
 
 def _contraction(nest: NestOp, x: tuple[int, int], y: tuple[int, int]) -> Reduction:

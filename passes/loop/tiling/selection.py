@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from ....backends.targets.machine import Machine
+from ....dialects.npu.isa import WINDOWS
 from .footprint import depends, near_even
 from .work import Operand, Work
 
@@ -67,7 +68,6 @@ class Attempt:
     small: bool = False
 
 
-WINDOWS = ("vmac", "vsum", "vmax")
 LARGE_WINDOW = 64
 """Taps from which on splitting a window is considered even where it fits whole."""
 
@@ -191,21 +191,15 @@ def _vector_cycles(work: Work, tiles: Sequence[Any], machine: Machine) -> tuple[
     inner = work.inner
     channels = tiles[inner] if inner is not None else np.ones_like(tiles[0])
     window: Any = np.zeros(1)
-    cost = {
-        "vrequant": unit.requantize,
-        "vadd": unit.requantize,
-        "vmul": unit.requantize,
-        "vlut": unit.lookup,
-    }
     total = sum(
-        (points / unit.lanes * cost.get(c, unit.move) + unit.startup for c in work.chain),
+        (points / unit.lanes * unit.cost(c) + unit.startup for c in work.chain),
         np.zeros(1),
     )
     if work.kind in WINDOWS:
         groups = points // channels * -(-channels // unit.lanes)
         for d in work.roles.k:
             groups = groups * tiles[d]
-        window = groups * (unit.move if work.kind == "vmax" else unit.mac) + unit.startup
+        window = groups * unit.cost(work.kind) + unit.startup
     return total, window
 
 
@@ -222,7 +216,7 @@ def _evaluate(work: Work, machine: Machine, attempt: Attempt) -> Tiling | None:
     out_boxes = _boxes(work.output, tiles)
     spm = work.constant_bytes + _tile_bytes(work.output, out_boxes, align) * work.temporaries * many
     fits = ones > 0
-    if work.kind in ("matmul", "vmac", "vsum"):
+    if work.kind not in ("none", "vmax"):
         acc = _tile_bytes(Operand(work.output.map, work.output.shape, 4), out_boxes, align) * many
         fits = acc <= machine.accumulator.bytes
     every = tiled

@@ -8,7 +8,7 @@ from math import prod
 from xdsl.ir import SSAValue
 
 from ....backends.targets.machine import Machine
-from ....dialects.loop import Linear, NestOp
+from ....dialects.loop import Linear, NestOp, captured
 from ....dialects.types import element_of, numpy_dtype, shape_of
 from .chain import Stage, assign_buffers, reduced_value, stages
 from .classify import Reduction, Roles, choose_unit, innermost_dim, reduction_of, roles
@@ -99,7 +99,7 @@ def analyse(nest: NestOp, machine: Machine) -> Nest:
         d for d in part.k if not any(overhang_leaves(o.map, o.shape, domain, d) for o in neutral)
     }
     scalars = sum(isinstance(x, int) for stage in chain for x in stage.operands)
-    tables = {stage.operands[1] for stage in chain if stage.kind == "vlut"}
+    tables = captured(nest)
     moves = direct(nest, reduction, chain, value)
     start = reduced_value(nest) if reduction.kind == "vmax" else None
     temporaries = 0 if moves else max(1, assign_buffers(chain, start)[1])
@@ -117,10 +117,14 @@ def analyse(nest: NestOp, machine: Machine) -> Nest:
         frozenset(exact),
         tuple(stage.kind for stage in chain),
         temporaries,
-        scalars * machine.alignment + len(tables) * max(256, machine.alignment),
+        scalars * machine.alignment + sum(max(_bytes(t), machine.alignment) for t in tables),
         innermost_dim(output.map, domain),
     )
     return Nest(reduction, chain, value, work, moves)
+
+
+def _bytes(value: SSAValue) -> int:
+    return prod(shape_of(value)) * numpy_dtype(element_of(value)).itemsize
 
 
 def direct(nest: NestOp, reduction: Reduction, chain: tuple[Stage, ...], value: SSAValue) -> bool:

@@ -7,8 +7,12 @@ and one channel dimension, the one that is innermost in the output.
 
 from __future__ import annotations
 
-from ....dialects.loop import ApplyOp, NestOp, captured
+from xdsl.ir import SSAValue
+
+from ....dialects.loop import ApplyOp, NestOp, ScalarConstantOp, captured
+from ....dialects.npu import AccessAttr
 from ....dialects.npu.isa import BY_MNEMONIC, MAX_DIMS
+from ....dialects.types import element_of, numpy_dtype
 from ...loop.tiling.classify import innermost_dim, reduction_of
 from .emitter import Dim, Emitter, capacity, coalesce, dims_of, operands_of
 
@@ -16,7 +20,7 @@ _ONE = Dim(1, (0, 0, 0, 0, 0))
 
 
 def lower_elementwise(nest: NestOp, kind: str, out: Emitter) -> None:
-    """vrequant, vadd, vmul, vlut, vclip."""
+    """Commands on single elements; a table comes before the destination."""
     values, maps = operands_of(nest)
     dims, base = dims_of(maps, values, nest.sizes)
     dims = coalesce(dims)
@@ -24,24 +28,32 @@ def lower_elementwise(nest: NestOp, kind: str, out: Emitter) -> None:
     with out.loops(outer):
         accesses = [out.access(i, b, dims) for i, b in enumerate(base)]
         params = _params(nest)
-        if kind == "vlut":
-            (table,) = captured(nest)
-            values.insert(1, table)
-            accesses.insert(1, out.access(0, 0, []).get(0, [256], [1]))
+        _insert_table(nest, values, accesses)
         out.command(kind, values, accesses, **params)
+
+
+def _insert_table(nest: NestOp, values: list[SSAValue], accesses: list[AccessAttr]) -> None:
+    """Add the table that `nest` reads, if it reads one, in front of the output."""
+    for table in captured(nest):
+        item = numpy_dtype(element_of(table)).itemsize
+        values.insert(-1, table)
+        accesses.insert(-1, AccessAttr.get(0, [256], [item]))
 
 
 def _params(nest: NestOp) -> dict[str, int]:
     """The parameters of the leaf's last function, by the command's names."""
-    last = [op for op in nest.body.block.ops if isinstance(op, ApplyOp)][-1]
-    if last.fn.data == "widen":  # the index of a look-up
+    ops = [op for op in nest.body.block.ops if isinstance(op, ApplyOp)]
+    if not ops or ops[-1].fn.data == "widen":  # a plain copy; the index of a look-up
         return {}
+    last = ops[-1]
     given = {k: int(v) for k, v in last.param_values.items()}
+    if last.fn.data == "requantize" and isinstance(shift := last.args[2].owner, ScalarConstantOp):
+        given["shift"] = int(shift.value.value.data)
     return {"lo": given["min"], "hi": given["max"]} if last.fn.data == "clip" else given
 
 
 def lower_window(nest: NestOp, kind: str, out: Emitter) -> None:
-    """vmac, vsum, vmax: reductions over taps."""
+    """Reductions over taps; what a softmax subtracts is read at positions, like the result."""
     reduction = reduction_of(nest)
     values, maps = operands_of(nest)
     order = [reduction.a, *([reduction.b] if reduction.b is not None else []), len(values) - 1]
@@ -52,7 +64,8 @@ def lower_window(nest: NestOp, kind: str, out: Emitter) -> None:
     channel = dims[inner] if inner is not None else _ONE
     others = [d for d in nest.parallel if d != inner]
     outer: list[Dim] = []
-    if reduction.b is not None:  # weights that vary by anything but the channel need a loop
+    weighted = reduction.b is not None and kind != "vsumexp"
+    if weighted:  # weights that vary by anything but the channel need a loop
         outer = coalesce([dims[d] for d in others if dims[d].strides[1]])
         others = [d for d in others if not dims[d].strides[1]]
     positions = coalesce([dims[d] for d in others])
@@ -64,9 +77,12 @@ def lower_window(nest: NestOp, kind: str, out: Emitter) -> None:
     positions = positions[max(0, len(positions) - room) :] or [_ONE]
     with out.loops(outer):
         accesses = [out.access(0, base[0], [*positions, *taps, channel])]
-        if reduction.b is not None:
+        if weighted:
             accesses.append(out.access(1, base[1], [*taps, channel]))
+        elif reduction.b is not None:
+            accesses.append(out.access(1, base[1], [*positions, channel]))
         accesses.append(out.access(len(values) - 1, base[-1], [*positions, channel]))
+        _insert_table(nest, values, accesses)
         params = {
             "p_rank": len(positions),
             "t_rank": len(taps),

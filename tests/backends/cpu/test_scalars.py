@@ -248,6 +248,28 @@ def test_binary(fn: str, element: Attribute) -> None:
     compare(fn, [element, element], result, [a, b], params)
 
 
+@pytest.mark.parametrize("element", INTEGERS, ids=str)
+@pytest.mark.parametrize("fn", ["bit_and", "bit_or", "bit_xor", "shift_left", "shift_right"])
+def test_bits(fn: str, element: Attribute) -> None:
+    a, b = pairs(samples(element, 1), samples(element, 2))
+    if fn.startswith("shift"):  # amounts around the width too
+        b = np.resize(np.arange(-2 if element in INTEGERS[:4] else 0, 70), b.shape).astype(b.dtype)
+    compare(fn, [element, element], element, [a, b])
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [(f32, i32), (ui32, f32), (f64, i64), (i64, f64), (f16, i16), (ui16, f16), (bf16, ui16),
+     (i16, bf16), (i8, ui8), (i1, ui8)],
+    ids=str,
+)  # fmt: skip
+def test_bitcast(source: Attribute, target: Attribute) -> None:
+    x = samples(source, 1)
+    func = elementwise("bitcast", [source], target, len(x))
+    (got,), (want,) = run_both(func, [x])
+    assert got.tobytes() == want.tobytes() == x.tobytes()
+
+
 @pytest.mark.parametrize("element", [i1, i32, f32], ids=str)
 @pytest.mark.parametrize("fn", ["and", "or", "xor", "equal"])
 def test_logic(fn: str, element: Attribute) -> None:

@@ -69,14 +69,14 @@ def test_dead_nodes_are_not_imported_even_if_unsupported() -> None:
 def test_unsupported_nodes_are_listed_at_once() -> None:
     made = model(
         [
-            node("Det", ["x"], ["d"], "first"),
+            node("RandomNormalLike", ["x"], ["d"], "first"),
             node("Relu", ["d"], ["r"]),
             node("Unique", ["r"], name="second"),
         ]
     )
     rows = check_model(made, CompilerContext())
     assert [(r.node, r.op, r.opset) for r in rows] == [
-        ("first", "Det", 17),
+        ("first", "RandomNormalLike", 17),
         ("second", "Unique", 17),
     ]
     assert all(r.reason and r.hint for r in rows)

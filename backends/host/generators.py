@@ -19,8 +19,8 @@ from .registry import Call, HostError, Value, operator
 Array = np.ndarray[Any, Any]
 
 
-def generator(call: Call) -> np.random.RandomState:
-    """The generator of a node."""
+def generator(call: Call) -> Any:
+    """The `RandomState` of a node."""
     seed = call.attr("seed")
     if seed is None or seed != seed:
         name = call.node.name or next(iter(call.node.output), "")
@@ -70,15 +70,13 @@ def multinomial(call: Call) -> list[Value]:
     count = int(call.attr("sample_size", 1))
     if logits.ndim != 2 or logits.shape[1] == 0:
         raise HostError(f"the input must be rows of classes, but has shape {list(logits.shape)}")
+    checked_shape((len(logits), count, logits.shape[1]))
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     edges = np.cumsum(weights, axis=1)
     edges = edges / edges[:, -1:]
-    draws = generator(call).random_sample(checked_shape((len(logits), count)))
-    picked = [
-        np.searchsorted(row, draw, side="right") for row, draw in zip(edges, draws, strict=True)
-    ]
-    out = np.array(picked, np.int64).reshape(len(logits), count)
-    return [out.astype(dtype_of(int(call.attr("dtype", 6))))]
+    draws = generator(call).random_sample((len(logits), count))
+    picked = (draws[:, :, None] >= edges[:, None, :]).sum(-1)
+    return [np.asarray(picked).astype(dtype_of(int(call.attr("dtype", 6))))]
 
 
 @operator("Dropout")
