@@ -13,7 +13,8 @@ has instead:
 
 model.onnx             the model, weights included
 plan.json              what has been learned about its parts: inputs specialised by value, ranges
-regions/KEY.tw         an artefact for each part compiled ahead
+regions/KEY.json       the manifest of each part compiled ahead
+blobs/HASH             the members of all parts
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ PROGRAM = "program"
 """`kind` in the manifest of a program."""
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-_STORED = (".bin", ".npz", ".twb", ".tw", ".onnx")
+_STORED = (".bin", ".npz", ".twb", ".onnx")
 MAX_MEMBER_BYTES = 16 << 30
 MAX_PACKED_BYTES = 1 << 30
 """Unpacked size of a compressed member (text): deflate makes at most a thousandth of it."""
@@ -96,17 +97,9 @@ def _manifest_digest(manifest: Mapping[str, Any]) -> str:
 
 def load_artefact(path: str | Path) -> Artefact:
     """Read and check an artefact; ArtefactError says what does not fit."""
-    return _load(Path(path), Path(path))
-
-
-def artefact_from_bytes(data: bytes, name: str) -> Artefact:
-    """Read and check an artefact held in memory (`name` is for messages)."""
-    return _load(io.BytesIO(data), Path(name))
-
-
-def _load(source: Path | io.BytesIO, path: Path) -> Artefact:
+    path = Path(path)
     try:
-        with zipfile.ZipFile(source) as archive:
+        with zipfile.ZipFile(path) as archive:
             return _read(archive, path)
     except FileNotFoundError:
         raise ArtefactError(f"no such file: {path}") from None

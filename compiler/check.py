@@ -67,12 +67,8 @@ def _check_module(model: str, machine: Machine | None, options: CompileOptions) 
 
     ctx = CompilerContext()
     ctx.machine = machine
-    shapes = {
-        name: [int(e) for e in given if isinstance(e, int)]
-        for name, given in options.shapes.items()
-    }
     try:
-        module = import_model(model, ctx, shapes)
+        module = import_model(model, ctx, options.fixed_shapes())
     except (UnsupportedError, EmptyTensorError):
         return None
     nodes = {n for op in module.walk() for n in onnx_nodes(op)}

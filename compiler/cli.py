@@ -204,8 +204,9 @@ def compile(
 
     commands.compile_command(
         model, output, _shapes(shape), emit or [], dump_dir, time_passes, target=target,
-        profiles=_profiles(profile), quantize=quantize, calibration=calibration, calibration_method=calibration_method,
-        percentile=percentile, compile_from=compile_from, compile_to=compile_to,
+        profiles=_profiles(profile), quantize=quantize, calibration=calibration,
+        calibration_method=calibration_method, percentile=percentile,
+        compile_from=compile_from, compile_to=compile_to,
         constants=constants, dump=dump, verify=verify, keep_ir=keep_ir, strip=strip,
     )  # fmt: skip
 

@@ -196,7 +196,7 @@ def compare_artefacts(
     final = [
         tensor_error(n, ours.get(n, (v, ""))[1], expected[n], v)
         for n, v in outputs.items()
-        if n in expected and isinstance(v, np.ndarray) and v.dtype.kind in "fiub"
+        if n in expected and v.dtype.kind in "fiub"
     ]
     return Comparison(label, tuple(final), tuple(rows))
 

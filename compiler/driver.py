@@ -160,7 +160,7 @@ def _compile(
 
         parts = _calibration_parts(options)
         shapes = shapes_from(parts, open_dimensions(source)) if parts else {}
-        module = import_model(source, ctx, {**shapes, **options.shapes})
+        module = import_model(source, ctx, {**shapes, **options.fixed_shapes()})
         digest, name = identify(source)
     else:
         module = _read_ir(source, ctx, options)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..dialects.errors import IRError
+from ..dialects.errors import InputError, IRError
 from .pipeline import ALL_PHASES
 
 QUANTIZE = ("none", "int8")
@@ -26,9 +26,9 @@ class CompileOptions:
     calibration data unless the model already holds QuantizeLinear nodes).  calibration: an .npz, a
     folder of them, a mapping of arrays, or "random" (ranges from seeded noise: for timing studies
     only).  shapes: extents by input name; one may be (least, greatest) or None, which leaves it
-    open.  profiles: extents that a program with open dimensions is compiled for ahead.  compile_from / compile_to: phases to start after and
-    stop after.  keep_ir: store the IR of each phase in the artefact.  strip: leave out what only
-    `compare` needs.
+    open.  profiles: extents that a program with open dimensions is compiled for ahead.
+    compile_from / compile_to: phases to start after and stop after.  keep_ir: store the IR of each
+    phase in the artefact.  strip: leave out what only `compare` needs.
     """
 
     target: str = "cpu"
@@ -61,3 +61,15 @@ class CompileOptions:
                 raise IRError(f"unknown {what} {value!r}", hint=f"choose from {', '.join(choices)}")
         if not 50.0 < self.percentile <= 100.0:
             raise IRError(f"percentile {self.percentile} is outside (50, 100]")
+
+    def fixed_shapes(self) -> dict[str, list[int]]:
+        """Extents by input name; InputError where one is left open."""
+        fixed: dict[str, list[int]] = {}
+        for name, given in self.shapes.items():
+            fixed[name] = [e for e in given if isinstance(e, int)]
+            if len(fixed[name]) < len(given):
+                raise InputError(
+                    f"--shape {name}: all extents must be numbers here",
+                    hint="open dimensions are for whole compilations of the model",
+                )
+        return fixed

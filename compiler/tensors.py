@@ -114,10 +114,11 @@ def made_up(
 
 def _value(value: Any) -> Any:
     """An array, unless it is a sequence of arrays or an empty optional."""
-    listed = isinstance(value, list | tuple) and any(
-        isinstance(v, np.ndarray) for v in cast("Sequence[Any]", value)
-    )
-    return value if value is None or listed else as_array(value)
+    if isinstance(value, list | tuple):
+        items = cast("Sequence[Any]", value)
+        if any(isinstance(item, np.ndarray) for item in items):
+            return items
+    return value if value is None else as_array(cast(Any, value))
 
 
 def by_name(given: Any, infos: Sequence[TensorInfo]) -> dict[str, Array]:
@@ -165,8 +166,10 @@ def check_input(info: TensorInfo, value: Array) -> Array:
 def convert(info: TensorInfo, value: Array) -> Array:
     """`value` as the input's element type; InputError if that would lose values."""
     dtype = numpy_type(info.dtype)
-    if value.dtype == dtype or (dtype == object and value.dtype.kind in "US"):
-        return value if dtype != object else value.astype(object)
+    if dtype.kind == "O" and value.dtype.kind in "USO":
+        return value.astype(object)
+    if value.dtype == dtype:
+        return value
     if not np.can_cast(value.dtype, dtype, "same_kind") and not (
         value.dtype.kind in "iub" and dtype.kind == "f"
     ):

@@ -77,6 +77,11 @@ def element_type(dtype: Any) -> Attribute:
     return _TO_MLIR[np.dtype(dtype)]
 
 
+def has_element_type(dtype: Any) -> bool:
+    """Whether there is an MLIR element type of a numpy dtype."""
+    return np.dtype(dtype) in _TO_MLIR
+
+
 def is_float(element: Attribute) -> bool:
     """Whether `element` is a floating-point type."""
     return isinstance(element, FloatType)

@@ -71,11 +71,24 @@ def cast(x: Array, element: int, saturate: bool = True, round_mode: str = "up") 
     if x.dtype == dtype:
         return x
     if element in _FLOAT8 and saturate:
-        return onnx.numpy_helper.saturate_cast(x, dtype)
+        wide = x.astype(np.float32) if _is_narrow(x.dtype) else x
+        return onnx.numpy_helper.saturate_cast(wide, dtype)
     if element == TensorProto.FLOAT8E8M0:
         wide = x.astype(np.float32)
         return onnx.numpy_helper.to_float8e8m0(wide, saturate, round_mode).astype(dtype)
+    return _converted(x, dtype)
+
+
+def _converted(x: Array, dtype: np.dtype[Any]) -> Array:
+    """`x` as a numpy type; between two narrow types by way of a wide one that holds both."""
+    if _is_narrow(x.dtype) and _is_narrow(dtype):
+        x = x.astype(np.int32 if integer_range(x.dtype) else np.float32)
     return x.astype(dtype)
+
+
+def _is_narrow(dtype: np.dtype[Any]) -> bool:
+    """Whether a type is one of ml_dtypes'."""
+    return dtype.num >= 256
 
 
 @operator("Cast")

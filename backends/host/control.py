@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from onnx import GraphProto
 
-from .limits import STEP_LIMIT
+from .limits import BYTE_LIMIT, STEP_LIMIT
 from .registry import Call, HostError, Value, operator
 
 
@@ -60,7 +60,7 @@ def loop(call: Call) -> list[Value]:
     condition = _truth(call.value(1)) if call.value(1) is not None else True
     carried = list(call.inputs[2:])
     scans: list[list[Any]] = [[] for _ in body.output[1 + len(carried) :]]
-    step = 0
+    step = kept = 0
     while condition and (trips is None or step < trips):
         if step >= STEP_LIMIT:
             raise HostError(f"the loop runs for more than {STEP_LIMIT} iterations")
@@ -70,6 +70,9 @@ def loop(call: Call) -> list[Value]:
         carried = results[1 : 1 + len(carried)]
         for rows, value in zip(scans, results[1 + len(carried) :], strict=True):
             rows.append(value)
+            kept += getattr(value, "nbytes", 0)
+        if kept > BYTE_LIMIT:
+            raise HostError(f"the loop collects more than {BYTE_LIMIT} bytes")
         step += 1
     first = 1 + len(carried)
     return [*carried, *(_stack(body, first + i, rows) for i, rows in enumerate(scans))]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .casting import widened
+from .casting import integer_range, widened
 from .limits import checked_shape
 from .registry import Call, HostError, Value, operator
 from .sampling import sample
@@ -60,6 +60,27 @@ def conv_integer(call: Call) -> list[Value]:
     if w_zero is not None:
         w = w - w_zero.astype(np.float64).reshape(-1, *[1] * (w.ndim - 1))
     return [convolve(padded(x, g, 0), w, g, group).astype(np.int64).astype(np.int32)]
+
+
+@operator("QLinearConv")
+def qlinear_conv(call: Call) -> list[Value]:
+    """Exact integer convolution, scaled, rounded to even and saturated."""
+    x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero = (call.tensor(i) for i in range(8))
+    bias, group = call.optional(8), int(call.attr("group", 1))
+    _groups(x, w, group)
+    g = geometry(call, x.shape[2:], w.shape[2:])
+    shape = (-1, *[1] * len(g.kernel))
+    pixels = x.astype(np.float64) - x_zero.astype(np.float64).reshape(())
+    weights = w.astype(np.float64) - w_zero.astype(np.float64).reshape(-1, 1, *shape[1:])
+    total = convolve(padded(pixels, g, 0), weights, g, group)
+    if bias is not None:
+        total = total + bias.reshape(shape)
+    scale = x_scale.reshape(()) * w_scale.reshape(shape) / y_scale.reshape(())
+    bounds = integer_range(y_zero.dtype)
+    if bounds is None:
+        raise HostError(f"the result cannot be {y_zero.dtype}")
+    scaled = np.rint(total * widened(scale)) + y_zero.astype(np.float64).reshape(())
+    return [np.clip(scaled, *bounds).astype(y_zero.dtype)]
 
 
 @operator("ConvTranspose")

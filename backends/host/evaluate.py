@@ -106,7 +106,7 @@ def evaluate(
             node=node.name or _label(node),
             op=node.op_type,
         ) from error
-    return [_plain(value) for value in outputs]
+    return [_plain(value) for value in outputs[: len(node.output)]]
 
 
 def _plain(value: Value) -> Value:

@@ -7,6 +7,7 @@ axis; before opset 13, softmax and its relatives see a matrix split at their axi
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from onnx import NodeProto
 
 from . import reference
 from .casting import widened
+from .limits import checked_shape
 from .registry import Call, HostError, Value, operator
 
 Array = np.ndarray[Any, Any]
@@ -48,12 +50,12 @@ def div(call: Call) -> list[Value]:
     if call.opset < 7:
         call = _aligned(call)
     a, b = call.tensor(0), call.tensor(1)
+    checked_shape(np.broadcast_shapes(a.shape, b.shape))
     if a.dtype.kind not in "iu" or b.dtype != a.dtype:
         return [np.asarray(a / b).astype(a.dtype)]
     both: Any = np.divmod(a, b)
-    quotient: Array = np.asarray(both[0])
-    quotient = np.where((both[1] != 0) & ((a < 0) != (b < 0)), quotient + 1, quotient)
-    return [quotient.astype(a.dtype)]
+    up: Array = np.asarray((both[1] != 0) & ((a < 0) != (b < 0)))
+    return [np.asarray(np.add(both[0], up), a.dtype)]
 
 
 def _softmax(x: Array, axis: int) -> Array:
@@ -85,7 +87,7 @@ def softmax(call: Call) -> list[Value]:
         raise HostError(f"axis {axis} is out of range for rank {x.ndim}")
     axis += x.ndim if axis < 0 else 0
     function = {"Softmax": _softmax, "LogSoftmax": _log_softmax, "Hardmax": _hardmax}[call.op]
-    matrix = widened(x).reshape(int(np.prod(x.shape[:axis])), -1)
+    matrix = widened(x).reshape(math.prod(x.shape[:axis]), -1)
     return [function(matrix, 1).reshape(x.shape).astype(x.dtype)]
 
 

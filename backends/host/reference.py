@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto
 
+from .limits import checked_shape
 from .registry import Call, Value, default_attributes
 
 _MODULES = {
@@ -52,8 +53,27 @@ def _log(*_: Any) -> None:
     """The reference operators' trace, which goes nowhere."""
 
 
+_ELEMENTWISE = {
+    *("Add", "Sub", "Mul", "Pow", "Mod", "Max", "Min", "Sum", "Mean", "Where"),
+    *("And", "Or", "Xor", "Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual"),
+    *("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor"),
+}
+
+_SIZED_BY = {"CenterCropPad": 1, "AffineGrid": 1}
+"""Operators whose result is as large as an input says."""
+
+
+def _check_size(call: Call) -> None:
+    """HostError if the data asks for a result that is too large."""
+    if call.op in _ELEMENTWISE:
+        checked_shape(np.broadcast_shapes(*(np.shape(value) for value in call.inputs)))
+    elif call.op in _SIZED_BY:
+        checked_shape(call.tensor(_SIZED_BY[call.op]).reshape(-1))
+
+
 def run(call: Call) -> list[Value]:
     """Run one node through its reference operator."""
+    _check_size(call)
     node = NodeProto()
     node.CopyFrom(call.node)
     for i in range(len(node.attribute))[::-1]:

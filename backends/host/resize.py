@@ -59,6 +59,7 @@ def _weights(call: Call, mode: str, x: Array, scale: float) -> tuple[Array, Arra
     if call.attr("antialias", 0) and scale < 1:
         reach = 1 if mode == "linear" else 2
         start = int(np.floor(-reach / scale)) + 1
+        checked_shape((len(x), 2 - 2 * start))
         taps = np.arange(start, 2 - start, dtype=np.float64)
         weights = _kernel(mode, (taps - (x - floor)[:, None]) * scale, a)
         return (floor + start).astype(np.int64), weights / weights.sum(1, keepdims=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from itertools import pairwise
 from typing import Any
@@ -55,13 +54,6 @@ def string_split(call: Call) -> list[Value]:
     return [out.reshape(*x.shape, width), counts.reshape(x.shape)]
 
 
-def _folded(text: str) -> str:
-    """The text without accents."""
-    if text.isascii():
-        return text
-    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-
-
 @operator("StringNormalizer")
 def string_normalizer(call: Call) -> list[Value]:
     """Case changed and stop words removed; rows `[C]` or `[1, C]` shrink, and are never empty.
@@ -78,8 +70,7 @@ def string_normalizer(call: Call) -> list[Value]:
         raise HostError(f"there is no case change {action!r}")
     if not sensitive:
         stop = {word.lower() for word in stop}
-    words = [_folded(text) for text in x.reshape(-1)]
-    kept = [w for w in words if (w if sensitive else w.lower()) not in stop and w]
+    kept = [w for w in x.reshape(-1) if (w if sensitive else w.lower()) not in stop and w]
     out = np.array([change(w) for w in kept] or [""], object)
     return [out.reshape(1, -1) if x.ndim == 2 else out]
 
@@ -110,7 +101,7 @@ def tf_idf_vectorizer(call: Call) -> list[Value]:
     for i, row in enumerate(rows.tolist()):
         found: Counter[int] = Counter()
         for n in sizes:
-            for step in range(1, (1 if n == 1 else skips + 1) + 1):
+            for step in range(1, (1 if n == 1 else min(skips, len(row)) + 1) + 1):
                 for at in range(len(row) - (n - 1) * step):
                     place = grams.get(tuple(row[at : at + (n - 1) * step + 1 : step]))
                     if place is not None:

@@ -1,7 +1,7 @@
 """Decision-tree ensembles of `ai.onnx.ml`: all rows descend all trees at once, level by level.
 
-Classifiers with one weight per leaf treat two classes as onnxruntime does: with weights that are
-all positive the score is a probability, otherwise its sign decides.
+A classifier of two classes whose weights are all for class 0 has one score, which onnxruntime
+takes as the second class's: a probability if no weight is negative, otherwise its sign decides.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def tree_ensemble_classifier(call: Call) -> list[Value]:
     labels = np.array(strings, object) if strings else np.array(call.attr("classlabels_int64s"))
     classes, weights = np.array(call.required("class_ids")), _named(call, "class_weights")
     base, transform = _named(call, "base_values"), call.attr("post_transform", "NONE")
-    out, _ = _aggregate(
+    out, hit = _aggregate(
         _rounded(forest, x).leaves(x),
         _entries(call, "class", index),
         classes.astype(np.int64),
@@ -207,20 +207,19 @@ def tree_ensemble_classifier(call: Call) -> list[Value]:
         (len(x), max(len(labels), int(classes.max(initial=0)) + 1)),
         "SUM",
     )
-    if len(labels) <= 2 and len(np.unique(classes)) == 1:
-        score = out[:, classes[0]] + (base[-1] if base.size else 0)
+    if len(labels) <= 2 and not classes.any():
+        score = out[:, 0] + (base[-1] if base.size else 0)
         positive = bool((weights >= 0).all())
         chosen = score > (0.5 if positive else 0)
-        if positive and transform != "LOGISTIC":
-            scores = np.stack([1 - score, score], 1)
-        else:
-            scores = np.stack([-score, score], 1)
+        first = 1 - score if positive and transform != "LOGISTIC" else -score
+        scores = np.stack([first, score], 1)
         scores = _post(scores, transform) if transform in ("LOGISTIC", "PROBIT") else scores
         if len(labels) == 1:
             labels = np.array([0, labels[0]], labels.dtype)
         return [labels[chosen.astype(np.int64)], scores.astype(np.float32)]
-    out = out + base if base.size == out.shape[1] else out
-    best = out.argmax(1)
+    if base.size == out.shape[1]:
+        out, hit = out + base, np.ones(out.shape, bool)
+    best = np.where(hit, out, -np.inf).argmax(1)
     return [labels[best], _post(out, transform).astype(np.float32)]
 
 

@@ -20,7 +20,7 @@ import onnx
 from ...dialects.errors import ModelError
 from ..files import write_atomically
 from . import ops as _ops  # registers the rules
-from .limits import FOLD_LIMIT, HOST_LIMIT, PAIR_LIMIT, STEP_LIMIT
+from .limits import FOLD_LIMIT, HOST_LIMIT, PAIR_LIMIT, STEP_LIMIT, UNROLL_LIMIT
 from .node import RULES
 from .schema import hint_for, refused_names, standard_names
 from .tensors import UnsupportedType, numpy_type
@@ -38,37 +38,49 @@ _ENCODINGS = "8-bit results; scales per tensor or per channel, not per block"
 
 CONDITIONS = _spread(
     {
-        "MaxPool": "without the indices output",
-        "BatchNormalization SpatialBN": "inference form, with statistics per channel",
+        "Attention MultiHeadAttention QAttention RotaryEmbedding": "of `com.microsoft`: without a "
+        "cache shared between input and output; for Attention of ONNX see its body",
+        "GatherBlockQuantized": "constant table, packed as uint8, in blocks along its last axis",
+        "GroupQueryAttention": "constant total sequence length; without sinks, smooth softmax and "
+        "quantised caches",
+        "FusedConv FusedGemm": "activations of standard operators",
+        "MatMulNBits": f"constant weights of 2, 4 or 8 bits; {_MADE_UP}",
         "Constant": "dense numeric values",
         "ConstantFill ConstantOfShape Expand Reshape": "constant shape",
-        "ConvTranspose": f"constant weights and bias; {_MADE_UP}",
-        "CumSum": "constant axis",
-        "DequantizeLinear": "scales per tensor or per channel, not per block",
-        "Dropout": "inference form",
-        "Einsum": "without ellipsis and without a label twice in one term",
+        "ConvTranspose": _MADE_UP,
+        "Col2Im": f"constant shapes; at most {PAIR_LIMIT:,} overlapping elements",
+        "CumProd CumSum": "constant axis",
+        "DFT STFT": f"constant lengths, axis and step; {_MADE_UP}",
+        "DeformConv": f"images; {_MADE_UP}",
+        "DequantizeLinear": "integers of 8, 16 and 32 bits",
+        "Det": "at most 4 x 4",
+        "Dropout": "inference form, or a constant ratio of 0",
         "EyeLike": f"at most {FOLD_LIMIT:,} elements",
-        "GRU LSTM RNN": f"constant weights; at most {STEP_LIMIT} steps, as they are unrolled; "
-        "sequences of one length; activations without parameters of their own",
-        "GatherElements GatherND Hardmax ReverseSequence Trilu": _MADE_UP,
-        "GridSample": "images; linear or nearest",
+        "GRU LSTM RNN": f"at most {STEP_LIMIT} steps, as they are unrolled",
+        "GatherElements GatherND GridSample Hardmax ReverseSequence Trilu": _MADE_UP,
         "If": "constant condition, or branches of equal types (both are computed)",
+        "Loop": "constant trip count and condition, or a condition that counts iterations; at most "
+        f"{STEP_LIMIT} iterations and {UNROLL_LIMIT:,} operations, as they are unrolled",
+        "MaxPool": f"with the indices output: {_MADE_UP}",
+        "MaxUnpool": f"constant output shape; at most {PAIR_LIMIT:,} comparisons",
+        "MelWeightMatrix": "constant inputs",
         "NonZero": f"constant input of at most {FOLD_LIMIT:,} elements",
         "OneHot": f"constant depth; {_MADE_UP}",
         "Pad": "constant pads, axes and value",
-        "QLinearConv": f"constant scales and zero points; {_ENCODINGS}",
-        "QLinearMatMul": f"constant scales and zero points; {_ENCODINGS}; matrices, not vectors",
+        "QLinearConv QLinearMatMul": "8-bit operands (16-bit results if scales are computed)",
         "QGemm QLinearAdd QLinearAveragePool QLinearConcat QLinearGlobalAveragePool "
         "QLinearLeakyRelu QLinearMul QLinearSigmoid QLinearSoftmax": "constant scales and zero "
-        f"points; {_ENCODINGS}; channels first",
-        "QuantizeLinear": _ENCODINGS,
+        f"points; {_ENCODINGS}",
+        "QuantizeLinear": "to 8 or 16 bits",
         "Range": f"constant bounds; at most {FOLD_LIMIT:,} elements",
         "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd "
         "ReduceSum ReduceSumSquare": "constant axes; at least one element",
-        "Resize": "constant sizes or scales; without antialiasing, `tf_half_pixel_for_nn`, "
-        "`tf_crop_and_resize`, and cubic weights that exclude the outside",
+        "Resize": "constant sizes or scales, and region of `tf_crop_and_resize`",
+        "RoiAlign": f"a positive sampling_ratio; {_MADE_UP}",
+        "Scan": f"opset 9 and later; at most {STEP_LIMIT} iterations and {UNROLL_LIMIT:,} "
+        "operations, as they are unrolled",
         "Scatter ScatterElements ScatterND": f"constant indices, or at most {PAIR_LIMIT:,} "
-        "comparisons of indices; with a reduction: few updates of one place",
+        "comparisons of indices (of elements: along their axis)",
         "Slice": "constant starts, ends, axes and steps",
         "Split": "constant sizes",
         "Squeeze Unsqueeze": "constant axes",
@@ -80,9 +92,11 @@ CONDITIONS = _spread(
 """When an operator with a rule can be compiled; operators that are absent always can."""
 
 NPU_FORMS = {
-    "convolution": "2-D, weights and bias constant, weights symmetric (zero point 0); grouped and "
-    "depthwise too. A transposed convolution is a convolution and data movement.",
-    "product": "The right operand and the bias are constant; the right operand is a matrix.",
+    "convolution": "1-D to 3-D, grouped, depthwise, dilated; weights constant, or computed at run "
+    "time from more than 4 elements per output channel. A bias computed at run time is added on "
+    "its own. A transposed convolution is a convolution and data movement.",
+    "product": "Of an operand with constants, or of two computed at run time, batched or not, but "
+    "for products as short as those of coordinates (fewer than 4 terms; 4 with a 4 x 4 matrix).",
     "pooling": "2-D windows. Averages only over windows of equal size: without padding, or with "
     "padding counted; and without a last partial window (`ceil_mode`).",
     "mean": "Over exactly the spatial axes of a rank-4 tensor; not inside a normalisation.",
@@ -103,8 +117,8 @@ NPU_FORMS = {
     "encoding": "Fused into the 8-bit operators around it; the conversion of a model input or "
     "output from or to reals runs on the CPU.",
     "import": "Computed at import: nothing remains to run.",
-    "parts": "Decomposed at import; each part is placed for itself (products with constant "
-    "weights, tables and movement on the NPU, the rest on the CPU).",
+    "parts": "Decomposed at import; each part is placed for itself (products, tables and movement "
+    "on the NPU, the rest on the CPU).",
 }
 """Forms that the NPU takes, by the word used in the table."""
 
@@ -126,7 +140,9 @@ NPU = _spread(
         "QuantizeLinear DequantizeLinear": "encoding",
         "Constant ConstantFill ConstantOfShape Dropout EyeLike Identity NonZero Range Shape "
         "Size": "import",
-        "CumSum Einsum GRU If LSTM RNN": "parts",
+        "Attention BiasGelu CumProd CumSum DFT DeformConv Einsum FusedConv FusedGemm FusedMatMul "
+        "GRU GroupQueryAttention If LSTM Loop MatMulNBits MultiHeadAttention RNN STFT Scan "
+        "SkipLayerNormalization SkipSimplifiedLayerNormalization": "parts",
     }
 )
 """Word of `NPU_FORMS` by operator, domain left out; what is absent runs on the CPU."""

@@ -164,6 +164,7 @@ def build_module(
     outputs: Sequence[str],
     results: Sequence[SSAValue],
 ) -> ModuleOp:
+    """The module around what has been imported, without what nobody uses."""
     ops: list[Operation] = []
     used = set(results)
     for op in reversed(importer.constants + importer.ops):

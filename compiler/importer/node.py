@@ -34,7 +34,7 @@ from ...dialects.graph import (
     SliceOp,
     TransposeOp,
 )
-from ...dialects.types import Param, element_of, numpy_dtype, shape_of
+from ...dialects.types import Param, element_of, has_element_type, numpy_dtype, shape_of
 from .limits import HOST_LIMIT
 
 if TYPE_CHECKING:
@@ -193,7 +193,9 @@ class Node:
         return self.operand(self.value(i))
 
     def operand(self, value: SSAValue | Constant) -> SSAValue:
-        """A tensor as an SSA value."""
+        """A tensor as an SSA value; refuses constants of a type that no tensor of the graph has."""
+        if isinstance(value, Constant) and not has_element_type(value.array.dtype):
+            raise self.unsupported(f"the compiler has no {value.array.dtype.name} tensors")
         return self.importer.materialise(value, self.name) if isinstance(value, Constant) else value
 
     def all_x(self) -> list[SSAValue]:

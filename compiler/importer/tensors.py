@@ -12,6 +12,7 @@ import math
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 from onnx import TensorProto
@@ -31,6 +32,16 @@ _FIELDS: dict[int, str] = {
 
 _BITS = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16})
 """Types whose typed field holds bit patterns in 32-bit integers."""
+
+
+_PACKED = {
+    TensorProto.INT4: (4, ml_dtypes.int4),
+    TensorProto.UINT4: (4, ml_dtypes.uint4),
+    TensorProto.INT2: (2, ml_dtypes.int2),
+    TensorProto.UINT2: (2, ml_dtypes.uint2),
+}
+"""Bits and dtype of types of which several share a byte: constants that rules may unpack, but no
+element types of the graph dialect."""
 
 
 class UnsupportedType(Exception):
@@ -62,10 +73,37 @@ def to_array(
     the proto.  Raises ModelError if the contents do not fit the declared shape, and
     `UnsupportedType`.
     """
-    dtype = numpy_type(tensor.data_type)
+    packed = _PACKED.get(tensor.data_type)
+    dtype = numpy_type(tensor.data_type) if packed is None else np.dtype(np.uint8)
     shape = tuple(tensor.dims)
     if any(d < 0 for d in shape):
         raise ModelError(f"tensor {tensor.name!r} has the negative shape {list(shape)}")
+    if packed is None:
+        return _contents(tensor, dtype, shape, folder, raw)
+    size, bits = math.prod(shape), packed[0]
+    held = _contents(tensor, dtype, (-(-size * bits // 8),), folder, raw)
+    return _unpacked(held, size, bits, np.dtype(packed[1])).reshape(shape)
+
+
+def _unpacked(held: Array, size: int, bits: int, dtype: np.dtype[Any]) -> Array:
+    """`size` integers of few bits from bytes, the lowest bits first."""
+    codes = np.stack([held >> shift for shift in range(0, 8, bits)], -1).reshape(-1)[:size]
+    codes = codes & ((1 << bits) - 1)
+    if not dtype.name.startswith("u"):  # extend the sign
+        codes = (codes ^ (1 << (bits - 1))).astype(np.int8) - np.int8(1 << (bits - 1))
+    array = codes.astype(dtype)
+    array.flags.writeable = False
+    return array
+
+
+def _contents(
+    tensor: TensorProto,
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    folder: Path | None,
+    raw: bytes | memoryview | None,
+) -> Array:
+    """The data of `tensor` as `dtype` of `shape`."""
     size = math.prod(shape)
     if tensor.data_location == TensorProto.EXTERNAL:
         return _external(tensor, dtype, size, folder).reshape(shape)

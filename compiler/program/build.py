@@ -25,7 +25,7 @@ from ..importer.node import RULES
 from ..options import CompileOptions
 from ..tensors import TENSOR, TensorInfo, made_up
 from .executable import ProgramExecutable
-from .hosting import host_refusal
+from .hosting import host_refusal, rule_key
 from .model import ProgramModel, Source
 
 GUESSES = (1, 64, 224, 320)
@@ -66,9 +66,10 @@ def _demand_all(model: ProgramModel) -> None:
     """UnsupportedError that lists all nodes for which there is neither a rule nor an operator."""
     missing: list[Unsupported] = []
     for node in model.nodes:
-        domain = "" if node.domain == "ai.onnx" else node.domain
-        key = f"{domain}.{node.op_type}" if domain else node.op_type
-        if key not in RULES and (refusal := host_refusal(node, model.opsets)) is not None:
+        if (
+            rule_key(node) not in RULES
+            and (refusal := host_refusal(node, model.opsets)) is not None
+        ):
             missing.append(refusal)
     if missing:
         raise UnsupportedError(missing)
@@ -202,6 +203,7 @@ def _guess(executable: ProgramExecutable, infos: Sequence[TensorInfo]) -> None:
             raise
         except TilewrightError as error:
             errors.append(error)
+            executable.session.store.clear()
         else:
             return
     fatal = next((e for e in errors if isinstance(e, ModelError)), None)

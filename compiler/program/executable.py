@@ -6,17 +6,19 @@ import json
 import time
 from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from ...dialects.constants import Array
 from ...dialects.errors import ArtefactError, InputError
-from ..artefact import Artefact, artefact_from_bytes
+from ..artefact import Artefact
 from ..executable import Executable, info_from
 from ..options import CompileOptions
 from .inputs import check_value, open_samples
 from .model import ProgramModel
 from .session import Body, Execution, Session
+from .storage import pack_regions, unpack_regions
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -42,17 +44,13 @@ class ProgramExecutable(Executable):
         try:
             model = ProgramModel(artefact.files["model.onnx"])
             plan: Mapping[str, Any] = json.loads(artefact.files.get("plan.json", b"{}"))
-        except (KeyError, ValueError) as error:
-            raise ArtefactError(f"the program is incomplete: {error}") from None
-        self.session = Session(
-            CompileOptions(**manifest["options"]), model.opsets, model.functions, model.folder
-        )
-        self.session.learned.update(plan.get("learned", {}))
-        self.session.ranges.update(plan.get("ranges", {}))
-        for name, data in artefact.files.items():
-            if name.startswith("regions/"):
-                key = name.removeprefix("regions/").removesuffix(".tw")
-                self.session.store[key] = artefact_from_bytes(data, name)
+            options = CompileOptions(**manifest["options"])
+            self.session = Session(options, model.opsets, model.functions, model.folder)
+            self.session.learned.update(plan.get("learned", {}))
+            self.session.ranges.update(plan.get("ranges", {}))
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise ArtefactError(f"the program is damaged: {error}") from None
+        self.session.store.update(unpack_regions(artefact.files))
         self._model = model
         self.body = self._new_body()
 
@@ -146,9 +144,7 @@ class ProgramExecutable(Executable):
         files = {"model.onnx": self.artefact.files["model.onnx"]}
         plan = {"learned": self.session.learned, "ranges": self.session.ranges}
         files["plan.json"] = json.dumps(plan, sort_keys=True, indent=1).encode()
-        for key, artefact in self.session.store.items():
-            files[f"regions/{key}.tw"] = artefact.to_bytes()
-        return Artefact(self.artefact.manifest, files)
+        return Artefact(self.artefact.manifest, files | pack_regions(self.session.store))
 
     def _bind(self, inputs: Any, named: Mapping[str, Any]) -> dict[str, Any]:
         if not self.inputs:
@@ -214,6 +210,6 @@ def _stack(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name in rows[0]:
         values = [row[name] for row in rows]
-        shapes = {v.shape if isinstance(v, np.ndarray) else None for v in values}
+        shapes = {cast(Array, v).shape if isinstance(v, np.ndarray) else None for v in values}
         out[name] = np.stack(values) if len(shapes) == 1 and None not in shapes else values
     return out

@@ -13,6 +13,11 @@ from ..importer.node import RULES
 from ..importer.order import used_by
 
 
+def rule_key(node: NodeProto) -> str:
+    """What import rules call the operator of `node`."""
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+
+
 def host_refusal(node: NodeProto, opsets: Mapping[str, int]) -> Unsupported | None:
     """Why the host cannot run `node`, its bodies included; None if it can."""
     domain = "" if node.domain == "ai.onnx" else node.domain
@@ -22,26 +27,22 @@ def host_refusal(node: NodeProto, opsets: Mapping[str, int]) -> Unsupported | No
     for attribute in node.attribute:
         graphs = [attribute.g] if attribute.type == AttributeProto.GRAPH else attribute.graphs
         for inner in (n for graph in graphs for n in graph.node):
-            key = (
-                inner.op_type
-                if inner.domain in ("", "ai.onnx")
-                else f"{inner.domain}.{inner.op_type}"
-            )
-            if key not in RULES and (found := host_refusal(inner, opsets)) is not None:
+            if rule_key(inner) not in RULES and (found := host_refusal(inner, opsets)) is not None:
                 return found
     return None
 
 
 RANDOM = frozenset(
     {
+        "Bernoulli",
+        "Multinomial",
         "RandomNormal",
         "RandomNormalLike",
         "RandomUniform",
         "RandomUniformLike",
-        "Multinomial",
-        "Bernoulli",
     }
 )
+"""Operators whose result is another one each time."""
 
 
 def foldable(node: NodeProto, constants: Mapping[str, Any]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -23,24 +23,24 @@ def check_value(
     `symbols` collects extents of named dimensions, which must agree.  InputError on anything that
     does not fit.
     """
-    if info.kind == OPTIONAL and (
-        value is None
-        or (
-            isinstance(value, np.ndarray)
-            and value.dtype == object
-            and value.shape == ()
-            and value.item() is None
-        )
-    ):
+    if info.kind == OPTIONAL and _is_none(value):
         return None
     if info.kind == SEQUENCE or isinstance(value, list | tuple):
         if not isinstance(value, list | tuple | np.ndarray):
             raise InputError(f"input {info.name!r} is a sequence: give a list of arrays")
-        return [np.asarray(v) for v in value]
-    array = np.asarray(value)
+        return [np.asarray(item) for item in cast("Sequence[Any]", value)]
+    array: Array = np.asarray(value)
     if info.dims is not None:
         _check_dims(info, array, symbols, bounds or [None] * len(info.dims))
     return convert(info, array)
+
+
+def _is_none(value: Any) -> bool:
+    """Whether an optional is empty: None, or an array of it (as numpy makes of None)."""
+    if isinstance(value, np.ndarray):
+        array = cast(Array, value)
+        return array.dtype.kind == "O" and array.shape == () and array.item() is None
+    return value is None
 
 
 def _check_dims(info: TensorInfo, array: Array, symbols: dict[str, int], bounds: Bounds) -> None:
@@ -68,7 +68,7 @@ def _fits(value: Any, info: TensorInfo, skip: int = 0) -> bool:
     dims = info.shape if info.dims is None and info.kind == TENSOR else info.dims
     if not isinstance(value, np.ndarray) or dims is None:
         return False
-    shape = value.shape[skip:]
+    shape = cast(Array, value).shape[skip:]
     return len(shape) == len(dims) and all(
         not _fixed(d) or d == n for d, n in zip(dims, shape, strict=True)
     )
@@ -89,7 +89,7 @@ def open_samples(
         value = bound[info.name]
         if not isinstance(value, np.ndarray) or not value.ndim or not _fits(value[:1], info, 1):
             return None
-        counts.add(value.shape[0])
+        counts.add(cast(Array, value).shape[0])
     if len(counts) != 1:
         raise InputError(
             "inputs are stacked along a new first axis but hold different numbers of samples: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,10 +102,11 @@ class ProgramModel:
 
     def __init__(self, source: Source):
         loaded = load(source)
-        model = loaded.model
+        model: onnx.ModelProto = loaded.model
         if model.functions:
-            model = onnx.inliner.inline_local_functions(model)
-        if source is loaded.model:  # the caller's own: unnamed nodes will be named
+            inliner: Any = importlib.import_module("onnx.inliner")
+            model = inliner.inline_local_functions(model)
+        elif source is model:  # the caller's own: unnamed nodes will be named
             copy = onnx.ModelProto()
             copy.CopyFrom(model)
             model = copy

@@ -64,6 +64,7 @@ class Region:
         self.unbindable: set[str] = set()
         self.hosts: set[int] = set()
         self._made: dict[Signature, Executable | list[Step]] = {}
+        self._contents: set[tuple[bytes, ...]] = set()
         self._lock = threading.RLock()
         hashed = hashlib.blake2b(f"{scope}{self.outputs}".encode(), digest_size=16)
         for node in self.nodes:
@@ -93,6 +94,7 @@ class Region:
         )
 
     def _specialise(self, values: Mapping[str, Any]) -> Executable | list[Step]:
+        self._count_contents(values)
         hosts = set(self.hosts) | self._strange(values)
         if self.scope and len(self._made) >= MOST_SHAPES:
             hosts = set(range(len(self.nodes)))
@@ -122,12 +124,18 @@ class Region:
                 "hosts": sorted(self.hosts),
             }
 
+    def _count_contents(self, values: Mapping[str, Any]) -> None:
+        """Stop specialising to contents that keep changing."""
+        if self.bound:
+            self._contents.add(tuple(values[name].tobytes() for name in sorted(self.bound)))
+        if len(self._contents) > MOST_VALUES:
+            self.unbindable |= self.bound
+            self.bound.clear()
+            self._contents.clear()
+
     def _resolve(self, trial: Trial, values: Mapping[str, Any]) -> set[int]:
         """Bind inputs that nodes ask for; the nodes for which only the host is left."""
         names = {name for found in trial.needs.values() for name in found}
-        if len(self._made) >= MOST_VALUES:
-            self.unbindable |= self.bound | names
-            self.bound.clear()
         usable = {n for n in names if _bindable(values[n]) and n not in self.unbindable}
         fresh = {
             name
@@ -150,15 +158,17 @@ class Region:
         wrongs = {wrong} if wrong >= 0 else set(range(len(self.nodes)))
         if any(host_refusal(self.nodes[i], self.session.opsets) for i in wrongs):
             raise error
+        if wrong >= 0:
+            self.session.errors[self.nodes[wrong].name] = error
         return wrongs
 
     def _demand_host(self, hosts: set[int], rows: Sequence[Unsupported]) -> None:
         """UnsupportedError if one of `hosts` cannot run there either."""
-        missing = [
-            refusal for i in hosts if (refusal := host_refusal(self.nodes[i], self.session.opsets))
-        ]
+        opsets = self.session.opsets
+        missing = [found for i in hosts if (found := host_refusal(self.nodes[i], opsets))]
         if missing:
-            raise UnsupportedError(missing)
+            precise = {row.node: row for row in rows}
+            raise UnsupportedError([precise.get(row.node, row) for row in missing])
 
     def _strange(self, values: Mapping[str, Any]) -> set[int]:
         """Positions of nodes that read what no tensor of the graph dialect is."""

@@ -44,7 +44,8 @@ class Session:
 
     `store` holds the artefacts of specialised regions by key, `learned` what importing them has
     taught by digest of their nodes.  For quantised programs, `samples` holds calibration inputs of
-    regions by key, stacked, and `ranges` what they have shown, by tensor.
+    regions by key, stacked, and `ranges` what they have shown, by tensor.  `errors` are the
+    importer's of nodes that were left to the host.
     """
 
     options: CompileOptions
@@ -56,6 +57,7 @@ class Session:
     ranges: dict[str, Sequence[float]] = field(default_factory=dict[str, Sequence[float]])
     samples: dict[str, dict[str, Array]] = field(default_factory=dict[str, dict[str, Array]])
     notes: list[str] = field(default_factory=list[str])
+    errors: dict[str, ModelError] = field(default_factory=dict[str, ModelError])
     bodies: dict[int, tuple[GraphProto, Body]] = field(
         default_factory=dict[int, "tuple[GraphProto, Body]"]
     )
@@ -190,7 +192,11 @@ class Execution:
 
         started = time.perf_counter()
         inputs = [None if not n else env[n] if n in env else constants[n] for n in node.input]
-        values = evaluate(node, inputs, self.session.opsets, run_graph)
+        try:
+            values = evaluate(node, inputs, self.session.opsets, run_graph)
+        except InputError as error:
+            # What the importer has said of the node is more to the point.
+            raise self.session.errors.get(node.name, error) from None
         env.update((n, v) for n, v in zip(node.output, values, strict=False) if n)
         if self.on_host is not None:
             self.on_host(node, time.perf_counter() - started)

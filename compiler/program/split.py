@@ -1,11 +1,11 @@
-"""Splitting nodes into regions that are compiled and nodes that run on the host.
+r"""Splitting nodes into regions that are compiled and nodes that run on the host.
 
 Nodes get levels: a compiled node is of the highest level of the regions it reads from, and one
 level later than the host nodes it reads from; a host node runs right after the region of its
 level.  All compiled nodes of one level are one region:
 
     conv -> relu -> NonMaxSuppression -> Gather -> ...
-    \\--- region 0 ---/     host         \\- region 1 -/
+    \--- region 0 ---/     host         \- region 1 -/
 """
 
 from __future__ import annotations

@@ -88,9 +88,7 @@ def _constant(bias: Array | None, store: ConstantStore) -> list[ConstantOp]:
     return [] if bias is None else [ConstantOp.from_array(bias, store)]
 
 
-def _overflows(
-    weights: _Weights, summed: tuple[int, ...], x_zp: int, bias: Array | None
-) -> bool:
+def _overflows(weights: _Weights, summed: tuple[int, ...], x_zp: int, bias: Array | None) -> bool:
     """Whether a sum of products over axes `summed` of the weights, plus bias, may leave 32 bits."""
     zp, shape = weights.zero_point, shape_of(weights.value)
     if weights.array is None:

@@ -163,7 +163,9 @@ def _names(values: Iterable[SSAValue]) -> Iterator[tuple[SSAValue, str]]:
         if isinstance(tensor, StringAttr):
             yield value, tensor.data
             continue
-        near = ",".join(onnx_nodes(owner)) if isinstance(owner, Operation) else f"%{value.name_hint}"
+        near = (
+            ",".join(onnx_nodes(owner)) if isinstance(owner, Operation) else f"%{value.name_hint}"
+        )
         counts[near] = counts.get(near, -1) + 1
         yield value, f"{near}#{counts[near]}"
 

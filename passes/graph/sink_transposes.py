@@ -10,10 +10,10 @@ transpose of those axes alone and the layout change moves on.  Operands in the o
 transposed the other way if that moves fewer elements than it saves.
 
 What remains is at inputs and outputs, and where a model mixes axes itself: convolutions then make
-their channels in the order that is split off next (`rules/channel_order.py`).  On the NPU only
+their channels in the order that is split off next (`rules/channel_order.py`).  On the NPU
 transposes that keep the innermost axis are plain transfers; permutations of channels alone go to
-its matrix unit (`rules/permutation.py`), those of a matrix product's factors are part of it, the
-others are placed on the CPU.
+its matrix unit (`rules/permutation.py`), those of a matrix product's factors are part of it.  The
+others are copies by its vector unit between layers of the NPU, and placed on the CPU elsewhere.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import Operation
+from xdsl.ir import Operation, Use
 
-from ...dialects.graph import MatMulOp, TransposeOp, device_of, place
+from ...dialects.graph import ConstantOp, ConvOp, MatMulOp, ReshapeOp, TransposeOp, device_of, place
 from ...dialects.types import int_values, shape_of
 from ..base import CompilerContext, Pass, main_function
-from .quantization_plan import users
 from .rules import channel_order, permutation, sinking, sinking_reshape
 from .rules.driver import apply_rules, merge
 from .rules.movement import TRANSPOSE_RULES, moves_only_ones
@@ -50,13 +49,29 @@ class SinkTransposesPass(Pass):
             if isinstance(op, TransposeOp) and device_of(op) == "npu":
                 perm = int_values(op.perm)
                 plain = perm[-1] == len(perm) - 1 or moves_only_ones(perm, shape_of(op.x))
-                if not plain and not all(map(_multiplies, users(op.result))):
+                fine = plain or all(map(_multiplies, op.result.uses)) or _inside(op)
+                if not fine:
                     place(op, "cpu")
 
 
-def _multiplies(user: Operation) -> bool:
-    """Whether `user` is a matrix product on the NPU, which reads factors in any order of axes."""
-    return isinstance(user, MatMulOp) and device_of(user) == "npu"
+def _inside(op: TransposeOp) -> bool:
+    """Whether the NPU computes what `op` reads and reads what it yields: no trip to the CPU then.
+
+    At the border the CPU transposes while it converts.
+    """
+    source = op.x.owner
+    while isinstance(source, ReshapeOp):
+        source = source.x.owner
+    computed = isinstance(source, Operation) and not isinstance(source, ConstantOp)
+    readers = [use.operation for use in op.result.uses]
+    return computed and device_of(source) == "npu" and any(device_of(r) == "npu" for r in readers)
+
+
+def _multiplies(use: Use) -> bool:
+    """Whether the NPU's matrix unit takes the value of `use` as a factor, in any order of axes."""
+    user = use.operation
+    factors = {ConvOp: (1,), MatMulOp: (0, 1)}.get(type(user), ())
+    return device_of(user) == "npu" and use.index in factors
 
 
 PASS = SinkTransposesPass

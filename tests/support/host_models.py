@@ -103,13 +103,12 @@ def cases(kind: str) -> Iterator[Case]:
             yield Case(case.name, model, data, case.rtol, case.atol)
 
 
-def _compare(expected: Sequence[Any], outputs: Sequence[Any], rtol: float, atol: float) -> None:
+def _compare(expected: Any, outputs: Any, rtol: float, atol: float) -> None:
     """As ONNX's runner does, but for sequences of scalars, which it cannot compare."""
     assert len(expected) == len(outputs)
     for want, have in zip(expected, outputs, strict=True):
-        nested = isinstance(want, list)
-        assert nested == isinstance(have, list)
-        if nested:
+        assert (type(want) is list) == (type(have) is list)
+        if type(have) is list:
             _compare(want, have, rtol, atol)
         else:
             Runner.assert_similar_outputs([want], [have], rtol, atol)

@@ -128,8 +128,10 @@ def gelu(node: Node) -> Value:
 @rule(DOMAIN + "QuickGelu")
 def quick_gelu(node: Node) -> Value:
     """X * sigmoid(alpha * x)."""
-    x = node.x()
-    inner = node.map("mul", x, node.scalar(node.real("alpha", 1.702), x))
+    x, alpha = node.x(), node.real("alpha", 1.702)
+    if alpha == 1:
+        return node.map("silu", x)
+    inner = node.map("mul", x, node.scalar(alpha, x))
     return node.map("mul", x, node.map("sigmoid", inner))
 
 

@@ -26,7 +26,7 @@ from ....dialects.graph import (
     QuantizeOp,
     quantization,
 )
-from ....dialects.types import element_of, element_type, shape_of, ui8
+from ....dialects.types import element_of, element_type, has_element_type, shape_of, ui8
 from ..node import Node, Value, rule
 from ..tensors import numpy_type
 from .convolution import conv_window, emit_conv
@@ -57,9 +57,10 @@ def encoding(
 
 def storage(node: Node, dtype: np.dtype[np.generic]) -> Attribute:
     """The element type `dtype` stores quantised values in; refuses all but 8 bits."""
-    element = element_type(dtype)
+    element = element_type(dtype) if has_element_type(dtype) else None
     if element not in (i8, ui8):
         raise node.unsupported(f"quantisation to {dtype.name}", "quantise to int8 or uint8")
+    assert element is not None
     return element
 
 
@@ -114,6 +115,9 @@ def quantized_by_tensors(node: Node, x: SSAValue, i: int, dtype: np.dtype[np.gen
 def dequantize_linear(node: Node) -> Value:
     """Stored -> real."""
     scale, zero_point = node.array(1), node.array(2)
+    packed = node.array(0)
+    if packed is not None and not has_element_type(packed.dtype):
+        return _unpacked(node, packed)
     if scale is None or (node.has(2) and zero_point is None) or _blocked(node):
         shape = node.shape()
         x = node.cast(node.x(), f32)
@@ -124,6 +128,30 @@ def dequantize_linear(node: Node) -> Value:
         node, 0, encoding(node, scale, zero_point, node.shape(), node.integer("axis", 1))
     )
     return node.cast(real, element_type(scale.dtype))
+
+
+def _unpacked(node: Node, stored: Array) -> Value:
+    """Constants of 2 or 4 bits as reals: weights that are small in the file, not in memory."""
+    scale = node.static(1, "the scale")
+    zero_point = node.static(2, "the zero point") if node.has(2) else None
+
+    def wide(x: Array) -> Array:
+        """Scale or zero point, for each element of the data."""
+        x = x.astype(np.float32)
+        if x.size == 1:
+            return x.reshape(())
+        axis = node.axis(node.integer("axis", 1), stored.ndim)
+        if x.ndim == 1:
+            x = x.reshape(-1, *[1] * (stored.ndim - axis - 1))
+        block = node.integer("block_size", 0)
+        if block:
+            x = np.repeat(x, block, axis).take(range(stored.shape[axis]), axis)
+        return np.broadcast_to(x, stored.shape)
+
+    real = stored.astype(np.float32)
+    if zero_point is not None:
+        real = real - wide(zero_point)
+    return (real * wide(scale)).astype(scale.dtype)
 
 
 def dequantized(node: Node, i: int, wanted: QuantAttr) -> SSAValue:

@@ -19,6 +19,7 @@ from ....dialects.graph import (
     PoolOp,
     QAddOp,
     QMulOp,
+    QNormOp,
     QSoftmaxOp,
     QuantizeOp,
     ReduceOp,
@@ -114,6 +115,15 @@ def along_axis(op: SoftmaxOp | QSoftmaxOp, ctx: Rewriter) -> Replacement:
     return rebuilt(op, [x, *op.operands[1:]], perm, axis=integer(perm[op.axis.value.data]))
 
 
+def norm(op: QNormOp, ctx: Rewriter) -> Replacement:
+    """Normalisation along the axes' places in x."""
+    found = source_of(op.x)
+    if found is None:
+        return None
+    moved = sorted(found[1][a] for a in int_values(op.axes))
+    return joined(op, ctx, op.operands, axes=ints(moved))
+
+
 def reduction(op: ReduceOp | ArgReduceOp, ctx: Rewriter) -> Replacement:
     """Reduction of the axes' places in x; without keepdims the others close up."""
     found = source_of(op.x)
@@ -207,6 +217,7 @@ RULES: Rules = {
     ConcatOp: (concat,),
     SoftmaxOp: (along_axis,),
     QSoftmaxOp: (along_axis,),
+    QNormOp: (norm,),
     ReduceOp: (reduction,),
     ArgReduceOp: (reduction,),
     SliceOp: (sliced,),

@@ -19,6 +19,7 @@ from xdsl.ir import Attribute, Operation, SSAValue
 from ....dialects.constants import Array, ConstantStore
 from ....dialects.graph import (
     BroadcastOp,
+    ConvOp,
     MatMulOp,
     ReshapeOp,
     SliceOp,
@@ -151,7 +152,8 @@ class Kernel:
 
                 code = ELEMENTWISE[type(owner)](self, owner, map)
             return self.nest.remember((value, map), code)
-        if fill is None and (known := self._scalar_constant(value)) is not None:
+        constant = fill is None and not self._multiplies  # the matrix unit needs two factors
+        if constant and (known := self._scalar_constant(value)) is not None:
             return self.nest.const(known, element_of(value))
         while (view := self.sink.view(value)) is not None and self._foldable(view, map, fill):
             inner = through_view(view, map)
@@ -193,7 +195,7 @@ class Kernel:
     def build(self, anchor: Operation | None, anchors: Mapping[type, Any]) -> Operation:
         """Build the nest of the tree."""
         self._anchored = anchor is not None
-        self._multiplies = isinstance(anchor, MatMulOp)
+        self._multiplies = self.device == "npu" and isinstance(anchor, ConvOp | MatMulOp)
         if anchor is not None:
             anchors[type(anchor)](self, anchor)
             self._anchor, self._multiplies = anchor, False

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx.reference import ReferenceEvaluator
 
-from support.op_cases import Case, check, names
+from support.op_cases import Case, check, computed, names
 from support.op_models import In
 
 RNG = np.random.default_rng(5)
@@ -244,6 +245,7 @@ def resize_cases() -> list[Case]:
 
 
 def spectral_cases() -> list[Case]:
+    two_sided = {"onesided": 0}
     out = [
         Case("DFT", (In((2, 10, parts)), *length), 1, {"axis": 1, **extra})
         for parts, length, extra in (
@@ -257,9 +259,7 @@ def spectral_cases() -> list[Case]:
     ]
     out += [
         Case("STFT", (In((2, 32, 1)), np.array(8, I64), w(16)), 1, {"onesided": 1}),
-        Case(
-            "STFT", (In((2, 32, 1)), np.array(5, I64), None, np.array(12, I64)), 1, {"onesided": 0}
-        ),
+        Case("STFT", (In((2, 32, 1)), np.array(5, I64), None, np.array(12, I64)), 1, two_sided),
         Case(
             "MelWeightMatrix",
             (*(np.array(v, I64) for v in (8, 32, 8000)), np.array(0, F32), np.array(4000, F32)),
@@ -284,6 +284,59 @@ def small_cases() -> list[Case]:
     return out
 
 
+def quantised_cases() -> list[Case]:
+    """Scales and zero points that are computed; 16 bits; blocks."""
+    scale, wide = (
+        RNG.uniform(0.01, 0.1, 3).astype(np.float32),
+        {1: np.array([0.05], F32), 2: np.array([7], U8)},
+    )
+    points: dict[int, Any] = {
+        1: np.array([0.02], F32),
+        2: np.array([120], U8),
+        4: np.array([0.03], F32),
+        5: np.array([125], U8),
+    }
+    points |= {6: np.array([0.2], F32), 7: np.array([130], U8)}
+    one, byte = In((1,)), In((1,), U8)
+    image = (In((1, 3, 6, 6), U8), one, byte, In((4, 3, 3, 3), U8), one, byte, one, byte)
+    padded: dict[str, Any] = {"pads": [1, 1, 1, 1]}
+    matrices = (In((2, 5, 4), U8), one, byte, In((4, 3), U8), one, byte, one, byte)
+    blocks = {"axis": 1, "block_size": 3}
+    return [
+        Case("QuantizeLinear", (X, one, byte), 1, {}, wide),
+        Case("QuantizeLinear", (X, In((3,)), In((3,), U8)), 1, {"axis": 1}, {1: scale}),
+        Case("QuantizeLinear", (X, scale, np.zeros(3, np.int16)), 1, {"axis": 1}, opset=21),
+        Case("QuantizeLinear", (X, np.array([0.01], F32), np.array([9], np.uint16)), opset=21),
+        Case("QuantizeLinear", (In((2, 6)), np.abs(w(2, 2)) + 0.1), 1, blocks, opset=21),
+        Case(
+            "DequantizeLinear", (In((2, 3), I8), In(()), In((), I8)), 1, {}, {1: np.array(0.1, F32)}
+        ),
+        Case("DequantizeLinear", (In((2, 6), I8), w(2, 2)), 1, blocks, opset=21),
+        Case("DequantizeLinear", (In((4, 3), U8), np.abs(w(3)), codes(3)), 1, {"axis": 1}),
+        Case("QLinearMatMul", matrices, 1, {}, points),
+        Case("QLinearConv", image, 1, padded, points),
+        Case(
+            "QLinearConv",
+            (*image, In((4,), I32)),
+            1,
+            padded,
+            points | {8: np.array([5, -6, 7, 99], I32)},
+        ),
+    ]
+
+
+def codes(*shape: int) -> Any:
+    return RNG.integers(0, 256, shape, np.uint8)
+
+
+QUANTISED = quantised_cases()
+
+
+@pytest.mark.parametrize("case", QUANTISED, ids=names(QUANTISED))
+def test_quantises_as_onnxruntime(case: Case) -> None:
+    check(case, steps=1)  # onnxruntime multiplies by a rounded ratio of the scales
+
+
 GROUPS = [
     *bit_cases(), *transposed_cases(), *recurrent_cases(), *product_cases(), *scatter_cases(),
     *window_cases(), *sampling_cases(), *resize_cases(), *spectral_cases(), *small_cases(),
@@ -293,3 +346,18 @@ GROUPS = [
 @pytest.mark.parametrize("case", GROUPS, ids=names(GROUPS))
 def test_means_what_onnxruntime_computes(case: Case) -> None:
     check(case, tolerance=2e-4)
+
+
+@pytest.mark.parametrize("op", ["DFT", "Det", "Col2Im", "BitwiseNot"])
+def test_newer_forms_mean_what_the_reference_says(op: str) -> None:
+    axis, length = np.array(-3, I64), np.array(7, I64)
+    real, apart = {"onesided": 1, "inverse": 1}, {"strides": [3, 3]}
+    blocks = (In((1, 8, 4)), ints(5, 5), ints(2, 2))
+    case = {
+        "DFT": Case("DFT", (In((2, 4, 3, 2)), length, axis), 1, real, opset=20),
+        "Det": Case("Det", (In((2, 3, 3)),), opset=22),
+        "Col2Im": Case("Col2Im", blocks, 1, apart, opset=18),
+        "BitwiseNot": Case("BitwiseNot", (In((3,), np.uint16),), opset=18),
+    }[op]
+    expected: Any = ReferenceEvaluator(case.model()).run(None, case.inputs())
+    np.testing.assert_allclose(computed(case)[0], expected[0], rtol=1e-4, atol=1e-5)

@@ -43,3 +43,17 @@ func.func @main(%a: tensor<4xi8, #graph.quant<[0.5], [1]>>) -> tensor<4xi8, #gra
   %q = graph.quantize %m : (tensor<4xf32>) -> tensor<4xi8, #graph.quant<[0.25], [4]>>
   func.return %q : tensor<4xi8, #graph.quant<[0.25], [4]>>
 }
+
+// -----
+
+// So is a product of two tensors computed at run time: both zero points stay attributes.
+// CHECK-LABEL: func.func @main
+// CHECK-NEXT: %[[P:.*]] = graph.matmul %a, %b {a_zp = 7 : i64, b_zp = -3 : i64} : (tensor<2x4x8xi8, #graph.quant<[0.5], [7]>>, tensor<8x4xi8, #graph.quant<[0.25], [-3]>>) -> tensor<2x4x4xi32>
+// CHECK: graph.requantize %[[P]], %multiplier, %shift {zp = -1 : i64}
+func.func @main(%a: tensor<2x4x8xi8, #graph.quant<[0.5], [7]>>, %b: tensor<8x4xi8, #graph.quant<[0.25], [-3]>>) -> tensor<2x4x4xi8, #graph.quant<[1.0], [-1]>> {
+  %x = graph.dequantize %a : (tensor<2x4x8xi8, #graph.quant<[0.5], [7]>>) -> tensor<2x4x8xf32>
+  %y = graph.dequantize %b : (tensor<8x4xi8, #graph.quant<[0.25], [-3]>>) -> tensor<8x4xf32>
+  %p = graph.matmul %x, %y : (tensor<2x4x8xf32>, tensor<8x4xf32>) -> tensor<2x4x4xf32> loc("scores")
+  %q = graph.quantize %p : (tensor<2x4x4xf32>) -> tensor<2x4x4xi8, #graph.quant<[1.0], [-1]>>
+  func.return %q : tensor<2x4x4xi8, #graph.quant<[1.0], [-1]>>
+}

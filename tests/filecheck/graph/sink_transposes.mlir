@@ -1,4 +1,4 @@
-// RUN: tilewright-opt %s -p sink-transposes | filecheck %s
+// RUN: tilewright-opt %s -p sink-transposes --split-input-file | filecheck %s
 
 // CHECK-LABEL: func.func @main
 func.func @main(%x: tensor<1x8x8x4xf32>, %q: tensor<1x8x8x4xi32>) -> (tensor<1x8x8x4xf32>, tensor<1x4x8xf32>, tensor<1x8x8x4xf32>) {
@@ -25,4 +25,17 @@ func.func @main(%x: tensor<1x8x8x4xf32>, %q: tensor<1x8x8x4xi32>) -> (tensor<1x8
   %z = graph.transpose %s {perm = array<i64: 0, 2, 3, 1>} : (tensor<1x4x8x8xf32>) -> tensor<1x8x8x4xf32>
   // CHECK-NEXT: func.return [[shuffled]], [[out]], [[sum]]
   func.return %d, %m, %z : tensor<1x8x8x4xf32>, tensor<1x4x8xf32>, tensor<1x8x8x4xf32>
+}
+
+// -----
+
+// Keys of attention: the matrix unit reads them transposed; a transpose for others is the CPU's.
+// CHECK-LABEL: func.func @main
+// CHECK: graph.transpose %k {device = "npu", perm = array<i64: 0, 2, 1>}
+// CHECK: graph.transpose %v {device = "cpu", perm = array<i64: 0, 2, 1>}
+func.func @main(%q: tensor<2x5x8xi8>, %k: tensor<2x6x8xi8>, %v: tensor<2x6x8xi8>) -> (tensor<2x5x6xi32>, tensor<2x8x6xi8>) {
+  %t = graph.transpose %k {perm = array<i64: 0, 2, 1>, device = "npu"} : (tensor<2x6x8xi8>) -> tensor<2x8x6xi8>
+  %p = graph.matmul %q, %t {device = "npu"} : (tensor<2x5x8xi8>, tensor<2x8x6xi8>) -> tensor<2x5x6xi32>
+  %u = graph.transpose %v {perm = array<i64: 0, 2, 1>, device = "npu"} : (tensor<2x6x8xi8>) -> tensor<2x8x6xi8>
+  func.return %p, %u : tensor<2x5x6xi32>, tensor<2x8x6xi8>
 }

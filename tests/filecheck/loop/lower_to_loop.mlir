@@ -1,4 +1,4 @@
-// RUN: tilewright-opt %s -p lower-to-loop | filecheck %s
+// RUN: tilewright-opt %s -p lower-to-loop --split-input-file | filecheck %s
 
 // A quantised convolution with its fused operations is one nest; a reshape is an alias.
 func.func @main(%x: tensor<1x8x8x4xi8>, %w: tensor<3x3x4x16xi8>, %b: tensor<16xi32>, %m: tensor<16xi32>, %s: tensor<16xi32>, %f: tensor<2x3xf32>) -> (tensor<1x1024xi8>, tensor<2x3xf32>) {
@@ -32,3 +32,17 @@ func.func @main(%x: tensor<1x8x8x4xi8>, %w: tensor<3x3x4x16xi8>, %b: tensor<16xi
 // CHECK:      %sum = loop.nest domain [2, 1, 3] reduce "add" over [2]
 // CHECK:      %p = loop.nest domain [2, 3]
 // CHECK:        loop.apply "div"
+
+// -----
+
+// On the NPU, the transposes of both factors are access maps of the product that reads them.
+// CHECK:      func.func @main(%q: tensor<2x5x3x8xi8>, %k: tensor<2x6x3x8xi8>)
+// CHECK-NEXT: loop.nest domain [2, 3, 5, 6, 8] reduce "add" over [4] ins(%q, %k : tensor<2x5x3x8xi8>, tensor<2x6x3x8xi8>)
+// CHECK-SAME: (d0, d2, d1, d4)
+// CHECK-SAME: (d0, d3, d1, d4)
+func.func @main(%q: tensor<2x5x3x8xi8>, %k: tensor<2x6x3x8xi8>) -> tensor<2x3x5x6xi32> {
+  %0 = graph.transpose %q {perm = array<i64: 0, 2, 1, 3>, device = "npu"} : (tensor<2x5x3x8xi8>) -> tensor<2x3x5x8xi8>
+  %1 = graph.transpose %k {perm = array<i64: 0, 2, 3, 1>, device = "npu"} : (tensor<2x6x3x8xi8>) -> tensor<2x3x8x6xi8>
+  %p = graph.matmul %0, %1 {device = "npu"} : (tensor<2x3x5x8xi8>, tensor<2x3x8x6xi8>) -> tensor<2x3x5x6xi32>
+  func.return %p : tensor<2x3x5x6xi32>
+}

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from xdsl.dialects.builtin import ModuleOp, f16
+from xdsl.dialects.builtin import ModuleOp, f16, i32
 from xdsl.ir import SSAValue
 
 from support.quantized import Graph, context, count, run
@@ -27,6 +27,7 @@ from tilewright.dialects.graph import (
     RequantizeOp,
     ResizeOp,
     SoftmaxOp,
+    TransposeOp,
     constant_array,
     quantization,
 )
@@ -243,6 +244,42 @@ def test_a_quantised_model_keeps_its_encodings_and_needs_no_calibration(
     QuantizeInsertPass().run(ctx, module)
     assert str(module) == text
     assert "already quantised" in ctx.notes[0]
+
+
+def test_both_products_of_attention_are_integer() -> None:
+    graph = Graph(ConstantStore(), (1, 2, 6, 8), (1, 2, 6, 8), (1, 2, 6, 8))
+    q, k, v = graph.args
+    scores = graph.add(MatMulOp(q, graph.add(TransposeOp(k, [0, 1, 3, 2]))))
+    share = graph.add(SoftmaxOp(scores, 3))
+    _, module, _ = finish(graph, graph.add(MatMulOp(share, v)))
+    products = [op for op in module.walk() if isinstance(op, MatMulOp)]
+    assert [element_of(op.result) for op in products] == [i32, i32]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "quantised"),
+    [
+        ((100, 3), (3, 3), False),  # a rotation
+        ((100, 4), (4, 4), False),  # in homogeneous coordinates
+        ((50, 3), (3, 60), False),  # distances
+        ((32, 1), (1, 16), False),  # angles of a position encoding
+        ((100, 4), (4, 16), True),
+        ((1, 5), (5, 1), True),
+    ],
+)
+def test_geometry_stays_real(a: tuple[int, int], b: tuple[int, int], quantised: bool) -> None:
+    graph = Graph(ConstantStore(), a, b)
+    _, module, _ = finish(graph, graph.add(MatMulOp(*graph.args)))
+    assert bool(count(module, RequantizeOp)) == quantised
+
+
+def test_a_bias_computed_at_run_time_is_added_behind(rng: np.random.Generator) -> None:
+    graph = Graph(ConstantStore(), (1, 4, 6, 6), (3,))
+    weights = graph.constant(rng.standard_normal((3, 4, 3, 3)).astype(np.float32))
+    x, bias = graph.args
+    y = graph.add(ConvOp(x, weights, bias, strides=[1, 1], pads=[1] * 4, dilations=[1, 1]))
+    _, module, _ = finish(graph, y)
+    assert (count(module, RequantizeOp), count(module, MapOp, QAddOp)) == (1, 1)
 
 
 def test_missing_calibration_data_is_told(rng: np.random.Generator) -> None:

@@ -85,6 +85,15 @@ def _matmul(g: Graph, a: SSAValue, b: SSAValue, rng: np.random.Generator) -> SSA
     )
 
 
+def _conv_of_two(g: Graph, a: SSAValue, b: SSAValue, rng: np.random.Generator) -> SSAValue:
+    pads = [int(p) for p in rng.integers(0, 3, 4)]
+    return g.add(ConvOp(a, b, strides=[1, 1], pads=pads, dilations=[1, 1]))
+
+
+def _matmul_of_many(g: Graph, a: SSAValue, b: SSAValue, rng: np.random.Generator) -> SSAValue:
+    return g.add(MatMulOp(a, weights(g, rng, (4, 5, 6), either(rng, 2))))
+
+
 def _average(g: Graph, a: SSAValue, b: SSAValue, rng: np.random.Generator) -> SSAValue:
     ceil = [int(c) for c in rng.integers(0, 2, 2)]
     pads = [1, 1, 1 + ceil[0], 1 + ceil[1]]
@@ -98,6 +107,8 @@ def _average(g: Graph, a: SSAValue, b: SSAValue, rng: np.random.Generator) -> SS
 OPERATIONS: dict[str, Build] = {
     "conv": _conv,
     "matmul": _matmul,
+    "conv of two": _conv_of_two,
+    "matmul of many": _matmul_of_many,
     "average": _average,
     "mean": lambda g, a, b, rng: g.add(ReduceOp(a, "mean", [2, 3], int(rng.integers(2)))),
     "sum": lambda g, a, b, rng: g.add(ReduceOp(a, "sum", [1])),
@@ -195,12 +206,44 @@ def test_meaning_of_whole_graphs_is_preserved(case: Case) -> None:
     assert str(module) == text
 
 
+@given(encodings, encodings, st.integers(0, 2**16), st.integers(1, 9), st.integers(1, 40))
+def test_a_product_of_two_computed_tensors_is_one_integer_product(
+    ea: QuantAttr, eb: QuantAttr, seed: int, n: int, k: int
+) -> None:
+    graph = Graph(ConstantStore(), (2, 1, 3, k), (4, k, n))
+    a, b = (graph.quantized(v, e) for v, e in zip(graph.args, (ea, eb), strict=True))
+    product = graph.add(MatMulOp(a, b))
+    rng = np.random.default_rng(seed)
+    inputs = [rng.normal(0, 2, shape_of(v)).astype(np.float32) for v in graph.args]
+    scale = float(np.float32(ea.scale * eb.scale * np.sqrt(k) * 50))
+    module = graph.module(graph.quantized(product, QuantAttr.get([scale], [-9])))
+    expected = evaluate(module, inputs, graph.store)[0]
+    run(CompilerContext(constants=graph.store), module, "quantize-integer")
+    assert (count(module, MatMulOp), count(module, RequantizeOp)) == (1, 1)
+    [integer] = [op for op in module.walk() if isinstance(op, MatMulOp)]
+    assert integer.result.type.get_element_type() == i32
+    assert (integer.a_zp.value.data, integer.b_zp.value.data) == (ea.zero_point, eb.zero_point)
+    steps = np.abs(evaluate(module, inputs, graph.store)[0] - expected) / scale
+    assert steps.max() < 1.01  # one rounding against two
+
+
 def test_an_accumulator_that_might_overflow_stays_real() -> None:
     graph = Graph(ConstantStore(), (1, 70000))
     a = graph.quantized(graph.args[0], QuantAttr.get([0.1], [-128]))
     rhs = graph.constant(np.full((70000, 1), 127, np.int8), QuantAttr.get([0.1], [0]))
     y = graph.add(MatMulOp(a, graph.add(DequantizeOp(rhs))))
     module = graph.module(graph.quantized(y, QuantAttr.get([1000.0], [0])))
+    ctx = CompilerContext(constants=graph.store)
+    run(ctx, module, "quantize-integer")
+    assert count(module, RequantizeOp) == 0
+    assert "may exceed 32 bits" in ctx.notes[0]
+
+
+def test_a_long_product_of_two_computed_tensors_stays_real() -> None:
+    graph = Graph(ConstantStore(), (1, 40000), (40000, 1))
+    a, b = (graph.quantized(v, QuantAttr.get([0.1], [-128])) for v in graph.args)
+    product = graph.add(MatMulOp(a, b))
+    module = graph.module(graph.quantized(product, QuantAttr.get([1000.0], [0])))
     ctx = CompilerContext(constants=graph.store)
     run(ctx, module, "quantize-integer")
     assert count(module, RequantizeOp) == 0
