@@ -103,8 +103,8 @@ def is_open(source: Any, options: CompileOptions, keep: frozenset[str] = frozens
     from .importer import open_dimensions
 
     for name, dims in open_dimensions(source).items():
-        given = options.shapes.get(name)
-        if any(not isinstance(d, int) for d in (dims if given is None else given)):
+        given = options.shapes.get(name, dims)
+        if given is None or any(not isinstance(d, int) for d in given):
             return True
     return False
 
@@ -159,7 +159,8 @@ def _compile(
         from .importer import import_model, open_dimensions
 
         parts = _calibration_parts(options)
-        shapes = shapes_from(parts, open_dimensions(source)) if parts else {}
+        declared = {name: d for name, d in open_dimensions(source).items() if d is not None}
+        shapes = shapes_from(parts, declared) if parts else {}
         module = import_model(source, ctx, {**shapes, **options.fixed_shapes()})
         digest, name = identify(source)
     else:

@@ -40,9 +40,14 @@ def element_of(dtype: np.dtype[Any]) -> int:
     return int(onnx.helper.np_dtype_to_tensor_dtype(dtype))
 
 
+def _is_narrow(dtype: np.dtype[Any]) -> bool:
+    """Whether a type is one of ml_dtypes'."""
+    return dtype.num >= 256
+
+
 def widened(x: Array) -> Array:
     """Narrow floats as float32, so that numpy's functions have their usual meaning."""
-    return x.astype(np.float32) if x.dtype.kind == "V" or x.dtype == np.float16 else x
+    return x.astype(np.float32) if _is_narrow(x.dtype) or x.dtype == np.float16 else x
 
 
 def _number(text: Any) -> float | int:
@@ -56,7 +61,7 @@ def _from_strings(x: Array, dtype: np.dtype[Any]) -> Array:
     if dtype.kind in "iu":
         values = [int(_number(text)) for text in x.reshape(-1)]
         return np.array(values, object).reshape(x.shape).astype(dtype)
-    if dtype.kind in "fc":
+    if dtype.kind in "fc" and not _is_narrow(dtype):
         return x.astype(dtype)
     return np.array([float(text) for text in x.reshape(-1)]).reshape(x.shape).astype(dtype)
 
@@ -67,7 +72,7 @@ def cast(x: Array, element: int, saturate: bool = True, round_mode: str = "up") 
         return x if x.dtype == object else widened(x).astype(np.str_).astype(object)
     dtype = dtype_of(element)
     if x.dtype.kind in "OUS":
-        x = _from_strings(x, dtype if dtype.kind in "iufcb" else np.dtype(np.float32))
+        x = _from_strings(x, np.dtype(np.float32) if _is_narrow(dtype) else dtype)
     if x.dtype == dtype:
         return x
     if element in _FLOAT8 and saturate:
@@ -84,11 +89,6 @@ def _converted(x: Array, dtype: np.dtype[Any]) -> Array:
     if _is_narrow(x.dtype) and _is_narrow(dtype):
         x = x.astype(np.int32 if integer_range(x.dtype) else np.float32)
     return x.astype(dtype)
-
-
-def _is_narrow(dtype: np.dtype[Any]) -> bool:
-    """Whether a type is one of ml_dtypes'."""
-    return dtype.num >= 256
 
 
 @operator("Cast")

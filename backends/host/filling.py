@@ -68,7 +68,7 @@ def range_(call: Call) -> list[Value]:
     if dtype.kind == "f":
         values = np.arange(length) * dtype.type(delta) + dtype.type(start)
         return [values.astype(dtype)]
-    kind = np.float64 if dtype.kind == "V" else np.int64
+    kind = np.int64 if isinstance(start, int) else np.float64
     return [(np.arange(length, dtype=kind) * delta + start).astype(dtype)]
 
 

@@ -58,6 +58,58 @@ def div(call: Call) -> list[Value]:
     return [np.asarray(np.add(both[0], up), a.dtype)]
 
 
+@operator("Clip", "Gemm")
+def as_of_opset_6(call: Call) -> list[Value]:
+    """Opset 1 differs from opset 6 in nothing that matters here."""
+    return reference.run(dataclasses.replace(call, opset=max(call.opset, 6)))
+
+
+@operator("Concat")
+def concat(call: Call) -> list[Value]:
+    """Joined along an axis, which opset 1 need not give."""
+    parts = [call.tensor(i) for i in range(len(call.inputs))]
+    axis = int(call.attr("axis", 1) if call.opset < 4 else call.required("axis"))
+    return [np.concatenate(parts, axis)]
+
+
+@operator("Split")
+def split(call: Call) -> list[Value]:
+    """Pieces of given lengths, or as many as there are outputs, the last one shorter.
+
+    Lengths are an attribute, from opset 13 on an input; in opset 1 either, of the data's own type.
+    """
+    x, axis = call.tensor(0), int(call.attr("axis", 0))
+    if not -x.ndim <= axis < x.ndim:
+        raise HostError(f"axis {axis} is out of range for shape {list(x.shape)}")
+    extent, given = x.shape[axis], call.optional(1)
+    lengths = call.attr("split") if given is None else given.reshape(-1).tolist()
+    if lengths:
+        sizes = [int(length) for length in lengths]
+        if min(sizes) < 0 or sum(sizes) != extent:
+            raise HostError(f"pieces of lengths {sizes} do not add up to {extent}")
+    else:
+        count = int(call.attr("num_outputs") or len(call.node.output))
+        each = -(-extent // count)
+        sizes = [max(min(each, extent - i * each), 0) for i in range(count)]
+    return list(np.split(x, np.cumsum(sizes)[:-1], axis))
+
+
+@operator("Reshape")
+def reshape(call: Call) -> list[Value]:
+    """0 copies a dimension unless `allowzero`, -1 takes what is left; opset 1 has an attribute."""
+    x = call.tensor(0)
+    wanted = call.required("shape") if call.opset < 5 else call.tensor(1).reshape(-1).tolist()
+    shape = [int(d) for d in wanted]
+    if not call.attr("allowzero", 0):
+        if any(d == 0 and i >= x.ndim for i, d in enumerate(shape)):
+            raise HostError(f"the shape {shape} copies dimensions that {list(x.shape)} lacks")
+        shape = [x.shape[i] if d == 0 else d for i, d in enumerate(shape)]
+    try:
+        return [x.reshape(shape)]
+    except ValueError:
+        raise HostError(f"shape {list(x.shape)} cannot become {shape}") from None
+
+
 def _softmax(x: Array, axis: int) -> Array:
     e = np.exp(x - x.max(axis, keepdims=True))
     return e / e.sum(axis, keepdims=True)

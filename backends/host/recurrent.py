@@ -147,7 +147,8 @@ def recurrent(call: Call) -> list[Value]:
         x = np.swapaxes(x, 0, 1)
     steps, batch = x.shape[:2]
     hidden = call.tensor(2).shape[-1]
-    direction = call.attr("direction", "forward")
+    # The schemas of opset 1 misspell the default.
+    direction = call.attr("direction", "forward").replace("foward", "forward")
     backward = {"forward": [False], "reverse": [True], "bidirectional": [False, True]}
     if direction not in backward:
         raise HostError(f"there is no direction {direction!r}")

@@ -52,7 +52,7 @@ CONDITIONS = _spread(
         "CumProd CumSum": "constant axis",
         "DFT STFT": f"constant lengths, axis and step; {_MADE_UP}",
         "DeformConv": f"images; {_MADE_UP}",
-        "DequantizeLinear": "integers of 8, 16 and 32 bits",
+        "DequantizeLinear": "integers of 8, 16 and 32 bits; constants of 2 and 4 bits too",
         "Det": "at most 4 x 4",
         "Dropout": "inference form, or a constant ratio of 0",
         "EyeLike": f"at most {FOLD_LIMIT:,} elements",

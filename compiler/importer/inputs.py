@@ -78,10 +78,14 @@ def input_types(
 
 
 def declared_dimensions(inputs: Sequence[ValueInfoProto]) -> dict[str, list[int | None]]:
-    """Declared extents of the inputs that have a shape, by name; None where a dimension is open."""
+    """Declared extents of the inputs that have a shape, by name; None where a dimension is open.
+
+    Some exporters write -1 for that.
+    """
     return {
         i.name: [
-            d.dim_value if d.HasField("dim_value") else None for d in i.type.tensor_type.shape.dim
+            d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else None
+            for d in i.type.tensor_type.shape.dim
         ]
         for i in inputs
         if i.type.tensor_type.HasField("shape")

@@ -55,11 +55,15 @@ def check_model(
     return _import(source, ctx, shapes or {})[1]
 
 
-def open_dimensions(source: Source) -> dict[str, list[int | None]]:
-    """Declared extents of the model's inputs by name, None for those it leaves open."""
+def open_dimensions(source: Source) -> dict[str, list[int | None] | None]:
+    """Declared extents of the model's tensor inputs by name: None for what it leaves open."""
     graph = load(source).model.graph
     weights = {tensor.name for tensor in graph.initializer}
-    return declared_dimensions([i for i in graph.input if i.name not in weights])
+    inputs = [
+        i for i in graph.input if i.name not in weights and i.type.HasField("tensor_type")
+    ]
+    declared = declared_dimensions(inputs)
+    return {i.name: declared.get(i.name) for i in inputs}
 
 
 def _import(

@@ -34,7 +34,7 @@ _BITS = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16})
 """Types whose typed field holds bit patterns in 32-bit integers."""
 
 
-_PACKED = {
+_PACKED: dict[int, tuple[int, Any]] = {
     TensorProto.INT4: (4, ml_dtypes.int4),
     TensorProto.UINT4: (4, ml_dtypes.uint4),
     TensorProto.INT2: (2, ml_dtypes.int2),

@@ -58,7 +58,7 @@ def build_program(
     elif any(i.kind != TENSOR or i.dims is None or i.dtype == "object" for i in infos):
         pass  # nothing sensible can be made up
     else:
-        _guess(executable, infos)
+        _guess(executable, model, infos)
     return executable
 
 
@@ -190,7 +190,10 @@ def _warm(executable: ProgramExecutable, samples: Sequence[Mapping[str, Any]]) -
         executable.execute(sample)
 
 
-def _guess(executable: ProgramExecutable, infos: Sequence[TensorInfo]) -> None:
+def _guess(
+    executable: ProgramExecutable, model: ProgramModel, infos: Sequence[TensorInfo]
+) -> None:
+    """Run made-up inputs; ModelError if it is the model that they show to be wrong."""
     errors: list[TilewrightError] = []
     open_dims = any(not isinstance(d, int) or d < 0 for i in infos for d in i.dims or ())
     for extent in GUESSES if open_dims else (1,):
@@ -206,10 +209,10 @@ def _guess(executable: ProgramExecutable, infos: Sequence[TensorInfo]) -> None:
             executable.session.store.clear()
         else:
             return
-    fatal = next((e for e in errors if isinstance(e, ModelError)), None)
-    if fatal is not None:
-        raise fatal
     if errors:
+        model.demand_types()
+        if not open_dims and isinstance(errors[0], ModelError):
+            raise errors[0]
         executable.session.notes.append(
             f"not compiled ahead: on made-up inputs, {errors[0].render()}"
         )

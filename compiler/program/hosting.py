@@ -8,7 +8,7 @@ from typing import Any
 from onnx import AttributeProto, GraphProto, NodeProto
 
 from ...backends.host import evaluate, refusal
-from ...dialects.errors import Unsupported
+from ...dialects.errors import InputError, ModelError, Unsupported
 from ..importer.node import RULES
 from ..importer.order import used_by
 
@@ -62,5 +62,9 @@ def fold_node(
     def no_bodies(graph: GraphProto, bindings: Mapping[str, Any]) -> list[Any]:
         raise AssertionError(f"node {node.name!r} has no body")
 
-    values = evaluate(node, [constants[n] if n else None for n in node.input], opsets, no_bodies)
+    inputs = [constants[n] if n else None for n in node.input]
+    try:
+        values = evaluate(node, inputs, opsets, no_bodies)
+    except InputError as error:  # of the model's own tensors
+        raise ModelError(error.message, node=error.node, op=error.op, hint=error.hint) from None
     constants.update((n, v) for n, v in zip(node.output, values, strict=False) if n)

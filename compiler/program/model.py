@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ class ProgramModel:
             copy = onnx.ModelProto()
             copy.CopyFrom(model)
             model = copy
-        graph = model.graph
+        self.proto, graph = model, model.graph
         name_nodes(graph.node)
         self.opsets = opsets(model)
         self.functions = Functions(model)
@@ -121,6 +122,20 @@ class ProgramModel:
         )
         self.inputs = [describe(i) for i in graph.input if i.name not in self.constants]
         self.outputs = [describe(o) for o in graph.output]
+
+
+    def demand_types(self) -> None:
+        """ModelError if ONNX's own inference finds the types or shapes of the model wrong."""
+        try:
+            onnx.shape_inference.infer_shapes(self.proto, check_type=True, strict_mode=True)
+        except onnx.shape_inference.InferenceError as error:
+            text = " ".join(str(error).split())
+            found = re.search(r"\(op_type: ?(\w+), node name: ?([^)]*)\): (.*?)(?= \(op_type|$)", text)
+            if found is None:
+                raise ModelError(text) from None
+            op, node, reason = found.groups()
+            reason = reason.removeprefix("[ShapeInferenceError] ")
+            raise ModelError(reason, node=node, op=op) from None
 
 
 def name_nodes(nodes: Sequence[NodeProto]) -> None:

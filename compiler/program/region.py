@@ -158,7 +158,7 @@ class Region:
         wrongs = {wrong} if wrong >= 0 else set(range(len(self.nodes)))
         if any(host_refusal(self.nodes[i], self.session.opsets) for i in wrongs):
             raise error
-        if wrong >= 0:
+        if wrong >= 0 and not self.bound:
             self.session.errors[self.nodes[wrong].name] = error
         return wrongs
 

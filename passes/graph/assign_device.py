@@ -2,6 +2,7 @@
 
     %a = graph.conv %x, %w {device = "npu"} ...     %s = graph.softmax %f {device = "cpu"} ...
 
+0. Selections by constant indices become slices and concatenations (`selections.py`).
 1. An operation may go to the NPU if `capabilities.npu_reason` has nothing against it.
 2. An accumulating operation and its requantisation go together, or both to the CPU.
 3. Data movement stays where its neighbours are: a connected group of movement and tables without
@@ -41,6 +42,7 @@ from ...dialects.types import element_of
 from ..base import CompilerContext, Pass, main_function
 from .capabilities import npu_reason
 from .quantization_plan import single_user, users
+from .selections import use_npu_forms
 
 NO_MACHINE = "the target has no NPU"
 NO_PRODUCER = "requantisation of a tensor the NPU does not compute"
@@ -136,6 +138,8 @@ class AssignDevicePass(Pass):
     def run(self, ctx: CompilerContext, module: ModuleOp) -> None:
         """Set `device` on every operation of `@main` but constants and the return."""
         block = main_function(module).body.block
+        if ctx.machine is not None:
+            use_npu_forms(list(block.ops), ctx.constants)
         ops = [op for op in block.ops if op is not block.last_op and not isinstance(op, ConstantOp)]
         reasons = decide(ops, ctx.machine, ctx.constants)
         on_npu = {node for op, why in reasons.items() if why is None for node in onnx_nodes(op)}

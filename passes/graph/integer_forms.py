@@ -5,6 +5,8 @@ average, mean     `integer_sums.py`
 add, sub          graph.qadd: both operands at a common scale, then requantised
 mul               graph.qmul
 softmax, norms    `integer_rows.py`
+linear resize     `integer_resize.py`
+minimum, maximum  both operands in the result's encoding
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ from xdsl.ir import Operation
 
 from ...dialects import fixed_point
 from ...dialects.constants import ConstantStore
-from ...dialects.graph import ConvOp, MapOp, MatMulOp, PoolOp, QAddOp, QMulOp, ReduceOp, SoftmaxOp
+from ...dialects.graph import ConvOp, MapOp, MatMulOp, PoolOp, QAddOp, QMulOp, ReduceOp, ResizeOp, SoftmaxOp
 from .integer_products import integer_convolution, integer_product
+from .integer_resize import integer_resize
 from .integer_rows import integer_norm, integer_softmax
 from .integer_sums import integer_pool, integer_reduction
 from .quantize_push import stored_form
@@ -32,6 +35,8 @@ def integer_form(op: Operation, target: Target, store: ConstantStore) -> Form | 
             return integer_pool(op, target, store)
         case ReduceOp() if op.kind.data in ("mean", "sum"):
             return integer_reduction(op, target, store)
+        case ResizeOp():
+            return integer_resize(op, target)
         case SoftmaxOp():
             return integer_softmax(op, target, store)
         case MapOp() if (form := integer_norm(op, target, store)) is not None:

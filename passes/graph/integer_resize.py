@@ -10,57 +10,22 @@ encoding of x.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from xdsl.ir import Operation, SSAValue
 
 from ...dialects import fixed_point
-from ...dialects.graph import ConcatOp, QAddOp, QuantAttr, ReshapeOp, ResizeOp, spatial_axes
-from ...dialects.semantics.graph.resize import source_coordinates
+from ...dialects.graph import ConcatOp, QAddOp, QuantAttr, ReshapeOp, ResizeOp
 from ...dialects.types import shape_of
+from .interpolation import Phases, axis_phases
 from .quantize_push import stored_form
 from .requantization import Form, Target
 from .rules.layout import to_first, to_last, transposed
 from .selections import selected
 
-MAX_PHASES = 8
-"""Largest f."""
-
-
-def phases(extent: int, size: int, scale: float, coordinates: str) -> list[tuple[int, float]] | None:
-    """(index, weight of the element after it) of the first f outputs of an axis; None: no period."""
-    common = math.gcd(extent, size)
-    count, step = size // common, extent // common
-    if count > MAX_PHASES:
-        return None
-    at = source_coordinates(extent, size, scale, coordinates).astype(np.float64)
-    expected = at[:count][None, :] + step * np.arange(common)[:, None]
-    if np.abs(expected.reshape(-1) - at).max() > 1e-3:
-        return None
-    low = np.floor(at[:count] + 1e-6)
-    return [
-        (int(d), max(float(a - d), 0.0)) for d, a in zip(low, at[:count], strict=True)
-    ]
-
-
-def resizable(op: ResizeOp) -> bool:
-    """Whether `integer_resize` can compute `op`."""
-    if op.mode.data != "linear":
-        return False
-    x, y = shape_of(op.x), shape_of(op.result)
-    axes = spatial_axes(len(x), op.layout.data)
-    scaled = zip(axes, op.scales.get_values(), strict=True)
-    return all(
-        min(x[a], y[a]) > 0 and phases(x[a], y[a], float(s), op.coordinates.data) is not None
-        for a, s in scaled
-    )
-
-
 def integer_resize(op: ResizeOp, target: Target) -> Form | None:
     """The interpolation on stored values; None where it has none, or x is real."""
     x = stored_form(op.x)
-    if x is None or not resizable(op):
+    if x is None or op.mode.data != "linear":
         return None
     source, encoding = x
     if encoding.axis_index is not None:
@@ -71,19 +36,12 @@ def integer_resize(op: ResizeOp, target: Target) -> Form | None:
     if first:
         ops.append(transposed(value, to_last(rank)))
         value = ops[-1].results[0]
-    old = spatial_axes(rank, op.layout.data)
-    pending = [
-        (axis, phases(shape_of(op.x)[o], shape_of(op.result)[o], float(s), op.coordinates.data))
-        for axis, (o, s) in enumerate(zip(old, op.scales.get_values(), strict=True), 1)
-        if (shape_of(op.x)[o], float(s)) != (shape_of(op.result)[o], 1.0)
-    ]
+    pending = axis_phases(op)
     if not pending:
         return None
-    for axis, weights in pending:
-        assert weights is not None
-        last = axis == pending[-1][0]
-        wanted = target if last else Target(encoding, -128, 127)
-        made = _axis(value, axis, weights, encoding, wanted)
+    for axis, period in pending.items():
+        wanted = target if axis == max(pending) else Target(encoding, -128, 127)
+        made = _axis(value, axis, period, encoding, wanted)
         if made is None:
             return "it selects from too many places"
         ops += made
@@ -92,49 +50,41 @@ def integer_resize(op: ResizeOp, target: Target) -> Form | None:
 
 
 def _axis(
-    x: SSAValue, axis: int, weights: list[tuple[int, float]], encoding: QuantAttr, target: Target
+    x: SSAValue, axis: int, period: Phases, encoding: QuantAttr, target: Target
 ) -> list[Operation] | None:
     """Interpolation along one axis (not the innermost)."""
-    shape, one = shape_of(x), 1 << fixed_point.ADD_SHIFT
-    extent, count = shape[axis], len(weights)
-    size = extent * count
-    # weights hold one period; the step between periods follows from its length
-    ops: list[Operation] = []
-    parts: list[SSAValue] = []
-    step = _step(weights, extent)
-    groups = extent // step
+    shape, one, zero = shape_of(x), 1 << fixed_point.ADD_SHIFT, encoding.zero_point
+    groups = shape[axis] // period.step
     multiplier, shift = fixed_point.quantize_multiplier(
         encoding.scale / (target.encoding.scale * one)
     )
+    ops: list[Operation] = []
+    parts: list[SSAValue] = []
     made: dict[tuple[int, ...], SSAValue] = {}
 
     def at(offset: int) -> SSAValue | None:
-        index = tuple(int(i) for i in np.clip(offset + step * np.arange(groups), 0, extent - 1))
+        places = np.clip(offset + period.step * np.arange(groups), 0, shape[axis] - 1)
+        index = tuple(int(i) for i in places)
         if index not in made:
-            part = selected(x, axis, index)
-            if part is None:
+            if (part := selected(x, axis, index)) is None:
                 return None
             ops.extend(part)
             made[index] = part[-1].results[0] if part else x
         return made[index]
 
-    for low, weight in weights:
-        a, b = at(low), at(low + 1)
+    for low, weight in period.weights:
+        a, b, mb = at(low), at(low + 1), round(weight * one)
         if a is None or b is None:
             return None
-        mb = round(weight * one)
-        zero = encoding.zero_point
-        ops.append(
-            QAddOp(
-                a, b, target.encoding, za=zero, ma=one - mb, zb=zero, mb=mb,
-                multiplier=multiplier, shift=shift, lo=target.lo, hi=target.hi,
-            )
+        total = QAddOp(
+            a, b, target.encoding, za=zero, ma=one - mb, zb=zero, mb=mb, multiplier=multiplier,
+            shift=shift, lo=target.lo, hi=target.hi,
         )  # fmt: skip
-        parts.append(ops[-1].results[0])
-    if count == 1:
+        ops.append(total)
+        parts.append(total.result)
+    if len(parts) == 1:
         return ops
-    ops.append(ConcatOp(parts, axis + 1))
+    joined = ConcatOp(parts, axis + 1)
     result = list(shape)
-    result[axis] = groups * count
-    del size
-    return [*ops, ReshapeOp(ops[-1].results[0], result)]
+    result[axis] = groups * len(parts)
+    return [*ops, joined, ReshapeOp(joined.result, result)]

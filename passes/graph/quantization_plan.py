@@ -17,7 +17,8 @@ what of that leads to an anchor through nothing but such operations, a second fo
   box decoding of a detector's head, whose results the user sees, or the residual stream of a
   transformer, which only normalisations read.  ReLU-like activations and sums of two tensors that
   end a backbone are not part of it.
-* Interpolated (linearly resized) values are encoded where they meet quantised ones.
+* Linear resizes by ratios of small numbers (`interpolation.py`) that lead to an anchor are integer;
+  other interpolated values are encoded where they meet quantised ones.
 * Everything else (other normalisations, arithmetic on real values, integers) stays as it is.
 """
 
@@ -44,6 +45,7 @@ from ...dialects.graph import (
     is_map,
 )
 from ...dialects.types import element_of, int_values, shape_of
+from .interpolation import axis_phases
 from .movement import is_movement, moved_operands
 from .norm_patterns import Norm, norms
 
@@ -231,6 +233,9 @@ class Planner:
         elif isinstance(op, MapOp) and op not in self.real:
             kind = self._map(op)
         elif isinstance(op, ResizeOp) and self.plan.is_integer(op.x):
+            if op in self.feeds and axis_phases(op):
+                self.plan.kinds[op] = "accumulate"
+                return
             self.interpolated.add(op.result)
         if kind is None:
             return

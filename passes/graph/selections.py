@@ -182,9 +182,8 @@ def _form(op: Operation, store: ConstantStore) -> list[Operation] | None:
 def use_npu_forms(ops: Sequence[Operation], store: ConstantStore) -> None:
     """Rewrite selections (and minima) of 8-bit tensors among `ops` into what an NPU has."""
     for op in ops:
-        if not op.results or element_of(op.results[0]) != i8 or element_of(op.operands[0]) != i8:
-            continue
-        if 0 in shape_of(op.results[0]) or 0 in shape_of(op.operands[0]):
+        values = (*op.results[:1], *op.operands[:1])
+        if len(values) < 2 or any(element_of(v) != i8 or 0 in shape_of(v) for v in values):
             continue
         form = _form(op, store)
         if form is not None and form[-1].results[0].type == op.results[0].type:

@@ -70,8 +70,9 @@ def _inside(op: TransposeOp) -> bool:
 def _multiplies(use: Use) -> bool:
     """Whether the NPU's matrix unit takes the value of `use` as a factor, in any order of axes."""
     user = use.operation
-    factors = {ConvOp: (1,), MatMulOp: (0, 1)}.get(type(user), ())
-    return device_of(user) == "npu" and use.index in factors
+    if device_of(user) != "npu":
+        return False
+    return isinstance(user, MatMulOp) or (isinstance(user, ConvOp) and use.index == 1)
 
 
 PASS = SinkTransposesPass

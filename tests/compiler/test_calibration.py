@@ -64,7 +64,7 @@ def test_open_dimensions_come_from_the_data(
     assert found == ({} if expected is None else {"x": expected})
 
 
-def test_a_dynamic_model_is_compiled_for_the_shape_of_its_data(tmp_path: Path) -> None:
+def test_a_dynamic_model_is_calibrated_with_data_of_one_shape_and_runs_at_others(tmp_path: Path) -> None:
     shape = ["batch", 2, "height", "width"]
     weights = helper.make_tensor(
         "w", TensorProto.FLOAT, [4, 2, 3, 3], array(4, 2, 3, 3).ravel() / 72
@@ -86,6 +86,10 @@ def test_a_dynamic_model_is_compiled_for_the_shape_of_its_data(tmp_path: Path) -
     )  # fmt: skip
     assert code == 0, err
     assert tilewright("simulate", tmp_path / "m.tw", "--inputs", tmp_path / "in.npz")[0] == 0
-    code, _, err = tilewright("run", tmp_path / "m.tw", "--inputs", tmp_path / "other.npz")
+    code, out, err = tilewright("simulate", tmp_path / "m.tw", "--inputs", tmp_path / "other.npz")
+    assert code == 0, err
+    assert "1x4x6x8" in out
+    np.savez(tmp_path / "wrong.npz", x=array(1, 3, 8, 10))
+    code, _, err = tilewright("run", tmp_path / "m.tw", "--inputs", tmp_path / "wrong.npz")
     assert code == 2
-    assert "--shape x:1x2x8x10" in err
+    assert "dimension 1 must be 2" in err

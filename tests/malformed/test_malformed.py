@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import tilewright
 from malformed.cases import CASES, Case
-from tilewright.compiler.importer import import_model
 from tilewright.dialects.errors import TilewrightError
-from tilewright.passes.base import CompilerContext
 
 
 def shapes(args: list[str]) -> dict[str, list[int]]:
@@ -26,7 +25,7 @@ def shapes(args: list[str]) -> dict[str, list[int]]:
 def test_refused_in_words(case: Case, tmp_path: Path) -> None:
     path, args = case.build(tmp_path)
     with pytest.raises(TilewrightError) as caught:
-        import_model(path, CompilerContext(), shapes(args))
+        tilewright.compile(path, shapes=shapes(args))
     message = str(caught.value)
     for part in case.expected:
         assert part in message

@@ -13,7 +13,6 @@ from support.oracle import session
 from support.whole import TARGETS, assert_ends_agree, assert_near, assert_same_bits
 from tilewright.compiler.executable import Executable
 from tilewright.dialects.constants import Array
-from tilewright.dialects.errors import ModelError
 
 NAMES = (
     "squeezenet1.1_fp32", "mnist_cntk", "mlperf_tiny_kws_dscnn", "mlperf_tiny_ic_resnet8",
@@ -115,12 +114,6 @@ def test_fp32(models: Path, name: str) -> None:
 @pytest.mark.parametrize("name", OTHERS)
 def test_fp32_of_others(models: Path, name: str) -> None:
     check_fp32(models, name, OTHERS[name])
-
-
-@pytest.mark.parametrize("name", ["silero_vad", "yunet_n_dynamic"])
-def test_open_dimensions_are_asked_for(models: Path, name: str) -> None:
-    with pytest.raises(ModelError, match="set it with --shape input"):
-        tilewright.compile(model_path(models, name))
 
 
 # --- int8 ---

@@ -10,9 +10,16 @@ from functools import reduce
 
 import numpy as np
 from xdsl.dialects.builtin import i1
-from xdsl.ir import SSAValue
+from xdsl.ir import Attribute, SSAValue
 
-from ....dialects.types import element_of, element_type, is_float, numpy_dtype, shape_of
+from ....dialects.types import (
+    element_of,
+    element_type,
+    has_element_type,
+    is_float,
+    numpy_dtype,
+    shape_of,
+)
 from ..node import Node, Value, rule
 from ..tensors import numpy_type
 
@@ -181,12 +188,13 @@ def cast(node: Node) -> Value:
 @rule("CastLike")
 def cast_like(node: Node) -> Value:
     """Conversion to the type of the second operand."""
-    return _cast(node, element_type(node.dtype(1)))
+    return _cast(node, element_of(node.x(1)))
 
 
-def _cast(node: Node, to: object) -> Value:
-    value = node.value()
-    return value if element_type(node.dtype()) == to else node.cast(node.x(), to)  # pyright: ignore[reportArgumentType]
+def _cast(node: Node, to: Attribute) -> Value:
+    value, dtype = node.value(), node.dtype()
+    same = has_element_type(dtype) and element_type(dtype) == to
+    return value if same else node.cast(node.x(), to)
 
 
 @rule("Trilu")

@@ -18,10 +18,14 @@ from xdsl.ir import SSAValue
 from ....dialects.types import shape_of
 from ..limits import STEP_LIMIT, UNROLL_LIMIT
 from ..node import Constant, Node, rule
-from ..scope import Scope, Unknown
+from ..scope import UNKNOWN, Scope, Unknown
 
 Known = SSAValue | Constant
 """A tensor inside an unrolled body."""
+
+
+class _NeedsInputs(Exception):
+    """The body asks for the contents of inputs of the model, as the importer has noted."""
 
 
 class _Body:
@@ -60,18 +64,23 @@ class _Body:
         node.importer.run(self.graph.node, outputs, scope)
         found = [node.importer.result(scope, name, node) for name in outputs]
         if any(isinstance(v, Unknown) for v in found):
+            if node.importer.top not in node.importer.refused:  # it asks for contents of inputs
+                self.undo(rows=False)
+                raise _NeedsInputs
             rows = node.importer.rows[self.mark[1] :]
             reason = f"its body: {rows[0].op}: {rows[0].reason}" if rows else "its body"
             self.undo()
             raise node.unsupported(reason, "run the loop on the host")
         return [v for v in found if not isinstance(v, Unknown)]
 
-    def undo(self) -> None:
-        """Forget what the iterations added."""
-        importer, (ops, rows, notes) = self.node.importer, self.mark
+    def undo(self, *, rows: bool = True) -> None:
+        """Forget what the iterations added; the remarks on why, too, unless not `rows`."""
+        importer, (ops, row, note) = self.node.importer, self.mark
         for op in reversed(importer.ops[ops:]):
             op.erase()
-        del importer.ops[ops:], importer.rows[rows:], importer.ctx.notes[notes:]
+        del importer.ops[ops:]
+        if rows:
+            del importer.rows[row:], importer.ctx.notes[note:]
 
 
 def _stacked(node: Node, values: Sequence[Known], axis: int, *, reverse: bool) -> SSAValue:
@@ -84,8 +93,16 @@ def _stacked(node: Node, values: Sequence[Known], axis: int, *, reverse: bool) -
     return node.concat(parts, node.axis(axis, len(shape_of(parts[0]))))
 
 
-@rule("Scan")
-def scan(node: Node) -> list[Any]:
+@rule("Scan", "Loop")
+def unrolled(node: Node) -> list[Any]:
+    """The body of each iteration in turn."""
+    try:
+        return _scan(node) if node.op == "Scan" else _loop(node)
+    except _NeedsInputs:
+        return [UNKNOWN] * len(node.outputs)
+
+
+def _scan(node: Node) -> list[Any]:
     """The body over slices of its inputs, states passed on; results are stacked."""
     if node.opset < 9:
         raise node.unsupported("Scan of opset 8", "export with opset 9 or newer")
@@ -129,8 +146,7 @@ def scan(node: Node) -> list[Any]:
     return [*states, *stacked]
 
 
-@rule("Loop")
-def loop(node: Node) -> list[Any]:
+def _loop(node: Node) -> list[Any]:
     """The body until the trip count is reached or its condition is false."""
     states = [node.value(i) for i in range(2, len(node.inputs))]
     trips = int(node.static_scalar(0, "the trip count")) if node.has(0) else STEP_LIMIT + 1

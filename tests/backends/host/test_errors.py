@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from support.host_calls import call
@@ -105,3 +106,12 @@ def test_random_numbers_depend_on_seed_and_name_alone() -> None:
     assert draws.dtype == np.int32 and abs(draws.mean() - 0.3) < 0.02
     classes = call("Multinomial", [np.log([[0.7, 0.2, 0.1]])], 22, sample_size=10_000)[0]
     np.testing.assert_allclose(np.bincount(classes[0]) / 10_000, [0.7, 0.2, 0.1], atol=0.02)
+
+
+def test_every_operator_of_every_opset_is_computed_or_refused_with_a_reason() -> None:
+    refused: set[str] = set()
+    schemas: Any = onnx.defs.get_all_schemas_with_history()
+    for schema in schemas:
+        if not schema.deprecated and refusal(schema.domain, schema.name, schema.since_version):
+            refused.add(schema.name)
+    assert refused <= {"Gradient", "ImageDecoder"}
