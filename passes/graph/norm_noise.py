@@ -2,7 +2,8 @@
 
 A row of deviation d, rounded to steps of s, comes out of a normalisation with noise s^2 / (12 d^2)
 relative to its own power: much, where a few rows or channels are far larger than all others, as in
-the residual streams of large language models.  Their operands stay real.
+the residual streams of large language models.  Their operands stay real, unless they are results
+of convolutions or matrix products, which are rounded anyway.
 """
 
 from __future__ import annotations
@@ -72,6 +73,13 @@ def noisy_norms(
     for op, statistic in rows.items():
         others.setdefault(plan.norms[op].x, _Several()).all.append(statistic)
     calibrate(module, store, calibration, (), MinMaxObserver, others)
-    noisy = [op for op, statistic in rows.items() if statistic.noise > MOST_NOISE]
-    sources = [plan.norms[op].x.owner for op in noisy]
-    return frozenset((*noisy, *(s for s in sources if isinstance(s, MapOp))))
+    noisy = set[Operation]()
+    for op, statistic in rows.items():
+        x = plan.norms[op].x
+        if statistic.noise <= MOST_NOISE:
+            continue
+        if isinstance(x.owner, MapOp):  # a residual addition: real, too
+            noisy |= {op, x.owner}
+        elif not plan.is_integer(x):  # else the rounding is there already
+            noisy.add(op)
+    return frozenset(noisy)

@@ -43,6 +43,7 @@ from ..base import CompilerContext, Pass, main_function
 from .bias_correction import correct_biases, observers, targets
 from .calibration import calibrate, observer_factory
 from .channel_affine import fuse_channel_affine
+from .dynamic_products import restore_products
 from .encoding_classes import Classes, build_classes
 from .encodings import activation_encoding
 from .norm_noise import noisy_norms
@@ -144,6 +145,7 @@ class Inserter:
 
 def _prepare(block: Block, store: ConstantStore) -> Plan:
     """Bring what can be quantised into a form that quantises well, and decide what will be."""
+    restore_products(list(block.ops), store)
     widen_halves(block, store)
     split_prelu(list(block.ops), store)
     split_biases(list(block.ops))

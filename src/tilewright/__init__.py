@@ -10,20 +10,23 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .compiler.api import Executable, TilewrightError, compile, load
+    from .compiler.torch_frontend import from_torch
 
-__all__ = ["Executable", "TilewrightError", "__version__", "compile", "load"]
+__all__ = ["Executable", "TilewrightError", "__version__", "compile", "from_torch", "load"]
 
 __version__ = "0.1.0"
 
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        """Load the public name `name` from `tilewright.compiler.api`."""
+        """Load the public name `name` from the module of `tilewright.compiler` that has it."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from .compiler import api
-
-        value = globals()[name] = getattr(api, name)
+        if name == "from_torch":
+            from .compiler import torch_frontend as module
+        else:
+            from .compiler import api as module
+        value = globals()[name] = getattr(module, name)
         return value
 
     def __dir__() -> list[str]:

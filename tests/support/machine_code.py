@@ -8,7 +8,7 @@ from tilewright.backends.npu.encode import encode
 from tilewright.backends.npu.program import DecodedProgram, EncodedProgram, Instruction, Operand
 from tilewright.dialects.npu import BY_MNEMONIC, INSTRUCTIONS
 from tilewright.dialects.npu.descriptors import Strided, TensorBox
-from tilewright.dialects.npu.isa import PARAM_RANGES
+from tilewright.dialects.npu.isa import PARAM_RANGES, WINDOWS
 from tilewright.passes.npu.allocate_scratchpad import allocate
 from tilewright.passes.npu.insert_sync import synchronize
 
@@ -80,14 +80,13 @@ def _shapes(mnemonic: str, random: Random) -> tuple[list[tuple[int, ...]], dict[
     if mnemonic == "matmul":
         m, k, n = dims(0, 3), dims(1, 4), (7,)
         return [(*m, *k), (*k, *n), (*m, *n)], {"m_rank": len(m)}
-    if mnemonic in ("vmac", "vsum", "vmax"):
+    if mnemonic in WINDOWS:
         p, t, c = dims(0, 3), dims(0, 3), (5,)
-        middle = [(*t, *c)] if mnemonic == "vmac" else []
+        middle = {"vmac": [(*t, *c)], "vsumexp": [(*p, *c), (256,)]}.get(mnemonic, [])
         return [(*p, *t, *c), *middle, (*p, *c)], {"p_rank": len(p), "t_rank": len(t)}
     shape = dims(1, 6)
-    if mnemonic == "vlut":
-        return [shape, (256,), shape], {}
-    return [shape] * len(BY_MNEMONIC[mnemonic].operands), {}
+    operands = BY_MNEMONIC[mnemonic].operands
+    return [(256,) if o.name == "table" else shape for o in operands], {}
 
 
 def _instruction(

@@ -94,7 +94,9 @@ def test_reasons_speak_of_the_data_and_the_machine() -> None:
     assert reason(MatMulOp(x, x, b_zp=3)) is None
     assert reason(PoolOp(x, "max", kernel=[2, 2], strides=[2, 2], pads=[0] * 4)) is None
     assert reason(ReduceOp(x, "sum", [2, 3])) is None
-    assert "axes [1]" in (reason(ReduceOp(x, "sum", [1])) or "")
+    assert reason(ReduceOp(x, "sum", [1])) is None
+    assert reason(ReduceOp(x, "max", [0, 3])) is None
+    assert "'prod'" in (reason(ReduceOp(x, "prod", [1])) or "")
     assert reason(PadOp(x, [0, 0, 1, 1], [0, 0, 1, 1])) is None
     assert "reflect" in (reason(PadOp(x, [0, 0, 1, 1], [0, 0, 1, 1], "reflect")) or "")
     assert "negative step" in (reason(SliceOp(x, [0, 0, 7, 0], [1, 4, 8, 8], [1, 1, -1, 1])) or "")
@@ -102,14 +104,10 @@ def test_reasons_speak_of_the_data_and_the_machine() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "good"),
-    [
-        *[(s, True) for s in ((1, 4, 8, 8), (4, 1, 1), (1, 4, 1, 1), (), (1,), (8,))],
-        *[(s, False) for s in ((8, 1), (4, 8, 1))],
-    ],
-)  # fmt: skip
-def test_broadcasting_is_of_scalars_and_channels(shape: tuple[int, ...], good: bool) -> None:
+    "shape", [(1, 4, 8, 8), (4, 1, 1), (1, 4, 1, 1), (), (1,), (8,), (8, 1), (4, 8, 1)]
+)
+def test_broadcasting_is_of_anything(shape: tuple[int, ...]) -> None:
     block = Block(arg_types=[tensor((1, 4, 8, 8), i8), tensor(shape, i8)])
     a, b = block.args
     op = QAddOp(a, b, QuantAttr.get([1.0], [0]), za=0, ma=1, zb=0, mb=1, multiplier=1, shift=1)
-    assert (reason(op) is None) == good
+    assert reason(op) is None

@@ -22,6 +22,7 @@ from tilewright.dialects.graph import (
     MatMulOp,
     PoolOp,
     QAddOp,
+    QNormOp,
     QuantizeOp,
     ReduceOp,
     RequantizeOp,
@@ -129,14 +130,34 @@ def test_the_float_tail_stays_real(rng: np.random.Generator) -> None:
     assert (count(module, MapOp), count(module, LookupOp)) == (2, 0)
 
 
-def test_normalisations_stay_real(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize(("factor", "integer"), [(1.0, 2), (1e4, 0)])
+def test_normalisations_are_integer_unless_they_amplify_rounding(
+    factor: float, integer: int, rng: np.random.Generator
+) -> None:
+    graph = Graph(ConstantStore(), (2, 6, 8))
+    rows = np.array([1.0, 1, 1, 1, 1, factor], np.float32).reshape(6, 1)
+    stream = graph.add(MapOp("mul", [graph.args[0], graph.constant(rows)]))
+    for _ in range(2):
+        centred = graph.add(MapOp("sub", [stream, graph.add(ReduceOp(stream, "mean", [2]))]))
+        power = graph.add(MapOp("pow", [centred, graph.constant(np.array(2, np.float32))]))
+        variance = graph.add(ReduceOp(power, "mean", [2]))
+        y = graph.add(MapOp("div", [centred, graph.add(MapOp("sqrt", [variance]))]))
+        weights = graph.constant(rng.standard_normal((8, 8)).astype(np.float32))
+        stream = graph.add(MapOp("add", [stream, graph.add(MatMulOp(y, weights))]))
+    head = graph.constant(rng.standard_normal((8, 3)).astype(np.float32))
+    _, module, _ = finish(graph, graph.add(MatMulOp(stream, head)))
+    assert count(module, QNormOp) == integer
+
+
+def test_partly_read_normalisations_stay_real(rng: np.random.Generator) -> None:
     graph = Graph(ConstantStore(), (1, 4, 6, 6))
     y = conv_block(graph, graph.args[0], rng, 4)
     centred = graph.add(MapOp("sub", [y, graph.add(ReduceOp(y, "mean", [2, 3]))]))
     variance = graph.add(ReduceOp(graph.add(MapOp("mul", [centred, centred])), "mean", [2, 3]))
-    y = graph.add(MapOp("div", [centred, graph.add(MapOp("sqrt", [variance]))]))
+    deviation = graph.add(MapOp("sqrt", [graph.add(MapOp("add", [variance, variance]))]))
+    y = graph.add(MapOp("div", [centred, deviation]))
     _, module, _ = finish(graph, conv_block(graph, y, rng, 2))
-    assert count(module, MapOp) == 4
+    assert count(module, MapOp) == 5
     assert count(module, QuantizeOp) == 2
 
 
@@ -176,7 +197,7 @@ def test_interpolated_values_join_integer_sums(rng: np.random.Generator) -> None
     graph = Graph(ConstantStore(), (1, 4, 6, 6))
     y = conv_block(graph, graph.args[0], rng, 4)
     small = graph.add(PoolOp(y, "max", kernel=[2, 2], strides=[2, 2], pads=[0] * 4))
-    large = graph.add(ResizeOp(small, [6, 6], "linear", [2.0, 2.0]))
+    large = graph.add(ResizeOp(small, [6, 6], "linear", [2.0, 2.0], coordinates="align_corners"))
     y = graph.add(MapOp("add", [y, large]))
     _, module, _ = finish(graph, conv_block(graph, y, rng, 2))
     assert (count(module, QAddOp), count(module, MapOp)) == (1, 0)
