@@ -16,7 +16,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ml_dtypes
 import numpy as np
@@ -41,12 +41,12 @@ def from_torch(
     InputError without PyTorch, ModelError if the module cannot be exported or keeps state.
     """
     _torch()
+    arguments: tuple[Any, ...] = (example_inputs,)
     keywords: dict[str, Any] = {}
     if isinstance(example_inputs, Mapping):
-        arguments, keywords = (), dict(example_inputs)  # pyright: ignore[reportUnknownArgumentType]
-    else:
-        given: Any = example_inputs
-        arguments = tuple(given) if isinstance(given, tuple | list) else (given,)
+        arguments, keywords = (), dict(cast(Mapping[str, Any], example_inputs))
+    elif isinstance(example_inputs, tuple | list):
+        arguments = tuple(cast(Sequence[Any], example_inputs))
     training = bool(getattr(module, "training", False))
     if training:
         module.eval()
@@ -84,19 +84,20 @@ class _Dispatch:
         torch = _torch()
         self.graph, self.options, self.fallback = graph, options, fallback
         places = [n for n in graph.graph.nodes if n.op == "placeholder"]
-        self.frozen = {
+        self.frozen = [
             index
             for index, (place, value) in enumerate(zip(places, example_inputs, strict=True))
             if isinstance(value, torch.nn.Parameter) or "_buffers_" in place.name
-        }
-        self.state: list[Any] = []
+        ]
+        self.state: list[Any] = []  # versions of the parameters compiled in
+        self.kept: list[Any] = []  # their storage: nothing else may come to lie at its address
         self.made: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
     def __call__(self, *inputs: Any) -> Any:
         """Run on `inputs`, compiled first if such have not been seen."""
         state = [_version(inputs[i]) for i in self.frozen]
         if state != self.state:  # parameters have changed
-            self.state = state
+            self.state, self.kept = state, [inputs[i].detach() for i in self.frozen]
             self.made.clear()
         signature = tuple(_sort(v) for i, v in enumerate(inputs) if i not in self.frozen)
         run = self.made.get(signature)
@@ -120,7 +121,7 @@ class _Dispatch:
         module, slots = _closed(self.graph, inputs, set(free))
         tensors = tuple(inputs[i] for i in free)
         if not any(slot is None for slot in slots):
-            return lambda *_: tuple(slots)  # pyright: ignore  # nothing is computed
+            raise ModelError("nothing is computed")
         name = type(self.graph).__name__
         executable = _compiled(_exported(module, tensors), name, self.options)
         made = sum(slot is None for slot in slots)
@@ -162,7 +163,7 @@ def _closed(graph: Any, inputs: Sequence[Any], free: set[int]) -> tuple[Any, lis
     nodes: dict[Any, Any] = {}
     copied = torch.fx.Graph()
     copied.graph_copy(graph.graph, nodes)
-    outputs = [n for n in graph.graph.nodes if n.op == "output"][0].args[0]
+    outputs: Any = next(n for n in graph.graph.nodes if n.op == "output").args[0]
     module = torch.fx.GraphModule(graph, copied)
     constants: dict[Any, Any] = {}
     places = [n for n in graph.graph.nodes if n.op == "placeholder"]
@@ -188,7 +189,7 @@ def _closed(graph: Any, inputs: Sequence[Any], free: set[int]) -> tuple[Any, lis
         copied.erase_node(node)
     slots: list[Any] = []
     results: list[Any] = []
-    for value in outputs if isinstance(outputs, tuple | list) else (outputs,):
+    for value in outputs:
         if isinstance(value, torch.fx.Node) and value not in constants:
             slots.append(None)
             results.append(nodes[value])
@@ -199,6 +200,7 @@ def _closed(graph: Any, inputs: Sequence[Any], free: set[int]) -> tuple[Any, lis
     copied.output(tuple(results))
     copied.lint()
     module.recompile()
+    module.training = False  # the modes are in the graph; the exporter asks here
     return module, slots
 
 

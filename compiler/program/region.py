@@ -21,6 +21,7 @@ from ...dialects.constants import Array
 from ...dialects.errors import ModelError, Unsupported, UnsupportedError
 from ...dialects.types import element_type
 from ...passes.base import CompilerContext
+from ..importer.order import used_by
 from ..importer.partition import Partition, Trial, import_partition
 from .hosting import fold_node, foldable, host_refusal
 from .split import Part, split
@@ -177,7 +178,7 @@ class Region:
         }
         if not strange:
             return set()
-        return {i for i, node in enumerate(self.nodes) if strange.intersection(node.input)}
+        return {i for i, node in enumerate(self.nodes) if not strange.isdisjoint(used_by(node))}
 
     def _trial(self, values: Mapping[str, Any]) -> tuple[Trial, CompilerContext, Partition]:
         ctx = CompilerContext()

@@ -62,21 +62,26 @@ class _Several:
             statistic.update(array)
 
 
-def noisy_norms(
+def measure(
     module: ModuleOp, plan: Plan, store: ConstantStore, calibration: Mapping[str, Array]
-) -> Collection[Operation]:
-    """The ends of those normalisations of `plan`, and the operations that compute their operands."""
+) -> dict[Operation, float]:
+    """The noise of each normalisation of `plan`, by the operation that ends it."""
     if not plan.norms:
-        return frozenset()
+        return {}
     rows = {op: RowStatistic(norm) for op, norm in plan.norms.items()}
     others: dict[SSAValue, _Several] = {}
     for op, statistic in rows.items():
         others.setdefault(plan.norms[op].x, _Several()).all.append(statistic)
     calibrate(module, store, calibration, (), MinMaxObserver, others)
+    return {op: statistic.noise for op, statistic in rows.items()}
+
+
+def noisy_norms(plan: Plan, noise: Mapping[Operation, float]) -> Collection[Operation]:
+    """The ends of normalisations with too much noise, and the operations before them."""
     noisy = set[Operation]()
-    for op, statistic in rows.items():
+    for op, amount in noise.items():
         x = plan.norms[op].x
-        if statistic.noise <= MOST_NOISE:
+        if amount <= MOST_NOISE:
             continue
         if isinstance(x.owner, MapOp):  # a residual addition: real, too
             noisy |= {op, x.owner}

@@ -46,7 +46,7 @@ from .channel_affine import fuse_channel_affine
 from .dynamic_products import restore_products
 from .encoding_classes import Classes, build_classes
 from .encodings import activation_encoding
-from .norm_noise import noisy_norms
+from .norm_noise import measure, noisy_norms
 from .prelu import split_prelu
 from .quantization_plan import BINARY, Plan, has_constant_weights, make_plan, stays_inside
 from .quantized_constants import quantize_constant, quantize_weights, restore_weights
@@ -181,6 +181,17 @@ def _known_range(value: SSAValue, name: str, ctx: CompilerContext) -> tuple[floa
     return found
 
 
+def _noise(module: ModuleOp, plan: Plan, ctx: CompilerContext) -> dict[Operation, float]:
+    """What rounding does to the normalisations of `plan`: measured, or as it was measured before."""
+    names = [f"noise of {name}" for _, name in _names(op.results[0] for op in plan.norms)]
+    if ctx.calibration is None:
+        known = [ctx.ranges.get(name, (0.0, 0.0))[1] for name in names]
+        return dict(zip(plan.norms, known, strict=True))
+    noise = measure(module, plan, ctx.constants, ctx.calibration)
+    ctx.ranges.update((name, (0.0, noise[op])) for op, name in zip(noise, names, strict=True))
+    return noise
+
+
 @dataclass(frozen=True)
 class QuantizeInsertPass(Pass):
     """Calibrate ranges and insert 8-bit quantize/dequantize pairs around what will be integer.
@@ -213,8 +224,7 @@ class QuantizeInsertPass(Pass):
                 "quantising needs calibration data",
                 hint="give sample inputs with --calibration FILE.npz",
             )
-        noisy = noisy_norms(module, plan, ctx.constants, ctx.calibration)
-        if noisy:
+        if noisy := noisy_norms(plan, _noise(module, plan, ctx)):
             plan = make_plan(block, ctx.constants, noisy)
         wanted = dict.fromkeys([*plan.values, *plan.demanded])
         correctable = targets(plan) if self.bias_correction and ctx.calibration else {}

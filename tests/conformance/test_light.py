@@ -1,4 +1,4 @@
-"""The large networks that the onnx package carries without weights, with weights that mean something.
+"""The networks that the onnx package carries without weights, with weights that mean something.
 
 Their constant weights make all channels alike; here they are drawn by He's rule, biases and
 normalisations around neutral, so that an exchanged channel, bias or window shows.
@@ -11,11 +11,11 @@ from zlib import crc32
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import ModelProto, NodeProto, numpy_helper
 
 import tilewright
+from support.oracle import session
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 TOLERANCE = 1e-4
@@ -82,10 +82,7 @@ def test_agrees_with_onnxruntime(path: Path) -> None:
     shape = [d.dim_value for d in info.type.tensor_type.shape.dim]
     image = np.random.default_rng(0).standard_normal(shape, np.float32)
     data = model.SerializeToString()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    (expected,) = session.run(None, {info.name: image})
+    (expected,) = session(data).run(None, {info.name: image})
     (got,) = tilewright.compile(data).run({info.name: image}).values()
     assert np.isfinite(expected).all() and np.ptp(expected) > 0
     assert np.abs(got - expected).max() <= TOLERANCE * np.ptp(expected)

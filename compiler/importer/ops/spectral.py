@@ -69,6 +69,8 @@ def dft(node: Node) -> Value:
     if axis == rank - 1:
         raise node.error("the last axis holds real and imaginary parts")
     inverse, onesided = bool(node.integer("inverse", 0)), bool(node.integer("onesided", 0))
+    if inverse and not onesided:
+        raise node.unsupported("an inverse transform is left to numpy's FFT", "")
     extent, parts = node.shape()[axis], node.shape()[-1]
     back = inverse and onesided
     length = 2 * (extent - 1) if back else extent

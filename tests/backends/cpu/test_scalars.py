@@ -179,7 +179,10 @@ def test_every_function_has_an_emitter() -> None:
 UNARY_FLOAT = [
     n
     for n, fn in SCALAR_FUNCTIONS.items()
-    if fn.arity == 1 and fn.result != "explicit" and n not in ("widen", "not")
+    if fn.arity == 1
+    and fn.result != "explicit"
+    and not fn.integer_only
+    and n not in ("widen", "not")
 ]
 
 
@@ -357,6 +360,25 @@ def test_dequantize_and_widen(source: Attribute) -> None:
     x = samples(source)
     compare("dequantize", [source], f32, [x], {"scale": 0.0371, "zp": 5})
     compare("widen", [source], i32, [x], {"zp": -5})
+
+
+def test_rows() -> None:
+    rng = np.random.default_rng(4)
+    edges = integers(np.dtype(np.int32))
+    for bits in (21, 47, 60):
+        compare("qreciprocal", [i32], i32, [edges], {"bits": bits})
+    a, b = pairs(edges, edges)
+    for params in (
+        {"count": 768, "epsilon": 590, "bits": 34, "extra": 14},
+        {"count": 1 << 15, "epsilon": (1 << 46) - 1, "bits": 37, "extra": 7},
+    ):
+        compare("qrsqrt", [i32, i32], i32, [a, b], params)
+    x = rng.integers(-128, 128, len(a)).astype(np.int8)
+    factors = [rng.integers(-(1 << 30), 1 << 30, len(a), np.int32) for _ in range(2)]
+    params = {"x_zp": -7, "count": 768, "bits": 34, "shift": 43, "zp": 3, "lo": -100, "hi": 90}
+    small = a % 100_000
+    compare("qnorm", [i8, *[i32] * 4], i8, [x, small, np.abs(b) % (1 << 20), *factors], params)
+    compare("qnorm", [i8, *[i32] * 4], i8, [x, a, b, *factors], params)
 
 
 def test_requantize() -> None:

@@ -252,7 +252,6 @@ def spectral_cases() -> list[Case]:
             (1, (), {}),
             (1, (), {"onesided": 1}),
             (2, (), {}),
-            (2, (), {"inverse": 1}),
             (1, (np.array(16, I64),), {"onesided": 1}),
             (2, (np.array(6, I64),), {}),
         )
