@@ -8,7 +8,6 @@ of convolutions or matrix products, which are rounded anyway.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 
 import numpy as np
@@ -23,6 +22,9 @@ from .quantization_plan import Plan
 
 MOST_NOISE = 1e-3
 """Noise power relative to the signal, averaged over rows, that a normalisation may have: -30 dB."""
+
+UNSEEN = 1e30
+"""Noise assumed of what calibration has not seen."""
 
 
 class RowStatistic:
@@ -46,9 +48,9 @@ class RowStatistic:
 
     @property
     def noise(self) -> float:
-        """Noise relative to signal after rounding to 255 steps over the range."""
+        """Noise relative to signal after rounding to 255 steps over the range; much if unseen."""
         step = (self.high - self.low) / 255
-        return step * step / 12 * self.inverse / self.rows if self.rows else math.inf
+        return step * step / 12 * self.inverse / self.rows if self.rows else UNSEEN
 
 
 class _Several:
@@ -58,6 +60,7 @@ class _Several:
         self.all: list[RowStatistic] = []
 
     def update(self, array: Array) -> None:
+        """Update each."""
         for statistic in self.all:
             statistic.update(array)
 

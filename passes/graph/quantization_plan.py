@@ -4,9 +4,8 @@ Decided before anything is rewritten: a forward walk finds what could be integer
 what of that leads to an anchor through nothing but such operations, a second forward walk decides.
 
 * *Anchors* - convolutions and matrix products - are always quantised, whether their weights are
-  constant or computed at run time (attention).  Exceptions are run-time products of so few terms
-  that they are geometry (rotations, distances) or outer products.  Mean pooling is quantised where
-  its input already is, or is a model input.
+  constant or computed at run time (attention), but for geometry (`geometry.py`).  Mean pooling is
+  quantised where its input already is, or is a model input.
 * *Data movement* (`movement.py`) keeps the encoding of what it moves.
 * *Elementwise operations* are quantised where all their operands are: functions of one value (any
   expression of maps and scalar constants over it) become one table; add, sub and mul of two
@@ -45,6 +44,7 @@ from ...dialects.graph import (
     is_map,
 )
 from ...dialects.types import element_of, int_values, shape_of
+from .geometry import REAL
 from .interpolation import axis_phases
 from .movement import is_movement, moved_operands
 from .norm_patterns import Norm, norms
@@ -66,9 +66,6 @@ HIDDEN_ACTIVATIONS = (
 """Activations of hidden layers: quantised even where they end the model, unlike sigmoid."""
 
 BINARY = ("add", "sub", "mul")
-
-LARGEST_COORDINATES = 4
-"""Length of vectors that may be points: what rotates or compares them needs all its bits."""
 
 
 def is_constant(value: SSAValue) -> bool:
@@ -105,17 +102,16 @@ def _factors(op: Operation) -> tuple[SSAValue, SSAValue] | None:
     return (x, weights) if plain else None
 
 
+def computes_both_factors(op: Operation) -> bool:
+    """Whether `op` is a float convolution or product of two tensors computed at run time."""
+    found = _factors(op)
+    return found is not None and not is_constant(found[1])
+
+
 def is_anchor(op: Operation) -> bool:
     """A float convolution or matrix product that is a layer, or a product of attention."""
     found = _factors(op)
-    if found is None or all(map(is_constant, found)):
-        return False
-    if is_constant(found[1]):
-        return True
-    if isinstance(op, ConvOp):
-        return math.prod(shape_of(op.w)) // max(1, op.out_channels) > LARGEST_COORDINATES
-    (m, k), n = shape_of(found[0])[-2:], shape_of(found[1])[-1]
-    return k > LARGEST_COORDINATES or (k == LARGEST_COORDINATES and min(m, n) > k)
+    return found is not None and not all(map(is_constant, found)) and REAL not in op.attributes
 
 
 def _combined(value: SSAValue) -> bool:

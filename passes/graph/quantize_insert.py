@@ -46,9 +46,17 @@ from .channel_affine import fuse_channel_affine
 from .dynamic_products import restore_products
 from .encoding_classes import Classes, build_classes
 from .encodings import activation_encoding
+from .geometry import mark_geometry
 from .norm_noise import measure, noisy_norms
 from .prelu import split_prelu
-from .quantization_plan import BINARY, Plan, has_constant_weights, make_plan, stays_inside
+from .quantization_plan import (
+    BINARY,
+    Plan,
+    computes_both_factors,
+    has_constant_weights,
+    make_plan,
+    stays_inside,
+)
 from .quantized_constants import quantize_constant, quantize_weights, restore_weights
 from .runtime_bias import split_biases
 from .widen_halves import widen_halves
@@ -143,12 +151,14 @@ class Inserter:
                 op.operands[index] = pair[1].result
 
 
-def _prepare(block: Block, store: ConstantStore) -> Plan:
+def _prepare(block: Block, ctx: CompilerContext) -> Plan:
     """Bring what can be quantised into a form that quantises well, and decide what will be."""
+    store = ctx.constants
     restore_products(list(block.ops), store)
     widen_halves(block, store)
     split_prelu(list(block.ops), store)
     split_biases(list(block.ops))
+    mark_geometry(_names(op.results[0] for op in block.ops if computes_both_factors(op)), ctx)
     plan = make_plan(block, store)
     return make_plan(block, store) if fuse_channel_affine(plan, store) else plan
 
@@ -215,7 +225,7 @@ class QuantizeInsertPass(Pass):
             ctx.notes.append("the model is already quantised: its own encodings are kept")
             restore_weights(block, self.per_channel, ctx.constants)
             return
-        plan = _prepare(block, ctx.constants)
+        plan = _prepare(block, ctx)
         if not plan.kinds:
             ctx.notes.append("nothing to quantise: no convolution or matrix product")
             return

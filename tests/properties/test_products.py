@@ -60,3 +60,19 @@ def test_ends_agree_on_any_machine(
 def test_every_pass_keeps_the_meaning(model: onnx.ModelProto, target: str) -> None:
     inputs = inputs_for(model)
     assert_ends_agree(compile_int8(model, target, inputs, verify="semantic"), inputs)
+
+
+def test_geometry_stays_real() -> None:
+    nodes = [onnx.helper.make_node("MatMul", ["points", "rotation"], ["y"], name="rotate")]
+    values = [
+        onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, s)
+        for n, s in (("points", [2, 50, 3]), ("rotation", [2, 3, 3]), ("y", [2, 50, 3]))
+    ]
+    graph = onnx.helper.make_graph(nodes, "rotation", values[:2], values[2:])
+    opset = [onnx.helper.make_opsetid("", 17)]
+    model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=8)
+    inputs = inputs_for(model)
+    executable = compile_int8(model, TARGETS[0], inputs)
+    assert_ends_agree(executable, inputs)
+    [expected] = session(model.SerializeToString()).run(None, inputs)
+    np.testing.assert_allclose(executable.run(inputs)["y"], expected, rtol=1e-5, atol=1e-5)

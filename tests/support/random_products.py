@@ -10,7 +10,7 @@ import onnx
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from tilewright.passes.graph.quantization_plan import LARGEST_COORDINATES
+from tilewright.passes.graph.geometry import LARGEST_COORDINATES
 
 Shape = tuple[int, ...]
 

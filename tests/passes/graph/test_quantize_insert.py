@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from xdsl.dialects.builtin import ModuleOp, f16, i32
+from xdsl.dialects.builtin import ModuleOp, StringAttr, f16, i32
 from xdsl.ir import SSAValue
 
 from support.quantized import Graph, context, count, run
@@ -292,6 +292,27 @@ def test_geometry_stays_real(a: tuple[int, int], b: tuple[int, int], quantised: 
     graph = Graph(ConstantStore(), a, b)
     _, module, _ = finish(graph, graph.add(MatMulOp(*graph.args)))
     assert bool(count(module, RequantizeOp)) == quantised
+
+
+@pytest.mark.parametrize(("calibrated", "used"), [(3, 20), (20, 3), (4, 5), (12, 7)])
+def test_other_shapes_are_quantised_like_those_calibrated(calibrated: int, used: int) -> None:
+    def attention(keys: int) -> tuple[Graph, ModuleOp]:
+        graph = Graph(ConstantStore(), (2, 6, 8), (2, keys, 8), (2, keys, 8))
+        q, k, v = graph.args
+        scores = MatMulOp(q, graph.add(TransposeOp(k, [0, 2, 1])))
+        scores.attributes["tensor"] = StringAttr("scores")
+        product = MatMulOp(graph.add(SoftmaxOp(graph.add(scores), 2)), v)
+        product.attributes["tensor"] = StringAttr("product")
+        return graph, graph.module(graph.add(product))
+
+    graph, module = attention(calibrated)
+    rng = np.random.default_rng(0)
+    inputs = [rng.standard_normal(shape_of(a)).astype(np.float32) for a in graph.args]
+    ctx = context(module, graph.store, inputs)
+    run(ctx, module, *ALL)
+    graph, again = attention(used)
+    run(CompilerContext(constants=graph.store, ranges=ctx.ranges), again, *ALL)
+    assert count(again, RequantizeOp) == count(module, RequantizeOp)
 
 
 def test_a_bias_computed_at_run_time_is_added_behind(rng: np.random.Generator) -> None:
