@@ -65,6 +65,10 @@ class SimulationError(TilewrightError):
     """A machine program does what the machine cannot: bad address, race, deadlock, bad operand."""
 
 
+class PluginError(TilewrightError):
+    """An operator of a plugin is registered wrongly, or fails; names the operator and the node."""
+
+
 class IRError(TilewrightError):
     """IR text or a pipeline given by the user cannot be parsed or run."""
 

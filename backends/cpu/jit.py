@@ -26,6 +26,9 @@ from .schedule import VARIANT_MARK, VARIANTS, Vectors, variant_header
 from .support import support_functions
 
 OPTIMISATION = 2
+LARGE_CODE = "large"
+"""Code model of x86-64: the sections of an object may come to lie further apart than 32-bit offsets
+reach, in a process that has mapped gigabytes; LLVM ends the process where they would be needed."""
 KEPT_CONSTANTS = 4
 """Blocks of constants a module keeps prepared."""
 _CHECKSUM = 16
@@ -74,7 +77,9 @@ def _key(ir: str, features: str) -> str:
     from tilewright import __version__
 
     support = support_functions(ir, "x86_64", features)
-    text = "\0".join((llvmlite.__version__, __version__, features, str(OPTIMISATION), ir, support))
+    text = "\0".join(
+        (llvmlite.__version__, __version__, features, str(OPTIMISATION), LARGE_CODE, ir, support)
+    )
     return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
 
 
@@ -119,10 +124,11 @@ def compile_object(ir: str) -> bytes:
 
 
 def _machine(llvm: Any) -> Any:
-    target = llvm.Target.from_triple(llvm.get_process_triple())
-    return target.create_target_machine(
-        cpu="", features=_target["features"], opt=OPTIMISATION, reloc="pic", codemodel="small"
-    )
+    triple = llvm.get_process_triple()
+    return llvm.Target.from_triple(triple).create_target_machine(
+        cpu="", features=_target["features"], opt=OPTIMISATION, reloc="static",
+        codemodel=LARGE_CODE if triple.startswith("x86_64") else "small",
+    )  # fmt: skip
 
 
 class CpuModule:

@@ -1,7 +1,8 @@
 """`evaluate`: one ONNX node on the host; `refusal`: whether the host can run it at all.
 
-A node is computed by the model's function of that name, else by an implementation of this folder
-(`registry.OPERATORS`), else by ONNX's reference operators, else by the body that ONNX defines.
+A node is computed by the model's function of that name, else by a plugin, else by an implementation
+of this folder (`registry.OPERATORS`), else by ONNX's reference operators, else by the body that
+ONNX defines.
 Whatever goes wrong with the data becomes an `InputError` that names the node.
 """
 
@@ -16,8 +17,10 @@ import numpy as np
 from onnx import FunctionProto, NodeProto
 
 from ...dialects.errors import InputError, ModelError, TilewrightError
+from ...dialects.plugins import find_operator, unknown_operator
 from . import reference
 from .bodies import run_function, standard_body
+from .plugins import run_plugin
 from .registry import (
     FAMILIES,
     OPERATORS,
@@ -48,6 +51,8 @@ def refusal(domain: str, op_type: str, opset: int) -> tuple[str, str] | None:
     domain = plain_domain(domain)
     if op_type == "ImageDecoder" and importlib.util.find_spec("PIL") is None:
         return "images are decoded by Pillow, which is not installed", "pip install pillow"
+    if find_operator(domain, op_type) is not None:
+        return None
     if (domain, op_type) in _REFUSED:
         return _REFUSED[domain, op_type]
     schema = schema_of(domain, op_type, opset)
@@ -57,6 +62,8 @@ def refusal(domain: str, op_type: str, opset: int) -> tuple[str, str] | None:
         return None
     if reference.implementation(domain, op_type, opset) is not None:
         return None
+    if schema is None and domain and not domain.startswith("ai.onnx"):
+        return unknown_operator(domain, op_type)
     if schema is None:
         name = f"{domain}.{op_type}" if domain else op_type
         return f"{name} is not an operator of opset {opset}", "check the model's opset imports"
@@ -123,6 +130,8 @@ def _dispatch(call: Call, depth: int) -> list[Value]:
     key = (call.domain, call.op)
     if function := call.functions.get(key):
         return run_function(call, function, evaluate, depth)
+    if plugin := find_operator(*key):
+        return run_plugin(call, plugin)
     if implementation := OPERATORS.get(key):
         return implementation(call)
     if refusal(*key, call.opset) is None:

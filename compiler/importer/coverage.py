@@ -99,20 +99,23 @@ NPU_FORMS = {
     "for products as short as those of coordinates (fewer than 4 terms; 4 with a 4 x 4 matrix).",
     "pooling": "2-D windows. Averages only over windows of equal size: without padding, or with "
     "padding counted; and without a last partial window (`ceil_mode`).",
-    "mean": "Over exactly the spatial axes of a rank-4 tensor; not inside a normalisation.",
+    "mean": "Over any axes, not combined with other values (but in a normalisation); a sum only "
+    "directly before a convolution, product or average.",
+    "row": "Of an 8-bit tensor, where it leads to a convolution, product or average; a "
+    "normalisation only where 8 bits express its operand well.",
     "table": "A function of one 8-bit value becomes a table of 256 entries, and so does a whole "
     "expression of such functions with scalar constants (`x * sigmoid(x)`, `clip(x + 3, 0, 6) / "
     "6`). It must lead to a convolution, product or average; activations of hidden layers (Relu, "
     "Clip, LeakyRelu, PRelu with one slope, HardSwish, Gelu, Elu, Selu, Celu, Mish) may also end "
     "the model. Relu and Clip directly after arithmetic become the bounds of its result.",
     "arithmetic": "Add, subtract and multiply two 8-bit tensors where the result leads to a "
-    "convolution, product or average (or, without a constant operand, ends the model). Broadcast "
-    "is a scalar or a vector; in rank 4 the vector lies along the channels. With a scalar "
-    "constant it is a table.",
+    "convolution, product or average (or, without a constant operand, ends the model); operands "
+    "broadcast. With a scalar constant it is a table.",
     "movement": "Moved by the DMA engines as stored 8-bit values, if it is connected to "
-    "arithmetic on the NPU. Slices have positive steps; padding is by a "
-    "constant; a Gather has evenly spaced constant indices.",
-    "resize": "Nearest, by whole factors, with coordinates that repeat each element.",
+    "arithmetic on the NPU. Selections (a Gather by constant indices, a reversed Slice, Pad "
+    "by reflection, repetition or wrapping) are of at most 32 evenly spaced runs along an axis.",
+    "resize": "Nearest by whole factors, or in at most 32 runs along an axis; linear, on the way "
+    "to a convolution, product or average, by a ratio of which 8 outputs at most share a period.",
     "folded": "Folded into the convolution before it; elsewhere a product and sum per channel.",
     "encoding": "Fused into the 8-bit operators around it; the conversion of a model input or "
     "output from or to reals runs on the CPU.",
@@ -126,15 +129,17 @@ NPU = _spread(
     {
         "Conv ConvTranspose QLinearConv": "convolution",
         "MatMul Gemm QGemm QLinearMatMul": "product",
-        "MaxPool AveragePool QLinearAveragePool": "pooling",
-        "GlobalAveragePool QLinearGlobalAveragePool ReduceMean": "mean",
+        "AveragePool GlobalMaxPool MaxPool QLinearAveragePool": "pooling",
+        "GlobalAveragePool QLinearGlobalAveragePool ReduceMean ReduceSum": "mean",
+        "GroupNormalization InstanceNormalization LayerNormalization RMSNormalization "
+        "SimplifiedLayerNormalization Softmax QLinearSoftmax": "row",
         "Abs Acos Acosh Asin Asinh Atan Atanh Ceil Celu Clip Cos Cosh Div Elu Erf Exp Floor Gelu "
         "HardSigmoid HardSwish LeakyRelu Log Max Min Mish Mod Neg PRelu ParametricSoftplus Pow "
         "QLinearLeakyRelu QLinearSigmoid Reciprocal Relu Round ScaledTanh Selu Sigmoid Sign Sin "
         "Sinh Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu": "table",
         "Add Mul QLinearAdd QLinearMul Sub Sum": "arithmetic",
         "Concat Crop DepthToSpace Expand Flatten Gather Pad QLinearConcat "
-        "Reshape Slice SpaceToDepth Split Squeeze Tile Transpose Unsqueeze": "movement",
+        "ReduceMax ReduceMin Reshape ReverseSequence Slice SpaceToDepth Split Squeeze Tile Transpose Unsqueeze": "movement",
         "Resize Upsample": "resize",
         "Affine BatchNormalization ImageScaler SpatialBN": "folded",
         "QuantizeLinear DequantizeLinear": "encoding",

@@ -39,6 +39,7 @@ from ...dialects.graph import (
     TransposeOp,
 )
 from ...dialects.locations import location
+from ...dialects.plugins import find_operator, plugin_notes, unknown_operator
 from ...dialects.types import element_of, numpy_dtype, shape_of
 from ...passes.base import CompilerContext
 from . import ops as _ops  # registers the rules
@@ -46,6 +47,7 @@ from .functions import Functions, standard_body
 from .limits import ELEMENT_LIMIT, FOLD_LIMIT, MAX_DEPTH
 from .node import RULES, Constant, NeedsValue, Node, NodeUnsupported, Outputs, Rule
 from .order import in_order
+from .plugins import plugin_rule
 from .schema import check_node, defaults, hint_for
 from .scope import UNKNOWN, Found, Scope, Unknown, label, resolve, without
 from .tensors import UnsupportedType, to_array
@@ -203,11 +205,11 @@ class Importer:
         key = f"{domain}.{proto.op_type}" if domain else proto.op_type
         custom = RULES.get(key) if function is None else None
         if function is None and domain:
+            if (plugin := find_operator(domain, proto.op_type)) is not None:
+                custom = plugin_rule(plugin)
+            self.ctx.notes += [text for text in plugin_notes() if text not in self.ctx.notes]
             if custom is None:
-                raise NodeUnsupported(
-                    f"operator of the unknown domain {domain!r}",
-                    "export with standard operators, or add a function that defines it",
-                )
+                raise NodeUnsupported(*unknown_operator(domain, proto.op_type))
         elif function is None:
             for remark in check_node(proto, opset, attributes):
                 self.ctx.notes.append(f"node {name!r} ({proto.op_type}): {remark}")

@@ -14,18 +14,17 @@ from ...backends.targets.load import load_target
 from ...dialects.errors import (
     InputError,
     ModelError,
+    PluginError,
     TilewrightError,
-    Unsupported,
     UnsupportedError,
 )
 from ..artefact import PROGRAM, Artefact
 from ..calibration import read_calibration, shapes_from, stack_samples
 from ..importer.load import load
-from ..importer.node import RULES
 from ..options import CompileOptions
 from ..tensors import TENSOR, TensorInfo, made_up
 from .executable import ProgramExecutable
-from .hosting import host_refusal, rule_key
+from .hosting import missing_operators
 from .model import ProgramModel, Source
 
 GUESSES = (1, 64, 224, 320)
@@ -64,14 +63,7 @@ def build_program(
 
 def _demand_all(model: ProgramModel) -> None:
     """UnsupportedError that lists all nodes for which there is neither a rule nor an operator."""
-    missing: list[Unsupported] = []
-    for node in model.nodes:
-        if (
-            rule_key(node) not in RULES
-            and (refusal := host_refusal(node, model.opsets)) is not None
-        ):
-            missing.append(refusal)
-    if missing:
+    if missing := missing_operators(model.nodes, model.opsets):
         raise UnsupportedError(missing)
 
 
@@ -211,7 +203,7 @@ def _guess(
             return
     if errors:
         model.demand_types()
-        if not open_dims and isinstance(errors[0], ModelError):
+        if not open_dims and isinstance(errors[0], ModelError | PluginError):
             raise errors[0]
         executable.session.notes.append(
             f"not compiled ahead: on made-up inputs, {errors[0].render()}"

@@ -15,6 +15,7 @@ from ...dialects.errors import ArtefactError, InputError
 from ..artefact import Artefact
 from ..executable import Executable, info_from
 from ..options import CompileOptions
+from .hosting import missing_operators
 from .inputs import check_value, open_samples
 from .model import ProgramModel
 from .session import Body, Execution, Session
@@ -50,6 +51,13 @@ class ProgramExecutable(Executable):
             self.session.ranges.update(plan.get("ranges", {}))
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise ArtefactError(f"the program is damaged: {error}") from None
+        if missing := missing_operators(model.nodes, model.opsets):
+            node = missing[0]
+            raise ArtefactError(
+                f"the program cannot run here: {node.reason}",
+                node=node.node, op=node.op,
+                hint="install the plugin it was compiled with, or register the operator",
+            )  # fmt: skip
         self.session.store.update(unpack_regions(artefact.files))
         self._model = model
         self.body = self._new_body()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 from onnx import AttributeProto, GraphProto, NodeProto
@@ -30,6 +30,14 @@ def host_refusal(node: NodeProto, opsets: Mapping[str, int]) -> Unsupported | No
             if rule_key(inner) not in RULES and (found := host_refusal(inner, opsets)) is not None:
                 return found
     return None
+
+
+def missing_operators(
+    nodes: Sequence[NodeProto], opsets: Mapping[str, int]
+) -> list[Unsupported]:
+    """The nodes for which there is neither an import rule nor an operator on the host."""
+    refusals = (host_refusal(node, opsets) for node in nodes if rule_key(node) not in RULES)
+    return [found for found in refusals if found is not None]
 
 
 RANDOM = frozenset(

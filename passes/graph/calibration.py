@@ -53,7 +53,9 @@ class Observer(Statistic, Protocol):
 
 def _finite(array: Array) -> Array:
     flat = np.asarray(array, np.float32).reshape(-1)
-    return flat if np.isfinite(flat.sum()) else flat[np.isfinite(flat)]
+    with np.errstate(over="ignore"):
+        whole = np.isfinite(flat.sum())
+    return flat if whole else flat[np.isfinite(flat)]
 
 
 class MinMaxObserver:

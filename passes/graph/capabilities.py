@@ -19,6 +19,7 @@ from ...dialects.graph import (
     ConcatOp,
     ConstantOp,
     ConvOp,
+    CustomOp,
     DequantizeOp,
     LookupOp,
     MapOp,
@@ -186,6 +187,10 @@ def _conversion(
     return f"conversion from {names}: the NPU has no floating point"
 
 
+def _custom(op: CustomOp, machine: Machine, store: ConstantStore) -> str | None:
+    return f"{op.domain.data}.{op.operator.data}: its plugin gives it no form on stored values here"
+
+
 RULES: dict[type[Operation], Rule] = {
     ConvOp: _conv,
     MatMulOp: _matmul,
@@ -208,6 +213,7 @@ RULES: dict[type[Operation], Rule] = {
     MapOp: _map,
     QuantizeOp: _conversion,
     DequantizeOp: _conversion,
+    CustomOp: _custom,
 }
 """Rules by operation class; a class that is absent has no NPU form."""
 

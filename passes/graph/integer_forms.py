@@ -6,6 +6,7 @@ add, sub          graph.qadd: both operands at a common scale, then requantised
 mul               graph.qmul
 softmax, norms    `integer_rows.py`
 linear resize     `integer_resize.py`
+of a plugin       `integer_custom.py`
 minimum, maximum  both operands in the result's encoding
 """
 
@@ -15,7 +16,19 @@ from xdsl.ir import Operation
 
 from ...dialects import fixed_point
 from ...dialects.constants import ConstantStore
-from ...dialects.graph import ConvOp, MapOp, MatMulOp, PoolOp, QAddOp, QMulOp, ReduceOp, ResizeOp, SoftmaxOp
+from ...dialects.graph import (
+    ConvOp,
+    CustomOp,
+    MapOp,
+    MatMulOp,
+    PoolOp,
+    QAddOp,
+    QMulOp,
+    ReduceOp,
+    ResizeOp,
+    SoftmaxOp,
+)
+from .integer_custom import integer_custom
 from .integer_products import integer_convolution, integer_product
 from .integer_resize import integer_resize
 from .integer_rows import integer_norm, integer_softmax
@@ -37,6 +50,8 @@ def integer_form(op: Operation, target: Target, store: ConstantStore) -> Form | 
             return integer_reduction(op, target, store)
         case ResizeOp():
             return integer_resize(op, target)
+        case CustomOp():
+            return integer_custom(op, target, store)
         case SoftmaxOp():
             return integer_softmax(op, target, store)
         case MapOp() if (form := integer_norm(op, target, store)) is not None:

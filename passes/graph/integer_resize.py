@@ -22,6 +22,7 @@ from .requantization import Form, Target
 from .rules.layout import to_first, to_last, transposed
 from .selections import selected
 
+
 def integer_resize(op: ResizeOp, target: Target) -> Form | None:
     """The interpolation on stored values; None where it has none, or x is real."""
     x = stored_form(op.x)

@@ -1,7 +1,7 @@
 """Which linear interpolations repeat their weights: those by a ratio of small whole numbers.
 
-    factor 2, half_pixel     step 1; outputs 2k, 2k + 1 lie at k - 0.25, k + 0.25
-    factor 3/2               step 2; three outputs for every two inputs
+factor 2, half_pixel     step 1; outputs 2k, 2k + 1 lie at k - 0.25, k + 0.25
+factor 3/2               step 2; three outputs for every two inputs
 """
 
 from __future__ import annotations

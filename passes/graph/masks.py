@@ -20,13 +20,11 @@ from ...dialects.constants import Array, ConstantStore
 from ...dialects.graph import ConstantOp, MapOp, SoftmaxOp, constant_array, is_map
 from ...dialects.types import element_of
 from ..rewriting import replace
-from .calibration import Range, Statistic
-from .quantization_plan import Plan, is_constant, single_user
+from .calibration import Range
+from .quantization_plan import MASKED, Plan, is_constant, single_user
 
 DEPTH = 12.0
 """exp(-12) is 6e-6: even a thousand of them are invisible in steps of 1/256."""
-MASKED = -1e4
-"""Scores from here downwards are meant as minus infinity."""
 
 
 def add_masks(block: Block, store: ConstantStore) -> None:
@@ -81,11 +79,11 @@ def narrow(plan: Plan, ranges: dict[SSAValue, Range], rows: dict[SSAValue, RowMa
         owner = value.owner
         if row.low > row.high or value not in ranges or not isinstance(owner, Operation):
             continue
-        masked = owner in plan.masked
         low = row.low - DEPTH
-        ranges[value] = (low if masked else max(low, ranges[value][0]), row.high)
-        if not masked:
+        if owner not in plan.masked:
+            ranges[value] = (max(low, ranges[value][0]), ranges[value][1])
             continue
+        ranges[value] = (low, row.high)
         scores, mask = plan.masked[owner]
         most = ranges[scores][1] if scores in ranges else row.high
         floor = min(low, 0.0) - max(most, 0.0)
@@ -95,8 +93,3 @@ def narrow(plan: Plan, ranges: dict[SSAValue, Range], rows: dict[SSAValue, RowMa
     for mask, floor in needed.items():
         if all(op in plan.masked for op, _ in plan.demanded.get(mask, [])):
             ranges[mask] = (floor, max(ranges[mask][1], 0.0))
-
-
-def collected(rows: dict[SSAValue, RowMaximum]) -> dict[SSAValue, Statistic]:
-    """`rows` as calibration takes them."""
-    return dict(rows)

@@ -93,12 +93,17 @@ def _core(op: MapOp, store: ConstantStore) -> Norm | None:
             candidates.append((op.args[0], root.args[0]))
     elif op.fn.data == "mul":
         for d, factor in (tuple(op.args), tuple(op.args)[::-1]):
-            if (root := _map(factor, "rsqrt")) is not None or ((inverse := _map(factor, "reciprocal")) is not None and (
-                root := _map(inverse.args[0], "sqrt")
-            )) or (
-                (quotient := _map(factor, "div")) is not None
-                and _number(quotient.args[0], store) == 1
-                and (root := _map(quotient.args[1], "sqrt"))
+            if (
+                (root := _map(factor, "rsqrt")) is not None
+                or (
+                    (inverse := _map(factor, "reciprocal")) is not None
+                    and (root := _map(inverse.args[0], "sqrt"))
+                )
+                or (
+                    (quotient := _map(factor, "div")) is not None
+                    and _number(quotient.args[0], store) == 1
+                    and (root := _map(quotient.args[1], "sqrt"))
+                )
             ):
                 candidates.append((d, root.args[0]))
     for d, value in candidates:

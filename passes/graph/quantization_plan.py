@@ -18,6 +18,7 @@ what of that leads to an anchor through nothing but such operations, a second fo
   end a backbone are not part of it.
 * Linear resizes by ratios of small numbers (`interpolation.py`) that lead to an anchor are integer;
   other interpolated values are encoded where they meet quantised ones.
+* *Operators of plugins* that bring an integer form use it where all their operands are quantised.
 * Everything else (other normalisations, arithmetic on real values, integers) stays as it is.
 """
 
@@ -35,12 +36,14 @@ from ...dialects.graph import (
     ConcatOp,
     ConstantOp,
     ConvOp,
+    CustomOp,
     MapOp,
     MatMulOp,
     PoolOp,
     ReduceOp,
     ResizeOp,
     SoftmaxOp,
+    constant_array,
     is_map,
 )
 from ...dialects.types import element_of, int_values, shape_of
@@ -66,6 +69,9 @@ HIDDEN_ACTIVATIONS = (
 """Activations of hidden layers: quantised even where they end the model, unlike sigmoid."""
 
 BINARY = ("add", "sub", "mul")
+
+MASKED = -1e4
+"""Scores from here downwards are meant as minus infinity."""
 
 
 def is_constant(value: SSAValue) -> bool:
@@ -135,6 +141,24 @@ def is_mean(op: Operation) -> bool:
     return False
 
 
+def is_any_mean(op: Operation) -> bool:
+    """A mean over any axes that no arithmetic combines with other values."""
+    return (
+        isinstance(op, ReduceOp)
+        and op.kind.data == "mean"
+        and element_of(op.x) == f32
+        and not _combined(op.result)
+    )
+
+
+def has_integer_form(op: Operation) -> bool:
+    """Whether `op` is an operator of a plugin, on reals, for which this brings an integer form."""
+    if not isinstance(op, CustomOp) or not all(element_of(v) == f32 for v in (*op.args, op.result)):
+        return False
+    operator = op.registered()
+    return operator is not None and operator.quantize is not None
+
+
 def data_operands(op: Operation) -> list[SSAValue]:
     """Distinct operands of `op` that are not constants, in order."""
     return list(dict.fromkeys(o for o in op.operands if not is_constant(o)))
@@ -148,7 +172,8 @@ class Plan:
     then requantisation), "clamp" (fused into the operation before), "table" (a function of
     `roots[result]` alone) or "move".  `values` are encoded for all their uses; `demanded` are real
     values encoded only for the (operation, operand index) that need it.  `norms` are the operations
-    among `kinds` that end a normalisation, of what.
+    among `kinds` that end a normalisation, of what; `masked` the additions of (scores, mask) that a
+    softmax reads, `floors` what their constant masks are cut off at (`masks.py`).
     """
 
     kinds: dict[Operation, str] = field(default_factory=dict[Operation, str])
@@ -158,6 +183,10 @@ class Plan:
         default_factory=dict[SSAValue, list[tuple[Operation, int]]]
     )
     norms: dict[Operation, Norm] = field(default_factory=dict[Operation, Norm])
+    masked: dict[Operation, tuple[SSAValue, SSAValue]] = field(
+        default_factory=dict[Operation, tuple[SSAValue, SSAValue]]
+    )
+    floors: dict[Operation, float] = field(default_factory=dict[Operation, float])
 
     def is_integer(self, value: SSAValue) -> bool:
         """Whether `value` will be computed by a quantised operation."""
@@ -173,8 +202,9 @@ class Planner:
         hopes: Plan | None,
         found: dict[Operation, Norm],
         real: Collection[Operation],
+        store: ConstantStore,
     ):
-        self.hopes, self.norms, self.real = hopes, found, real
+        self.hopes, self.norms, self.real, self.store = hopes, found, real, store
         self.normalized: dict[SSAValue, list[Operation]] = {}
         for op, norm in found.items():
             self.normalized.setdefault(norm.x, []).append(op)
@@ -221,6 +251,9 @@ class Planner:
         elif is_mean(op):
             if self._available(op.operands[0]):
                 kind = "accumulate"
+        elif is_any_mean(op):
+            if op in self.feeds and self.plan.is_integer(op.operands[0]):
+                kind = "accumulate"
         elif is_movement(op):
             kind = self._movement(op)
         elif isinstance(op, SoftmaxOp) or op in self.norms:
@@ -228,6 +261,10 @@ class Planner:
             return
         elif isinstance(op, MapOp) and op not in self.real:
             kind = self._map(op)
+        elif has_integer_form(op):
+            data = data_operands(op)
+            if data and all(self._available(v) or v in self.interpolated for v in data):
+                kind = "accumulate"
         elif isinstance(op, ResizeOp) and self.plan.is_integer(op.x):
             if op in self.feeds and axis_phases(op):
                 self.plan.kinds[op] = "accumulate"
@@ -269,6 +306,20 @@ class Planner:
         )
         return "move" if self._all_encodable(moved) and not tail_join else None
 
+    def _mask(self, op: MapOp) -> tuple[SSAValue, SSAValue] | None:
+        """(scores, mask) if `op` adds a real or very negative mask to what a softmax alone reads."""
+        if op.fn.data != "add" or not isinstance(single_user(op.result), SoftmaxOp):
+            return None
+        for scores, mask in (tuple(op.args), tuple(op.args)[::-1]):
+            if not self.plan.is_integer(scores) or self.plan.is_integer(mask):
+                continue
+            array = constant_array(mask, self.store)
+            if not is_constant(mask) or (
+                array is not None and array.size and array.min() <= MASKED
+            ):
+                return scores, mask
+        return None
+
     def _joins(self, op: MapOp, data: list[SSAValue]) -> bool:
         """Whether binary `op` combines a quantised tensor with one that is also read quantised."""
         integer = [self.plan.is_integer(v) for v in data]
@@ -289,7 +340,8 @@ class Planner:
         data = data_operands(op)
         if not data or element_of(op.result) != f32:
             return None
-        if not self._all_encodable(data) and not self._joins(op, data):
+        masked = self._mask(op)
+        if not (self._all_encodable(data) or self._joins(op, data) or masked):
             return None
         plan = self.plan
         owner = data[0].owner
@@ -308,6 +360,8 @@ class Planner:
         if len(roots) == 1 and scalars and shape_of(op.result) == shape_of(data[0]):
             plan.roots[op.result] = roots[0]
             return "table"
+        if masked:
+            plan.masked[op] = masked
         return "accumulate" if op.fn.data in BINARY else None
 
     def _encode(self, op: Operation) -> None:
@@ -340,4 +394,5 @@ def make_plan(
 ) -> Plan:
     """Decide what becomes integer in `block`; none of `real` does."""
     found = {op: norm for op, norm in norms(block.ops, store).items() if op not in real}
-    return Planner(block, Planner(block, None, found, real).run(), found, real).run()
+    hopes = Planner(block, None, found, real, store).run()
+    return Planner(block, hopes, found, real, store).run()

@@ -19,6 +19,7 @@ holds such pairs (quantisation-aware training) keeps its own and is left alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -47,6 +48,7 @@ from .dynamic_products import restore_products
 from .encoding_classes import Classes, build_classes
 from .encodings import activation_encoding
 from .geometry import mark_geometry
+from .masks import add_masks, narrow, row_maxima
 from .norm_noise import measure, noisy_norms
 from .prelu import split_prelu
 from .quantization_plan import (
@@ -99,7 +101,8 @@ class Inserter:
             ):
                 for index, operand in enumerate(op.operands[:2]):
                     if (array := constant_array(operand, self.store)) is not None:
-                        encoding = activation_encoding(float(array.min()), float(array.max()))
+                        low = max(float(array.min()), self.plan.floors.get(op, -math.inf))
+                        encoding = activation_encoding(low, float(array.max()))
                         quantize_constant(op, index, array, encoding, self.store)
             elif kind == "move" and isinstance(op, ConcatOp):
                 self._concat(op)
@@ -157,6 +160,7 @@ def _prepare(block: Block, ctx: CompilerContext) -> Plan:
     restore_products(list(block.ops), store)
     widen_halves(block, store)
     split_prelu(list(block.ops), store)
+    add_masks(block, store)
     split_biases(list(block.ops))
     mark_geometry(_names(op.results[0] for op in block.ops if computes_both_factors(op)), ctx)
     plan = make_plan(block, store)
@@ -189,6 +193,10 @@ def _known_range(value: SSAValue, name: str, ctx: CompilerContext) -> tuple[floa
             hint="calibrate with inputs of these shapes as well",
         )
     return found
+
+
+ROWS = "row maxima of "
+"""Prefix of the ranges of the greatest elements of rows."""
 
 
 def _noise(module: ModuleOp, plan: Plan, ctx: CompilerContext) -> dict[Operation, float]:
@@ -238,13 +246,20 @@ class QuantizeInsertPass(Pass):
             plan = make_plan(block, ctx.constants, noisy)
         wanted = dict.fromkeys([*plan.values, *plan.demanded])
         correctable = targets(plan) if self.bias_correction and ctx.calibration else {}
+        rows = row_maxima(plan)
         if ctx.calibration is None:
+            for value, name in _names(rows):
+                rows[value].low, rows[value].high = _known_range(value, ROWS + name, ctx)
             ranges = {value: _known_range(value, name, ctx) for value, name in _names(wanted)}
         else:
             make = observer_factory(self.method, self.percentile)
-            seen = observers(correctable)
+            seen = {**rows, **observers(correctable)}
             ranges = calibrate(module, ctx.constants, ctx.calibration, wanted, make, seen)
             ctx.ranges.update((name, ranges[value]) for value, name in _names(wanted))
+            ctx.ranges.update(
+                (ROWS + name, (rows[v].low, rows[v].high)) for v, name in _names(rows)
+            )
+        narrow(plan, ranges, rows)
         classes = build_classes(plan, ranges, ctx.constants)
         Inserter(block, plan, classes, ctx.constants, self.per_channel).run()
         if correctable and ctx.calibration is not None:

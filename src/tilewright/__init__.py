@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .compiler.api import Executable, TilewrightError, compile, load
     from .compiler.torch_frontend import from_torch
+    from .dialects.plugins import Operator, register_operator
 
-__all__ = ["Executable", "TilewrightError", "__version__", "compile", "from_torch", "load"]
+__all__ = [
+    "Executable", "Operator", "TilewrightError", "__version__", "compile", "from_torch", "load",
+    "register_operator",
+]  # fmt: skip
 
 __version__ = "0.1.0"
 
@@ -24,6 +28,8 @@ if not TYPE_CHECKING:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         if name == "from_torch":
             from .compiler import torch_frontend as module
+        elif name in ("Operator", "register_operator"):
+            from .dialects import plugins as module
         else:
             from .compiler import api as module
         value = globals()[name] = getattr(module, name)

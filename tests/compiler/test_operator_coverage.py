@@ -22,7 +22,7 @@ from tilewright.dialects.locations import onnx_nodes
 from tilewright.passes.base import CompilerContext, main_function
 
 NODE = "the_node"
-PROVABLE = ("convolution", "product", "pooling", "mean", "table", "movement", "resize")
+PROVABLE = ("convolution", "product", "pooling", "mean", "table", "movement", "resize", "row")
 """Forms of which one-operator models show an example."""
 
 NO_EXAMPLE = {"Div", "Max", "Min", "Mod", "ReduceMean"}

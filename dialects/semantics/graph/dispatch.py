@@ -18,6 +18,7 @@ from ...graph import (
     ConcatOp,
     ConstantOp,
     ConvOp,
+    CustomOp,
     DequantizeOp,
     GatherOp,
     LookupOp,
@@ -39,7 +40,7 @@ from ...graph import (
     TransposeOp,
 )
 from ...types import element_of, numpy_dtype
-from . import nn, quant, resize, rows, shape, windows
+from . import custom, nn, quant, resize, rows, shape, windows
 
 Handler = Callable[[Any, Sequence[Array], ConstantStore], Array]
 """(operation, operand values, constants) -> the value of its only result."""
@@ -88,4 +89,5 @@ HANDLERS: dict[type[Operation], Handler] = {
     QMulOp: quant.qmul,
     QSoftmaxOp: rows.qsoftmax,
     QNormOp: rows.qnorm,
+    CustomOp: custom.custom,
 }

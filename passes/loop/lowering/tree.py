@@ -21,6 +21,7 @@ from ....dialects.graph import (
     ArgReduceOp,
     BroadcastOp,
     ConvOp,
+    CustomOp,
     GatherOp,
     MatMulOp,
     PadOp,
@@ -35,7 +36,7 @@ from ....dialects.graph import (
     TransposeOp,
 )
 from ....dialects.types import shape_of
-from . import contraction, movement, reduction, resample, rows, window
+from . import contraction, custom, movement, reduction, resample, rows, window
 from .elementwise import ELEMENTWISE
 from .maps import is_unit_reshape
 
@@ -51,6 +52,7 @@ ANCHORS = {
     PadOp: movement.pad,
     GatherOp: movement.gather,
     ResizeOp: resample.resize,
+    CustomOp: custom.custom,
 }
 """Operators with a domain of their own, and the functions that start their nests."""
 

@@ -46,3 +46,18 @@ func.func @main(%q: tensor<2x5x3x8xi8>, %k: tensor<2x6x3x8xi8>) -> tensor<2x3x5x
   %p = graph.matmul %0, %1 {device = "npu"} : (tensor<2x3x5x8xi8>, tensor<2x3x8x6xi8>) -> tensor<2x3x5x6xi32>
   func.return %p : tensor<2x3x5x6xi32>
 }
+
+// -----
+
+// An integer softmax is three nests, each of which the vector unit has a command for.
+// CHECK:      %max = loop.nest domain [2, 1, 5] reduce "max" over [2]
+// CHECK:      %inverse = loop.nest domain [2, 1, 5] reduce "add" over [2] ins(%x, %max
+// CHECK:        loop.extract %t
+// CHECK:      epilogue
+// CHECK:        loop.apply "qreciprocal"(%{{.*}}) {bits = 52 : i64}
+// CHECK:      %y = loop.nest domain [2, 5] ins(%x, %max, %inverse
+// CHECK:        loop.apply "requantize"(%{{.*}}, %{{.*}}, %{{.*}}) {hi = 127 : i64, lo = -128 : i64, zp = -128 : i64}
+func.func @main(%x: tensor<2x5xi8>, %t: tensor<256xi32>) -> tensor<2x5xi8, #graph.quant<[0.00390625], [-128]>> {
+  %y = graph.qsoftmax %x, %t {axis = 1 : i64, bits = 22 : i64, device = "npu"} : (tensor<2x5xi8>, tensor<256xi32>) -> tensor<2x5xi8, #graph.quant<[0.00390625], [-128]>>
+  func.return %y : tensor<2x5xi8, #graph.quant<[0.00390625], [-128]>>
+}
