@@ -51,7 +51,7 @@ def from_torch(
     if training:
         module.eval()
     try:
-        program = _exported(module, arguments, kwargs=keywords, dynamic_shapes=dynamic_shapes)
+        program = _exported(module, arguments, keywords, dynamic_shapes)
     finally:
         if training:
             module.train()
@@ -123,7 +123,7 @@ class _Dispatch:
         if not any(slot is None for slot in slots):
             raise ModelError("nothing is computed")
         name = type(self.graph).__name__
-        executable = _compiled(_exported(module, tensors), name, self.options)
+        executable = _compiled(_exported(module, tensors, {}, None), name, self.options)
         made = sum(slot is None for slot in slots)
         if len(executable.outputs) != made or len(executable.inputs) > len(tensors):
             raise ModelError("the exported model has other inputs or outputs than the graph")
@@ -216,12 +216,26 @@ def _eager(graph: Any, error: TilewrightError, fallback: bool) -> Callable[..., 
 # --- export ---
 
 
-def _exported(module: Any, arguments: tuple[Any, ...], **how: Any) -> Any:
+def _exported(
+    module: Any, arguments: tuple[Any, ...], keywords: Mapping[str, Any], dynamic_shapes: Any
+) -> Any:
     """The ONNX program of `module`; ModelError if PyTorch cannot export it."""
     torch = _torch()
+    seen: set[int] = set()
+
+    def distinct(value: Any) -> Any:  # PyTorch makes one input of a tensor that is given twice
+        if isinstance(value, torch.Tensor) and id(value) in seen:
+            value = value.clone()
+        seen.add(id(value))
+        return value
+
+    arguments, keywords = torch.utils._pytree.tree_map(distinct, (arguments, dict(keywords)))
     try:
         with torch.no_grad():
-            program = torch.onnx.export(module, arguments, dynamo=True, verbose=False, **how)
+            program = torch.onnx.export(
+                module, arguments, kwargs=keywords, dynamic_shapes=dynamic_shapes,
+                dynamo=True, verbose=False,
+            )  # fmt: skip
     except (ModuleNotFoundError, ImportError) as error:
         raise InputError(
             f"PyTorch's exporter needs {error.name}", hint="pip install 'tilewright[torch]'"

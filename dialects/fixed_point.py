@@ -95,9 +95,9 @@ def integer_sqrt(x: Any) -> Any:
     The double-precision root is off by at most one, which two comparisons repair.
     """
     x = np.asarray(x, np.int64)
-    root = np.sqrt(x.astype(np.float64)).astype(np.int64)
-    root = np.where(root * root > x, root - 1, root)
-    return np.where((root + 1) * (root + 1) <= x, root + 1, root)
+    root: Any = np.sqrt(x.astype(np.float64)).astype(np.int64)
+    root = root - (root * root > x)
+    return root + ((root + 1) * (root + 1) <= x)
 
 
 def norm_bits(count: int, epsilon: int) -> tuple[int, int]:

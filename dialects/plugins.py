@@ -95,9 +95,7 @@ class Operator:
                 for dtype, shape in found
             ]
 
-    def run(
-        self, inputs: Sequence[Array | None], attributes: Attributes, node: str
-    ) -> list[Array]:
+    def run(self, inputs: Sequence[Array | None], attributes: Attributes, node: str) -> list[Array]:
         """What `evaluate` computes; PluginError if it fails, or is not what `infer` says."""
         specs = [None if a is None else TensorSpec(a.dtype, a.shape) for a in inputs]
         expected = self.types(specs, attributes, node)
@@ -144,9 +142,7 @@ def _text(spec: TensorSpec) -> str:
 
 
 @contextmanager
-def guarded(
-    operator: Operator, hook: str, node: str, *passing: type[Exception]
-) -> Generator[None]:
+def guarded(operator: Operator, hook: str, node: str, *passing: type[Exception]) -> Generator[None]:
     """Turn whatever a hook raises into a PluginError, but for `passing` and errors of ours."""
     try:
         yield

@@ -139,7 +139,8 @@ NPU = _spread(
         "Sinh Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu": "table",
         "Add Mul QLinearAdd QLinearMul Sub Sum": "arithmetic",
         "Concat Crop DepthToSpace Expand Flatten Gather Pad QLinearConcat "
-        "ReduceMax ReduceMin Reshape ReverseSequence Slice SpaceToDepth Split Squeeze Tile Transpose Unsqueeze": "movement",
+        "ReduceMax ReduceMin Reshape ReverseSequence Slice SpaceToDepth Split Squeeze Tile "
+        "Transpose Unsqueeze": "movement",
         "Resize Upsample": "resize",
         "Affine BatchNormalization ImageScaler SpatialBN": "folded",
         "QuantizeLinear DequantizeLinear": "encoding",

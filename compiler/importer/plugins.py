@@ -13,7 +13,14 @@ from xdsl.ir import SSAValue
 from ...dialects.constants import Array
 from ...dialects.graph import CustomOp
 from ...dialects.plugins import Operator, TensorSpec, guarded
-from ...dialects.types import element_of, element_type, has_element_type, numpy_dtype, shape_of, tensor
+from ...dialects.types import (
+    element_of,
+    element_type,
+    has_element_type,
+    numpy_dtype,
+    shape_of,
+    tensor,
+)
 from .node import Constant, NeedsValue, Node, NodeUnsupported, Rule
 
 

@@ -27,17 +27,18 @@ GRAPH = Dialect(
     [
         ConstantOp, MapOp, CastOp, ConvOp, MatMulOp, PoolOp, ReduceOp, ArgReduceOp, BatchNormOp,
         SoftmaxOp, TransposeOp, ReshapeOp, BroadcastOp, ConcatOp, SliceOp, PadOp, GatherOp,
-        ResizeOp, QuantizeOp, DequantizeOp, RequantizeOp, LookupOp, QAddOp, QMulOp, QSoftmaxOp, QNormOp,
-        RegionOp, YieldOp, CustomOp,
+        ResizeOp, QuantizeOp, DequantizeOp, RequantizeOp, LookupOp, QAddOp, QMulOp, QSoftmaxOp,
+        QNormOp, RegionOp, YieldOp, CustomOp,
     ],
     [ConstantRefAttr, QuantAttr],
 )  # fmt: skip
 
 __all__ = [
     "GRAPH", "ArgReduceOp", "BatchNormOp", "BroadcastOp", "CastOp", "ConcatOp", "ConstantOp",
-    "ConstantRefAttr", "ConvOp", "CustomOp", "DequantizeOp", "GatherOp", "GraphOp", "LookupOp", "MapOp",
-    "MatMulOp", "PadOp", "PoolOp", "QAddOp", "QMulOp", "QNormOp", "QSoftmaxOp", "QuantAttr", "QuantizeOp", "ReduceOp",
-    "RegionOp", "RequantizeOp", "ReshapeOp", "ResizeOp", "SliceOp", "SoftmaxOp", "TransposeOp",
-    "YieldOp", "accumulator_type", "broadcast_shapes", "channel_axis", "constant_array",
-    "device_of", "is_map", "place", "quantization", "spatial_axes",
+    "ConstantRefAttr", "ConvOp", "CustomOp", "DequantizeOp", "GatherOp", "GraphOp", "LookupOp",
+    "MapOp", "MatMulOp", "PadOp", "PoolOp", "QAddOp", "QMulOp", "QNormOp", "QSoftmaxOp",
+    "QuantAttr", "QuantizeOp", "ReduceOp", "RegionOp", "RequantizeOp", "ReshapeOp", "ResizeOp",
+    "SliceOp", "SoftmaxOp", "TransposeOp", "YieldOp", "accumulator_type", "broadcast_shapes",
+    "channel_axis", "constant_array", "device_of", "is_map", "place", "quantization",
+    "spatial_axes",
 ]  # fmt: skip

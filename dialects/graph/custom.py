@@ -76,9 +76,7 @@ class CustomOp(GraphOp):
     result = result_def(TensorType)
     traits = traits_def(Pure())
     irdl_options = (ParsePropInAttrDict(),)
-    assembly_format = (
-        "$domain $operator $args attr-dict `:` functional-type($args, $result)"
-    )
+    assembly_format = "$domain $operator $args attr-dict `:` functional-type($args, $result)"
 
     def __init__(
         self, operator: Operator, args: Sequence[SSAValue], attributes: Mapping[str, Any],

@@ -1,6 +1,6 @@
 """Linear interpolation of 8-bit values by a ratio of small whole numbers.
 
-    x [H], twice as large:   y[2k] = x[k-1] / 4 + x[k] * 3 / 4,   y[2k+1] = x[k] * 3 / 4 + x[k+1] / 4
+    twice as large:  y[2k] = x[k-1] / 4 + x[k] * 3 / 4,  y[2k+1] = x[k] * 3 / 4 + x[k+1] / 4
 
 Every f-th output of a resize by f / s has the same weights, so that along each axis there are f
 weighted sums of two selections of x (graph.qadd: 20-bit weights, rounded once), interleaved by a

@@ -307,7 +307,7 @@ class Planner:
         return "move" if self._all_encodable(moved) and not tail_join else None
 
     def _mask(self, op: MapOp) -> tuple[SSAValue, SSAValue] | None:
-        """(scores, mask) if `op` adds a real or very negative mask to what a softmax alone reads."""
+        """(scores, mask) if `op` adds a real or very negative mask, for a softmax alone."""
         if op.fn.data != "add" or not isinstance(single_user(op.result), SoftmaxOp):
             return None
         for scores, mask in (tuple(op.args), tuple(op.args)[::-1]):

@@ -200,7 +200,7 @@ ROWS = "row maxima of "
 
 
 def _noise(module: ModuleOp, plan: Plan, ctx: CompilerContext) -> dict[Operation, float]:
-    """What rounding does to the normalisations of `plan`: measured, or as it was measured before."""
+    """What rounding does to the normalisations of `plan`: measured now, or before."""
     names = [f"noise of {name}" for _, name in _names(op.results[0] for op in plan.norms)]
     if ctx.calibration is None:
         known = [ctx.ranges.get(name, (0.0, 0.0))[1] for name in names]

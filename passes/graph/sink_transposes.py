@@ -62,9 +62,10 @@ def _inside(op: TransposeOp) -> bool:
     source = op.x.owner
     while isinstance(source, ReshapeOp):
         source = source.x.owner
-    computed = isinstance(source, Operation) and not isinstance(source, ConstantOp)
+    if not isinstance(source, Operation) or isinstance(source, ConstantOp):
+        return False
     readers = [use.operation for use in op.result.uses]
-    return computed and device_of(source) == "npu" and any(device_of(r) == "npu" for r in readers)
+    return device_of(source) == "npu" and any(device_of(r) == "npu" for r in readers)
 
 
 def _multiplies(use: Use) -> bool:

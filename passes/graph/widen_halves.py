@@ -5,7 +5,8 @@
     func @main(%x: f16) { %w = cast %x : f32 ; %y = conv %w : f32 ; %r = cast %y : f16 ; return %r }
 
 Every f16 and bf16 value inside the function becomes f32 (constants exactly, results with less
-rounding than the model asked for); the function's own types stay, and those of operators of plugins.
+rounding than the model asked for); the types of the function itself and of operators of plugins
+stay.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def test_generated_pages_are_current(name: str, make: Callable[[], str], command
     assert page == make(), f"run: {command}"
 
 
-@pytest.mark.parametrize("name", ["quantization.md", "guide.md"])
+@pytest.mark.parametrize("name", ["quantization.md", "guide.md", "plugins.md"])
 def test_python_examples_work(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for file in (ROOT / "compiler" / "examples").glob("digits*"):
         shutil.copy(file, tmp_path)

@@ -2,7 +2,7 @@
 
     python -m tests.conformance.page [DOCS]
 
-runs the whole suite, a minute or two.  `docs/operators.md` says what the importer knows; this page
+runs the whole suite: a minute or two.  `docs/operators.md` says what the importer knows; this page
 says what has been run, where, and how it came out.
 """
 
@@ -15,7 +15,7 @@ import tempfile
 import unittest
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from tilewright.compiler.program.hosting import host_refusal
 
 from .suite import UNMET, backend_test, cpu_cases, names_of
 
-DOMAINS = ("", "ai.onnx.ml", "ai.onnx.preview", "ai.onnx.preview.training")
+Classes = Mapping[str, type[unittest.TestCase]]
 COMPILED, HOST = "compiled", "host"
 
 
@@ -69,12 +69,11 @@ def opsets() -> dict[str, list[int]]:
     return {key: sorted(set(versions)) for key, versions in found.items()}
 
 
-def declared(key: str) -> str:
+def declared(key: str, versions: Sequence[int]) -> str:
     """Where an operator runs by the registries: compiled, host, or the reason why nowhere."""
     if key in RULES:
         return COMPILED
     domain, _, op = key.rpartition(".")
-    versions = opsets().get(key, [1])
     imports = {domain: versions[-1]}
     refusal = host_refusal(onnx.helper.make_node(op, [], [], "node", domain=domain), imports)
     return HOST if refusal is None else f"no: {refusal.reason}"
@@ -132,30 +131,50 @@ class Recorder(TilewrightBackend):
         return HOST if len(hosted) == len(executable.nodes) else f"{COMPILED} and {HOST}"
 
 
-def run_suite() -> tuple[dict[str, Tally], dict[str, Tally]]:
-    """The tallies by operator, and by class of cases; AssertionError if not as `UNMET` says."""
+@dataclass
+class Findings:
+    """What the suite finds, by operator and by class of cases.
+
+    Everything but the places follows from the cases and from `UNMET`, which tests hold to the
+    truth; the places come from a run.
+    """
+
+    by_op: dict[str, Tally]
+    by_class: dict[str, Tally]
+
+
+def expected(about: Mapping[str, tuple[str, ModelProto]], classes: Classes) -> Findings:
+    """The findings without places."""
+    found = Findings({}, {})
+    for title, case in classes.items():
+        for name in names_of(case):
+            tallies = [found.by_class.setdefault(title, Tally())]
+            if name in about:
+                tallies.append(found.by_op.setdefault(about[name][0], Tally()))
+            for tally in tallies:
+                tally.total += 1
+                tally.passed += name not in UNMET
+                if name in about and name not in UNMET:
+                    tally.types |= element_types(about[name][1])
+                if name in UNMET and UNMET[name] not in tally.reasons:
+                    tally.reasons.append(UNMET[name])
+    return found
+
+
+def run_suite() -> Findings:
+    """The findings of a run; AssertionError if a case does not come out as `UNMET` says."""
     about = standard_cases()
-    by_op: dict[str, Tally] = {}
-    by_class: dict[str, Tally] = {}
-    suite = backend_test(__name__, Recorder)
-    for title, case in cpu_cases(suite).items():
+    classes = cpu_cases(backend_test(__name__, Recorder))
+    found = expected(about, classes)
+    for case in classes.values():
         for name in names_of(case):
             result = unittest.TestResult()
             case(f"{name}_cpu").run(result)
             failed = bool(result.expectedFailures)
             assert result.wasSuccessful() and failed == (name in UNMET), name
-            tallies = [by_class.setdefault(title, Tally())]
             if name in about:
-                tallies.append(by_op.setdefault(about[name][0], Tally()))
-            for tally in tallies:
-                tally.total += 1
-                tally.passed += not failed
-                tally.places[Recorder.place()] += 1
-                if failed and UNMET[name] not in tally.reasons:
-                    tally.reasons.append(UNMET[name])
-                if name in about and not failed:
-                    tally.types |= element_types(about[name][1])
-    return by_op, by_class
+                found.by_op[about[name][0]].places[Recorder.place()] += 1
+    return found
 
 
 # --- the page ---
@@ -181,7 +200,7 @@ it is: no case is left out, no tolerance changed. {passed} of {total} cases pass
 
 These cannot pass, and are expected to fail:
 
-| case | reason |
+| cases | reason |
 |---|---|
 {unmet}
 
@@ -195,15 +214,19 @@ These cannot pass, and are expected to fail:
 - **NPU**: the [form](operators.md#on-the-npu) in which the NPU takes the operator in int8.
 - **passed**: of its cases, among them ONNX's own definition of the operator in simpler ones.
 
-[ONNX operators](operators.md) has the conditions.
+[ONNX operators](operators.md) has the conditions, and the operators of other domains.
 
 | operator | opsets | types | runs | NPU | passed | what does not |
 |---|---|---|---|---|---|---|
 """
 
 
-def conformance_markdown(by_op: Mapping[str, Tally], by_class: Mapping[str, Tally]) -> str:
+def conformance_markdown(found: Findings) -> str:
     """The page as Markdown."""
+    by_op, by_class = found.by_op, found.by_class
+    unmet: dict[str, list[str]] = {}
+    for name, reason in UNMET.items():
+        unmet.setdefault(reason, []).append(name.removeprefix("test_"))
     passed = sum(t.passed for t in by_class.values())
     total = sum(t.total for t in by_class.values())
     defs: Any = onnx.defs
@@ -213,21 +236,21 @@ def conformance_markdown(by_op: Mapping[str, Tally], by_class: Mapping[str, Tall
             f"| {title} | {by_class[name].passed}/{by_class[name].total} |"
             for name, title in _TITLES.items()
         ),
-        unmet="\n".join(f"| {name} | {reason} |" for name, reason in UNMET.items()),
+        unmet="\n".join(f"| {', '.join(names)} | {reason} |" for reason, names in unmet.items()),
     )  # fmt: skip
     versions = opsets()
-    rows = [row(key, versions.get(key, []), by_op.get(key)) for key in operators(versions)]
+    rows = [row(key, versions[key], by_op.get(key)) for key in operators(versions)]
     return head + "\n".join(rows) + "\n"
 
 
 def operators(versions: Mapping[str, list[int]]) -> list[str]:
-    """All operators of the page: of ONNX's domains, then others that are known."""
-    return sorted(versions.keys() | RULES.keys(), key=lambda key: (key.rpartition(".")[0], key))
+    """All operators of ONNX's domains, in the order of the page."""
+    return sorted(versions, key=lambda key: (key.rpartition(".")[0], key))
 
 
-def row(key: str, versions: list[int], tally: Tally | None) -> str:
+def row(key: str, versions: Sequence[int], tally: Tally | None) -> str:
     """One operator's line."""
-    known = declared(key)
+    known = declared(key, versions)
     runs, reasons = known, ""
     if known.startswith("no: "):
         runs, reasons = "no", known.removeprefix("no: ")
@@ -235,7 +258,7 @@ def row(key: str, versions: list[int], tally: Tally | None) -> str:
     types = score = ""
     if tally is not None:
         places = sorted(tally.places.items(), key=lambda item: (-item[1], item[0]))
-        runs = ", ".join(f"{place} {count}" for place, count in places if place) or runs
+        runs = ", ".join(f"{place} {count}" for place, count in places)
         types = " ".join(sorted(tally.types))
         score, reasons = f"{tally.passed}/{tally.total}", "; ".join(tally.reasons) or reasons
     cells = (key, " ".join(map(str, versions)), types, runs, npu, score, reasons)
@@ -247,7 +270,7 @@ def main() -> None:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs")
     with tempfile.TemporaryDirectory() as home:
         os.environ["ONNX_HOME"] = home  # where the suite stores what it computes from its models
-        page = conformance_markdown(*run_suite())
+        page = conformance_markdown(run_suite())
     (folder / "conformance.md").write_text(page)
 
 

@@ -335,3 +335,28 @@ def test_wrong_shapes_are_errors_whatever_the_extents() -> None:
     )
     with pytest.raises((ModelError, InputError), match="product"):
         tilewright.compile(proto)
+
+
+def test_made_up_data_that_the_model_does_not_fit_are_not_its_fault() -> None:
+    # as many rows are replaced as `ids` has marks: made-up ids have none
+    proto = model(
+        [
+            helper.make_node("Equal", ["ids", "mark"], ["marked"]),
+            helper.make_node("NonZero", ["marked"], ["found"]),
+            helper.make_node("Transpose", ["found"], ["rows"]),
+            helper.make_node("Shape", ["rows"], ["count"], end=1),
+            helper.make_node("Concat", ["count", "width"], ["shape"], axis=0),
+            helper.make_node("Expand", ["images", "shape"], ["wide"]),
+            helper.make_node("ScatterND", ["x", "rows", "wide"], ["y"]),
+        ],
+        [info("ids", INT64, [5]), info("images", FLOAT, [2, 3]), info("x", FLOAT, [5, 3])],
+        [info("y", FLOAT, [5, 3])],
+        mark=np.array(7), width=np.array([3]),
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    feeds = {
+        "ids": np.array([1, 7, 2, 7, 3]),
+        "images": rng.standard_normal((2, 3), np.float32),
+        "x": rng.standard_normal((5, 3), np.float32),
+    }
+    agree(program(proto), proto, feeds)

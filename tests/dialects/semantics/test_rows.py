@@ -76,7 +76,8 @@ def test_norm_is_within_one_step(
     block = Block(arg_types=[tensor(x.shape, i8)])
     constants = [ConstantOp.from_array(a, store) for a in stored]
     op = QNormOp(
-        block.args[0], *(c.result for c in constants), QuantAttr.get([1.0], [5]), axes=[1],
+        block.args[0], constants[0].result, constants[1].result, QuantAttr.get([1.0], [5]),
+        axes=[1],
         centred=centred, x_zp=x_zp, epsilon=epsilon, bits=bits, extra=extra, shift=fraction + 20,
     )  # fmt: skip
     op.verify()
