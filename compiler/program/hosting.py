@@ -32,9 +32,7 @@ def host_refusal(node: NodeProto, opsets: Mapping[str, int]) -> Unsupported | No
     return None
 
 
-def missing_operators(
-    nodes: Sequence[NodeProto], opsets: Mapping[str, int]
-) -> list[Unsupported]:
+def missing_operators(nodes: Sequence[NodeProto], opsets: Mapping[str, int]) -> list[Unsupported]:
     """The nodes for which there is neither an import rule nor an operator on the host."""
     refusals = (host_refusal(node, opsets) for node in nodes if rule_key(node) not in RULES)
     return [found for found in refusals if found is not None]

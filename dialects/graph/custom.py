@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from xdsl.dialects.builtin import (
     ArrayAttr,
+    BytesAttr,
     DictionaryAttr,
     FloatAttr,
     IntegerAttr,
@@ -44,6 +45,8 @@ def plain_attribute(value: Any) -> Attribute:
     if isinstance(value, list):
         return ArrayAttr([plain_attribute(v) for v in cast("list[Any]", value)])
     if isinstance(value, str):
+        if any("\ud800" <= c <= "\udfff" for c in value):
+            raise TypeError("texts that are not UTF-8 have no form in IR")
         return string(value)
     if isinstance(value, int):
         return integer(value)
@@ -58,6 +61,8 @@ def plain_value(attr: Attribute) -> Any:
         return [plain_value(a) for a in cast("ArrayAttr[Attribute]", attr)]
     if isinstance(attr, StringAttr):
         return attr.data
+    if isinstance(attr, BytesAttr):  # what the parser makes of texts beyond ASCII
+        return attr.data.decode()
     if isinstance(attr, IntegerAttr | FloatAttr):
         return attr.value.data
     raise VerifyException(f"graph.custom: parameter {attr} is no number, string or list of them")

@@ -17,7 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
-from xdsl.dialects.builtin import f32, i64
+from xdsl.dialects.builtin import ModuleOp, f32, i64
+from xdsl.dialects.func import FuncOp, ReturnOp
+from xdsl.ir import Block, Region
 
 import tilewright
 from support.random_graphs import SLOW_DATA, onnx_models
@@ -33,8 +35,7 @@ from tilewright.dialects.errors import (
     UnsupportedError,
 )
 from tilewright.dialects.graph import CustomOp, LookupOp, QAddOp
-from tilewright.dialects.graph.custom import plain_attribute, plain_value
-from tilewright.dialects.types import element_of, shape_of
+from tilewright.dialects.types import element_of, shape_of, tensor
 from tilewright.passes.base import CompilerContext
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "plugin"
@@ -281,9 +282,14 @@ PLAIN = st.recursive(
 )
 
 
-@given(PLAIN)
-def test_attributes_survive_in_ir(value: Any) -> None:
-    assert plain_value(plain_attribute(value)) == value
+@given(st.dictionaries(st.from_regex("[a-z_]+", fullmatch=True), PLAIN, max_size=4))
+def test_attributes_survive_in_ir_and_its_text(values: dict[str, Any]) -> None:
+    operator = tilewright.Operator("com.absent", "Op", identity_types, doubled)
+    op = CustomOp(operator, [], values, tensor((2,), f32))
+    text = str(ModuleOp([FuncOp("main", ((), ()), Region(Block([op, ReturnOp()])))]))
+    (again,) = (o for o in parse_module(text, CompilerContext(), "ir").walk() if o.name == op.name)
+    assert isinstance(again, CustomOp)
+    assert op.attribute_values == again.attribute_values == values
 
 
 @given(
