@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnxruntime
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     path = MODELS / "real" / "stories260k_decode_kv.onnx"
-    options: Any = onnxruntime.SessionOptions()
+    options = cast(Any, onnxruntime).SessionOptions()
     options.intra_op_num_threads = 1
     session: Any = onnxruntime.InferenceSession(str(path), options)
     names = [o.name for o in session.get_outputs()]

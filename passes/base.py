@@ -38,9 +38,7 @@ class CompilerContext(Context):
     constants: ConstantStore = field(default_factory=ConstantStore)
     machine: Machine | None = None
     calibration: Mapping[str, Array] | None = None
-    ranges: dict[str, tuple[float, float]] = field(
-        default_factory=dict[str, tuple[float, float]]
-    )
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
     notes: list[str] = field(default_factory=list[str])
     placement: dict[str, str] = field(default_factory=dict[str, str])
 

@@ -59,9 +59,7 @@ def open_dimensions(source: Source) -> dict[str, list[int | None] | None]:
     """Declared extents of the model's tensor inputs by name: None for what it leaves open."""
     graph = load(source).model.graph
     weights = {tensor.name for tensor in graph.initializer}
-    inputs = [
-        i for i in graph.input if i.name not in weights and i.type.HasField("tensor_type")
-    ]
+    inputs = [i for i in graph.input if i.name not in weights and i.type.HasField("tensor_type")]
     declared = declared_dimensions(inputs)
     return {i.name: declared.get(i.name) for i in inputs}
 

@@ -21,6 +21,7 @@ from ...dialects.errors import (
 from ..artefact import PROGRAM, Artefact
 from ..calibration import read_calibration, shapes_from, stack_samples
 from ..importer.load import load
+from ..importer.tensors import UnsupportedType, to_array
 from ..options import CompileOptions
 from ..tensors import TENSOR, TensorInfo, made_up
 from .executable import ProgramExecutable
@@ -122,11 +123,26 @@ def _model_bytes(source: Source) -> bytes:
         return source
     if isinstance(source, onnx.ModelProto):
         return source.SerializeToString(deterministic=True)
-    model = load(source).model
-    if not any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer):
+    loaded = load(source)
+    model = loaded.model
+    external = [t for t in model.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
+    if not external:
         return Path(source).read_bytes()
+    for tensor in external:
+        try:
+            tensor.raw_data = to_array(tensor, loaded.folder).tobytes()
+        except UnsupportedType as refusal:
+            raise ModelError(
+                f"external data of tensor {tensor.name!r}: {refusal}",
+                hint="store the tensor in the model's file",
+            ) from None
+        tensor.ClearField("external_data")
+        tensor.ClearField("data_location")
+    for tensor, raw in zip(model.graph.initializer, loaded.weights, strict=False):
+        if raw is not None:
+            tensor.raw_data = raw.tobytes()
     try:
-        return onnx.load(str(source)).SerializeToString(deterministic=True)
+        return model.SerializeToString(deterministic=True)
     except ValueError as error:
         raise ModelError(
             f"the model is too large for one file: {error}",
@@ -182,9 +198,7 @@ def _warm(executable: ProgramExecutable, samples: Sequence[Mapping[str, Any]]) -
         executable.execute(sample)
 
 
-def _guess(
-    executable: ProgramExecutable, model: ProgramModel, infos: Sequence[TensorInfo]
-) -> None:
+def _guess(executable: ProgramExecutable, model: ProgramModel, infos: Sequence[TensorInfo]) -> None:
     """Run made-up inputs; ModelError if it is the model that they show to be wrong."""
     errors: list[TilewrightError] = []
     open_dims = any(not isinstance(d, int) or d < 0 for i in infos for d in i.dims or ())

@@ -123,19 +123,22 @@ class ProgramModel:
         self.inputs = [describe(i) for i in graph.input if i.name not in self.constants]
         self.outputs = [describe(o) for o in graph.output]
 
-
     def demand_types(self) -> None:
         """ModelError if ONNX's own inference finds the types or shapes of the model wrong."""
         try:
             onnx.shape_inference.infer_shapes(self.proto, check_type=True, strict_mode=True)
         except onnx.shape_inference.InferenceError as error:
             text = " ".join(str(error).split())
-            found = re.search(r"\(op_type: ?(\w+), node name: ?([^)]*)\): (.*?)(?= \(op_type|$)", text)
+            found = _INFERENCE.search(text)
             if found is None:
                 raise ModelError(text) from None
             op, node, reason = found.groups()
             reason = reason.removeprefix("[ShapeInferenceError] ")
             raise ModelError(reason, node=node, op=op) from None
+
+
+_INFERENCE = re.compile(r"\(op_type: ?(\w+), node name: ?([^)]*)\): (.*?)(?= \(op_type|$)")
+"""What an error of ONNX's inference says of its first node."""
 
 
 def name_nodes(nodes: Sequence[NodeProto]) -> None:

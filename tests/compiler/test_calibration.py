@@ -64,7 +64,7 @@ def test_open_dimensions_come_from_the_data(
     assert found == ({} if expected is None else {"x": expected})
 
 
-def test_a_dynamic_model_is_calibrated_with_data_of_one_shape_and_runs_at_others(tmp_path: Path) -> None:
+def test_a_dynamic_model_runs_at_other_shapes_than_it_was_calibrated_at(tmp_path: Path) -> None:
     shape = ["batch", 2, "height", "width"]
     weights = helper.make_tensor(
         "w", TensorProto.FLOAT, [4, 2, 3, 3], array(4, 2, 3, 3).ravel() / 72

@@ -610,7 +610,9 @@ def _references() -> ModelProto:
 
 def _range() -> ModelProto:
     weights = [array(n, v, np.int64) for n, v in zip("sld", (0, 2 * 10**10, 1), strict=True)]
-    return model([node("Range", ["s", "l", "d"])], weights=weights)
+    out = model([node("Range", ["s", "l", "d"])], weights=weights)
+    out.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    return out
 
 
 def _listed() -> ModelProto:

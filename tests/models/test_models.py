@@ -132,7 +132,11 @@ def int8(
     if name == "mlperf_tiny_ic_resnet8":
         inputs = {"input": cifar(models, "test_500")[0][0]}
     executable = tilewright.compile(
-        path, target, quantize="int8", calibration=calibration or inputs
+        path,
+        target,
+        quantize="int8",
+        calibration=calibration or inputs,
+        shapes={name: value.shape for name, value in inputs.items()},
     )
     return executable, {i.name: inputs[i.name] for i in executable.inputs}
 

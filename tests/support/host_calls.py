@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -73,9 +73,9 @@ def agree(
     """Assert that the host and onnxruntime compute the same from one node."""
     model = node_model(op, inputs, opset, outputs, domain, **attributes)
     feeds = {f"i{i}": value for i, value in enumerate(inputs) if value is not None}
-    options = onnxruntime.SessionOptions()
+    options = cast(Any, onnxruntime).SessionOptions()
     options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(
+    session: Any = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     wanted: Any = session.run(None, feeds)

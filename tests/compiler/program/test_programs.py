@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -31,9 +31,9 @@ def model(
 
 
 def expected(proto: onnx.ModelProto, feeds: dict[str, Any]) -> list[Any]:
-    options = onnxruntime.SessionOptions()
+    options = cast(Any, onnxruntime).SessionOptions()
     options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), options)
+    session: Any = onnxruntime.InferenceSession(proto.SerializeToString(), options)
     return list(session.run(None, feeds))
 
 
@@ -74,7 +74,7 @@ def dynamic() -> ProgramExecutable:
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 8, 8), (2, 3, 9, 31), (5, 3, 16, 2), (1, 3, 1, 1)])
-def test_one_artefact_serves_any_shape(dynamic: ProgramExecutable, shape: Any) -> None:
+def test_one_artefact_serves_any_shape(dynamic: ProgramExecutable, shape: tuple[int, ...]) -> None:
     x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
     agree(dynamic, convolution(), {"x": x})
 
@@ -129,9 +129,7 @@ def test_dimensions_of_one_name_must_agree() -> None:
 
 
 def test_profiles_are_compiled_ahead() -> None:
-    executable = program(
-        convolution(), profiles=[{"x": (1, 3, 8, 8)}, {"x": (2, 3, 8, 8)}]
-    )
+    executable = program(convolution(), profiles=[{"x": (1, 3, 8, 8)}, {"x": (2, 3, 8, 8)}])
     before = set(executable.session.store)
     executable.run(np.ones((2, 3, 8, 8), np.float32))
     assert set(executable.session.store) == before
