@@ -17,6 +17,7 @@ from typing import Any
 
 import onnx
 
+from ...backends.host import refusal
 from ...dialects.errors import ModelError
 from ..files import write_atomically
 from . import ops as _ops  # registers the rules
@@ -158,8 +159,8 @@ NPU = _spread(
 class Row:
     """One operator.
 
-    compiled: "yes", "partly", "as defined" (by the body that ONNX gives) or "no"; npu: a word of
-    `NPU_FORMS` or "no"; remarks: the condition, or reason and hint.
+    compiled: "yes", "partly", "as defined" (by the body that ONNX gives), "host" (it runs in numpy)
+    or "no"; npu: a word of `NPU_FORMS` or "no"; remarks: the condition, or reason and hint.
     """
 
     op: str
@@ -178,8 +179,12 @@ def rows() -> Iterator[Row]:
         elif op not in refused_names() and _has_body(op):
             yield Row(op, "as defined", "parts", "")
         else:
-            reason, hint = hint_for(op, _last_opset(op, newest))
-            yield Row(op, "no", "no", f"{reason}: {hint}")
+            opset = _last_opset(op, newest)
+            reason, hint = hint_for(op, opset)
+            if refusal("", op, opset) is None:
+                yield Row(op, "host", "no", reason)
+            else:
+                yield Row(op, "no", "no", f"{reason}: {hint}")
 
 
 def newest_opset() -> int:
@@ -216,14 +221,19 @@ _HEAD = """\
 Operators of the default domain as of onnx {version} (opset {opset}), and those of other domains
 that the importer knows; rules follow the opset that the model imports. {total} operators: {counts}.
 
-- **yes**: compiled, in all forms that static shapes allow. **partly**: compiled under the condition
-  given. **as defined**: the function body that ONNX gives for the operator is imported in its
-  place. **no**: refused, with the reason and hint given here.
-- "Constant" means known at import: an initializer, or computed from initializers and shapes.
+- **yes**: compiled, in all forms. **partly**: compiled under the condition given, else on the host.
+  **as defined**: the function body that ONNX gives for the operator is imported in its place.
+  **host**: runs in numpy on the host, between compiled regions
+  ([guide](guide.md#open-dimensions-and-what-runs-on-the-host)), for the reason given. **no**:
+  refused, with the reason and hint given here.
+- "Constant" means known when a region is compiled: an initializer, computed from initializers and
+  shapes, or an input that the region is specialised to the contents of.
 - Everything compiled runs on the CPU. The NPU column names the form in which the NPU takes the
   operator in a model quantised to int8, see [below](#on-the-npu).
-- Other operators are refused, unless the model carries a function that defines them.
-- Tensors are {types}; sequences, optionals, strings, complex and sparse tensors are refused.
+- Other operators are refused, unless the model carries a function that defines them, or a
+  [plugin](plugins.md) does. Those of `ai.onnx.ml` and of ONNX's preview domains run on the host.
+- Compiled tensors are {types}. Other types, strings, sequences and optionals are for the host;
+  sparse initializers become dense.
 
 `tilewright check MODEL --target NAME` lists what this means for a model, node by node.
 
@@ -235,7 +245,7 @@ that the importer knows; rules follow the opset that the model imports. {total} 
 def operators_markdown() -> str:
     """The page as Markdown."""
     table = list(rows())
-    kinds = ("yes", "partly", "as defined", "no")
+    kinds = ("yes", "partly", "as defined", "host", "no")
     counts = ", ".join(f"{sum(r.compiled == k for r in table)} {k}" for k in kinds)
     lines = [
         f"| {r.op} | {r.compiled} | {r.npu if r.npu != 'no' else ''} | {r.remarks} |" for r in table
