@@ -24,6 +24,7 @@ import numpy as np
 from tilewright.compiler.compare import compare_artefacts
 from tilewright.compiler.driver import compile_model
 from tilewright.compiler.executable import Executable
+from tilewright.compiler.importer import open_dimensions
 from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.tensors import read_npz
 
@@ -89,13 +90,22 @@ def sample_inputs(name: str, executable: Executable) -> dict[str, Any]:
     return {i.name: rng.random(i.shape).astype(i.dtype) for i in executable.inputs}
 
 
+def fixed_shapes(path: Path) -> dict[str, list[int]]:
+    """Shapes for inputs with open dimensions: 1 in their place, so that all is one module."""
+    return {
+        name: [d or 1 for d in dims]
+        for name, dims in open_dimensions(path).items()
+        if dims is not None and None in dims
+    }
+
+
 def measure(name: str, targets: list[str]) -> ModelRow:
     """All figures of one model; failures are rows of text, not exceptions."""
     row = ModelRow(name)
     path = model_path(name)
     try:
         started = time.perf_counter()
-        floating = compile_model(str(path), CompileOptions())
+        floating = compile_model(str(path), CompileOptions(shapes=fixed_shapes(path)))
         row.fp32_compile_seconds = time.perf_counter() - started
         assert floating.artefact is not None
         executable = Executable(floating.artefact)
@@ -120,9 +130,10 @@ def failure(what: str, error: Exception) -> str:
 
 def _on_target(row: ModelRow, path: Path, target: str, inputs: dict[str, Any]) -> TargetRow:
     started = time.perf_counter()
-    result = compile_model(
-        str(path), CompileOptions(target=target, quantize="int8", calibration=inputs)
+    options = CompileOptions(
+        target=target, quantize="int8", calibration=inputs, shapes=fixed_shapes(path)
     )
+    result = compile_model(str(path), options)
     seconds = time.perf_counter() - started
     assert result.artefact is not None
     executable = Executable(result.artefact)

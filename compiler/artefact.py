@@ -27,7 +27,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 from .. import __version__
 from ..dialects.errors import ArtefactError
@@ -59,6 +59,12 @@ class Artefact:
 
     def to_bytes(self) -> bytes:
         """The zip; members sorted, no times, hashes of all members in the manifest."""
+        buffer = io.BytesIO()
+        self.write(buffer)
+        return buffer.getvalue()
+
+    def write(self, file: IO[bytes]) -> None:
+        """Write the zip to an open file."""
         manifest = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -74,19 +80,17 @@ class Artefact:
             "manifest.json": json.dumps(manifest, indent=1, sort_keys=True).encode() + b"\n",
             **dict(sorted(self.files.items())),
         }
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w") as archive:
+        with zipfile.ZipFile(file, "w") as archive:
             for name, data in members.items():
                 info = zipfile.ZipInfo(name, _EPOCH)
                 info.external_attr = 0o644 << 16
                 stored = name.endswith(_STORED)
                 info.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
                 archive.writestr(info, data)
-        return buffer.getvalue()
 
     def save(self, path: str | Path) -> None:
         """Write the artefact (to a temporary file first, then renamed)."""
-        write_atomically(Path(path), self.to_bytes())
+        write_atomically(Path(path), self.write)
 
 
 def _manifest_digest(manifest: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..backends.targets.load import load_target
 from ..backends.targets.machine import Machine
-from ..dialects.errors import EmptyTensorError, Unsupported, UnsupportedError
+from ..dialects.errors import EmptyTensorError, TilewrightError, Unsupported, UnsupportedError
 from ..dialects.locations import onnx_nodes
 from ..passes.base import CompilerContext, main_function
 from .driver import is_open, random_calibration
@@ -89,16 +89,26 @@ def _check_program(model: str, options: CompileOptions) -> Support:
     """What becomes of a model that is compiled in several parts."""
     from .program.build import build_program
 
-    name = Path(model).name
+    name, target = Path(model).name, options.target
+    notes: list[str] = []
     try:
-        executable = build_program(model, options, name, "")
+        try:
+            executable = build_program(model, options, name, "")
+        except UnsupportedError:
+            raise
+        except TilewrightError as error:
+            if options.quantize == "none":
+                raise
+            notes.append(f"not checked for the NPU: {error.message}")
+            plain = replace(options, target="cpu", quantize="none", calibration=None)
+            executable = build_program(model, plain, name, "")
     except UnsupportedError as error:
-        return Support(name, options.target, 0, error.rows, {})
+        return Support(name, target, 0, error.rows, {})
     placement = dict(executable.hosted())
     for artefact in executable.session.store.values():
         placement |= artefact.manifest["placement"]
     nodes = len(executable.nodes)
-    return Support(name, options.target, nodes, (), placement, tuple(executable.session.notes))
+    return Support(name, target, nodes, (), placement, (*notes, *executable.session.notes))
 
 
 def support_table(support: Support) -> str:
@@ -113,7 +123,10 @@ def support_table(support: Support) -> str:
         return "\n".join(lines)
     lines.append(f"{support.model}: all {support.nodes} nodes can be compiled for {support.target}")
     if support.on_cpu:
-        lines.append(f"{len(support.on_cpu)} of them run on the CPU end (with --quantize int8):")
+        where = (
+            "on the host" if support.target == "cpu" else "on the CPU end (with --quantize int8)"
+        )
+        lines.append(f"{len(support.on_cpu)} of them run {where}:")
         width = max(len(n) for n in support.on_cpu)
         lines += [f"  {node:<{width}}  {reason}" for node, reason in sorted(support.on_cpu.items())]
     return "\n".join(lines)

@@ -16,11 +16,12 @@ from ..dialects.errors import InputError, IRError
 from .api import executable_of, load
 from .artefact import PROGRAM
 from .driver import Compilation, compile_model
+from .executable import Executable
 from .files import write_atomically
 from .options import CompileOptions, Extent
 from .pipeline import ALL_PHASES
 from .progress import phase_progress
-from .tensors import TENSOR, TensorInfo, made_up, read_npz
+from .tensors import TENSOR, made_up, read_npz
 
 WriteJson = Callable[[str | None, Any], None]
 EMIT_PHASE = {"graph": "partition", "loop": "loop", "npu": "npu"}
@@ -79,8 +80,10 @@ def compile_command(
             hint="fix its shapes with --shape, or look at each part with --dump all",
         )
     _emit(result, kinds, out)
-    if time_passes:
+    if time_passes and result.instruments.records:
         say(result.instruments.timing_table())
+    elif time_passes:
+        note("note: --time-passes: the model is compiled in several parts, whose passes have none")
     if partial:
         _write_partial(result, settings, out)
         return
@@ -175,8 +178,9 @@ def _program_summary(result: Compilation) -> None:
         say(f"NPU programs: {len(executable.npu_programs)}")
 
 
-def load_inputs(path: str | None, infos: list[TensorInfo], seed: int = 0) -> dict[str, Array]:
+def load_inputs(path: str | None, executable: Executable, seed: int = 0) -> dict[str, Array]:
     """Inputs from an .npz, or seeded random ones where none is given."""
+    infos = executable.inputs
     if path is not None:
         arrays = read_npz(path)
         known = {i.name for i in infos}
@@ -188,7 +192,7 @@ def load_inputs(path: str | None, infos: list[TensorInfo], seed: int = 0) -> dic
         )
     if infos:
         note("note: no --inputs given, using random ones")
-    return made_up(infos, seed)
+    return made_up(infos, seed, bounds=executable.bounds)
 
 
 def write_npz(path: str, values: Mapping[str, Any]) -> None:
@@ -203,7 +207,10 @@ def write_npz(path: str, values: Mapping[str, Any]) -> None:
     # Strings are stored as numpy's fixed-width text: archives hold no objects.
     plain = {n: a.astype(str) if a.dtype == object else a for n, a in arrays.items()}
     buffer = io.BytesIO()
-    np.savez(buffer, **plain)  # pyright: ignore[reportArgumentType]
+    with zipfile.ZipFile(buffer, "w") as archive:  # numpy.savez has names it does not take
+        for name, array in plain.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
     write_atomically(Path(path), buffer.getvalue())
 
 
@@ -221,15 +228,18 @@ def describe_outputs(outputs: Mapping[str, Any]) -> None:
         flat = value.reshape(-1)
         head = ", ".join(f"{v:.6g}" if value.dtype.kind == "f" else str(v) for v in flat[:5])
         say(
-            f"{name} {value.dtype}[{'x'.join(map(str, value.shape))}] = "
+            f"{name} {'string' if value.dtype == object else value.dtype}"
+            f"[{'x'.join(map(str, value.shape))}] = "
             f"{head}{', ...' if flat.size > 5 else ''}"
         )
 
 
 def run_command(artefact: str, inputs: str | None, outputs: str | None, repeat: int) -> None:
     """`tilewright run`."""
+    if repeat < 0:
+        raise InputError(f"--repeat {repeat}: give the number of further runs")
     executable = load(artefact)
-    given = load_inputs(inputs, executable.inputs)
+    given = load_inputs(inputs, executable)
     result = executable.run(given)
     describe_outputs(result)
     if outputs:
@@ -258,7 +268,7 @@ def simulate_command(
             "`tilewright run` runs it on the CPU",
         )
     result, figures = executable.simulate(
-        load_inputs(inputs, executable.inputs), check=check, trace=trace is not None
+        load_inputs(inputs, executable), check=check, trace=trace is not None
     )
     if json != "-":
         describe_outputs(result)
@@ -306,7 +316,7 @@ def compare_command(
     from .compare import compare_artefacts, comparison_table
 
     executable = load(artefact)
-    given = load_inputs(inputs, executable.inputs)
+    given = load_inputs(inputs, executable)
     comparison = compare_artefacts(reference, executable, given)
     if json != "-":
         say(comparison_table(comparison, rows))

@@ -9,26 +9,33 @@ intermediate exists.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from xdsl.ir import Operation, SSAValue
 
-from ..dialects.constants import Array
+from ..dialects.constants import Array, ConstantStore
 from ..dialects.errors import ArtefactError, InputError
 from ..dialects.locations import onnx_nodes
 from ..passes.base import CompilerContext
 from ..passes.rewriting import tensor_name
 from .api import load
 from .executable import Executable
+from .importer.load import load as load_model
 from .ir_text import parse_module
 from .meaning import dequantized
 from .program.executable import ProgramExecutable
 from .program.inputs import open_samples
 from .tensors import by_name
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
+
+BIG = 1e308
+"""In place of infinity, which JSON lacks."""
 
 
 @dataclass(frozen=True)
@@ -77,18 +84,39 @@ def tensor_error(name: str, node: str, reference: Array, value: Array) -> Tensor
     noise, power = float(np.dot(b - a, b - a)), float(np.dot(a, a))
     norm = float(np.linalg.norm(a) * np.linalg.norm(b))
     cosine = float(np.dot(a, b)) / norm if norm else (1.0 if worst == 0 else 0.0)
-    big = 1e308
     return TensorError(
-        name, node, tuple(reference.shape), min(worst, big),
-        min(worst / span if span else (0.0 if worst == 0 else big), big), cosine,
+        name, node, tuple(reference.shape), min(worst, BIG),
+        min(worst / span if span else (0.0 if worst == 0 else BIG), BIG), cosine,
         None if noise == 0 else 10 * float(np.log10(max(power, 1e-300) / noise)),
     )  # fmt: skip
 
 
+def _unlike(name: str, node: str, value: Array) -> TensorError:
+    """A tensor of another shape than the reference's: as far away as can be."""
+    return TensorError(name, node, tuple(value.shape), BIG, BIG, 0.0, -BIG)
+
+
+def _arrays(outputs: Mapping[str, Any]) -> dict[str, Array]:
+    """Outputs by name; the items of sequences as NAME[0], NAME[1]..."""
+    found: dict[str, Array] = {}
+    for name, value in outputs.items():
+        if isinstance(value, list):
+            items = cast("list[Any]", value)
+            found |= _arrays({f"{name}[{i}]": item for i, item in enumerate(items)})
+        elif isinstance(value, np.ndarray):
+            found[name] = cast(Array, value)
+    return found
+
+
 def artefact_tensors(
-    executable: Executable, inputs: Mapping[str, Array]
+    executable: Executable,
+    inputs: Mapping[str, Array],
+    initializers: ConstantStore | None = None,
 ) -> dict[str, tuple[Array, str]]:
-    """Real value and ONNX node of every named tensor in the artefact's graph."""
+    """Real value and ONNX node of every named tensor in the artefact's graph.
+
+    `initializers` are the model's, where the artefact is a part of a program.
+    """
     if isinstance(executable, ProgramExecutable):
         return _program_tensors(executable, inputs)
     files = executable.artefact.files
@@ -96,7 +124,7 @@ def artefact_tensors(
         raise ArtefactError("the artefact was compiled with --strip and holds no graph to compare")
     from ..dialects.semantics import graph
 
-    ctx = CompilerContext()
+    ctx = CompilerContext(constants=initializers or ConstantStore())
     found: dict[str, tuple[Array, str]] = {}
 
     def observe(op: Operation, value: SSAValue, array: Array) -> None:
@@ -120,11 +148,20 @@ def _program_tensors(
     """The tensors of all compiled regions, each evaluated on what it was given."""
     found: dict[str, tuple[Array, str]] = {}
 
-    def on_region(key: str, values: Mapping[str, Any]) -> None:
-        region = Executable(executable.session.store[key])
-        found.update(artefact_tensors(region, values))
+    initializers = ConstantStore()
+    for array in executable.constants.values():
+        if array.dtype != object:
+            initializers.add(array)
 
-    executable.execute(inputs, on_region)
+    def on_region(region: Executable, _: str, values: Mapping[str, Any]) -> None:
+        found.update(artefact_tensors(region, values, initializers))
+
+    def on_host(node: NodeProto, _: float, values: Sequence[Any]) -> None:
+        for name, value in zip(node.output, values, strict=False):
+            if name and isinstance(value, np.ndarray):
+                found[name] = (cast(Array, value), node.name)
+
+    executable.execute(executable.checked(inputs), on_region, on_host)
     return found
 
 
@@ -141,7 +178,11 @@ def onnxruntime_tensors(
         ) from None
     import onnx
 
-    proto = onnx.load(model)
+    load_model(model)  # says what is wrong with it, if anything is
+    try:
+        proto = onnx.load(model)
+    except Exception as error:  # external data that is missing, for one
+        raise InputError(f"{model} cannot be read: {error}") from None
     names = [o.name for o in proto.graph.output]
     known = set(names)
     extra = [
@@ -161,10 +202,8 @@ def onnxruntime_tensors(
         values: list[Any] = session.run(None, dict(inputs))
     except Exception as error:  # onnxruntime raises its own kinds
         raise InputError(f"onnxruntime cannot run {model}: {str(error).splitlines()[0]}") from None
-    tensors: dict[str, Array] = {
-        n: v for n, v in zip([*names, *extra], values, strict=True) if isinstance(v, np.ndarray)
-    }
-    return {n: tensors[n] for n in names if n in tensors}, tensors
+    tensors = _arrays(dict(zip([*names, *extra], values, strict=True)))
+    return _arrays(dict(zip(names, values, strict=False))), tensors
 
 
 def compare_artefacts(
@@ -174,17 +213,17 @@ def compare_artefacts(
     bound = by_name(inputs, executable.inputs)
     many = open_samples(bound, executable.inputs)
     bound = many[0] if many else bound
-    outputs = executable.run(bound)
+    outputs = _arrays(executable.run(bound))
     ours = artefact_tensors(executable, bound)
     if reference.endswith(".tw"):
         other = load(reference)
-        expected = other.run(bound)
+        expected = _arrays(other.run(bound))
         theirs = {n: v for n, (v, _) in artefact_tensors(other, bound).items()}
         label = reference
     else:
         expected, theirs = onnxruntime_tensors(Path(reference), bound)
         label = "onnxruntime"
-    if not set(outputs) & set(expected):
+    if outputs and not set(outputs) & set(expected):
         raise InputError(f"{reference} and the artefact have no output in common")
     rows = [
         tensor_error(name, node, theirs[name], value)
@@ -195,8 +234,10 @@ def compare_artefacts(
     ]
     final = [
         tensor_error(n, ours.get(n, (v, ""))[1], expected[n], v)
+        if expected[n].shape == v.shape
+        else _unlike(n, ours.get(n, (v, ""))[1], v)
         for n, v in outputs.items()
-        if n in expected and v.dtype.kind in "fiub"
+        if n in expected and v.dtype.kind in "fiub" and expected[n].dtype.kind in "fiub"
     ]
     return Comparison(label, tuple(final), tuple(rows))
 
@@ -209,7 +250,7 @@ def comparison_table(comparison: Comparison, rows: int) -> str:
     )
 
     def line(t: TensorError) -> str:
-        sqnr = "inf" if t.sqnr_db is None else f"{t.sqnr_db:.1f}"
+        sqnr = "inf" if t.sqnr_db is None else "-inf" if t.sqnr_db == -BIG else f"{t.sqnr_db:.1f}"
         shape = "x".join(map(str, t.shape))
         name = t.name if len(t.name) <= 40 else "..." + t.name[-37:]
         return (

@@ -121,6 +121,7 @@ def _program(source: Any, options: CompileOptions) -> Compilation:
     ctx.notes += executable.session.notes
     run = Compilation(ctx, ModuleOp([]), options, Instruments())
     run.artefact = executable.packed()
+    executable.unload()  # it is of no use any more, but may be part of cycles
     run.phase_seconds["program"] = time.perf_counter() - started
     return run
 
@@ -172,11 +173,22 @@ def _compile(
 
 
 def compile_module(
-    ctx: CompilerContext, module: ModuleOp, options: CompileOptions, name: str, digest: str
+    ctx: CompilerContext,
+    module: ModuleOp,
+    options: CompileOptions,
+    name: str,
+    digest: str,
+    stored: frozenset[str] = frozenset(),
 ) -> Artefact:
-    """The artefact of a graph-level module that has been imported into `ctx`."""
+    """The artefact of a graph-level module that has been imported into `ctx`.
+
+    `stored` are keys of constants that whoever keeps the artefact has anyway: its debug part goes
+    without them.
+    """
     with _collector_paused():
-        run = _lower(ctx, module, options, name, digest, frozenset(), None, time.perf_counter())
+        run = _lower(
+            ctx, module, options, name, digest, frozenset(), None, time.perf_counter(), stored
+        )
     assert run.artefact is not None
     return run.artefact
 
@@ -190,6 +202,7 @@ def _lower(
     keep: frozenset[str],
     progress: ReportProgress | None,
     started: float,
+    stored: frozenset[str] = frozenset(),
 ) -> Compilation:
     """The phases after import, and the parts they yield."""
     instruments = Instruments(
@@ -229,7 +242,7 @@ def _lower(
 
         run.llvm = emit_module(module, ctx.constants)
         run.phase_seconds["cpu"] = time.perf_counter() - started
-        run.artefact = _artefact(run, debug, name, digest)
+        run.artefact = _artefact(run, debug, name, digest, stored)
     return run
 
 
@@ -331,7 +344,9 @@ def _encode(run: Compilation) -> None:
             run.programs[op.sym_name.data] = encode(op)
 
 
-def _artefact(run: Compilation, debug: ModuleOp | None, name: str, digest: str) -> Artefact:
+def _artefact(
+    run: Compilation, debug: ModuleOp | None, name: str, digest: str, stored: frozenset[str]
+) -> Artefact:
     ctx, func = run.ctx, main_function(run.module)
     inputs, outputs = _arena_infos(func)
     files: dict[str, bytes] = {
@@ -355,7 +370,7 @@ def _artefact(run: Compilation, debug: ModuleOp | None, name: str, digest: str) 
         else:
             steps.append({"kind": "cpu", "entry": f"tw_segment_{segment.index}"})
     if debug is not None:
-        files |= _debug_files(debug, ctx)
+        files |= _debug_files(debug, ctx, stored)
     for phase, text in run.texts.items():
         if run.options.keep_ir:
             files[f"ir/{phase}.mlir"] = text.encode()
@@ -423,8 +438,8 @@ def _arena_infos(func: FuncOp) -> tuple[list[TensorInfo], list[TensorInfo]]:
     return infos[:count], infos[count:]
 
 
-def _debug_files(debug: ModuleOp, ctx: CompilerContext) -> dict[str, bytes]:
-    """The graph that `compare` evaluates, with the constants it refers to."""
+def _debug_files(debug: ModuleOp, ctx: CompilerContext, stored: frozenset[str]) -> dict[str, bytes]:
+    """The graph that `compare` evaluates; the constants it refers to, but for those `stored`."""
     from ..dialects.graph import ConstantRefAttr
 
     keys = sorted(
@@ -433,6 +448,7 @@ def _debug_files(debug: ModuleOp, ctx: CompilerContext) -> dict[str, bytes]:
             for op in debug.walk()
             if isinstance(op, ConstantOp) and isinstance(op.value, ConstantRefAttr)
         }
+        - stored
     )
     buffer = io.BytesIO()
     np.savez(buffer, **{key: ctx.constants[key] for key in keys})  # pyright: ignore[reportArgumentType]

@@ -12,7 +12,8 @@ import numpy as np
 from ..dialects.constants import Array
 from ..dialects.errors import ArtefactError, InputError
 from .artefact import Artefact
-from .tensors import TENSOR, TensorInfo, by_name, check_input, numpy_type, samples
+from .manifest import check_manifest, infos
+from .tensors import Bounds, TensorInfo, by_name, check_input, numpy_type, samples
 
 if TYPE_CHECKING:
     from ..backends.cpu.jit import CpuModule
@@ -29,9 +30,11 @@ class Executable:
     def __init__(self, artefact: Artefact):
         self.artefact = artefact
         manifest = artefact.manifest
-        self.inputs = [info_from(entry) for entry in manifest["inputs"]]
-        self.outputs = [info_from(entry) for entry in manifest["outputs"]]
+        check_manifest(manifest, artefact.files)
+        self.inputs = infos(manifest["inputs"], "inputs")
+        self.outputs = infos(manifest["outputs"], "outputs")
         self.target = str(manifest["target"]["name"])
+        self.bounds: Mapping[str, Bounds] = {}
         self._consts = np.frombuffer(artefact.files.get("constants.bin", b""), np.uint8)
         self._cpu: CpuModule | None = None
 
@@ -168,16 +171,3 @@ class Executable:
             ", ".join(i.describe() for i in group) for group in (self.inputs, self.outputs)
         )
         return f"<Executable for {self.target}: ({ins}) -> ({outs})>"
-
-
-def info_from(entry: Mapping[str, Any]) -> TensorInfo:
-    """A tensor from its entry in a manifest."""
-    dims = entry.get("dims")
-    return TensorInfo(
-        str(entry["name"]),
-        tuple(int(d) for d in entry["shape"]),
-        str(entry["dtype"]),
-        int(entry["offset"]),
-        None if dims is None else tuple(dims),
-        str(entry.get("kind", TENSOR)),
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +12,12 @@ import numpy as np
 
 from ..dialects.constants import Array
 from ..dialects.errors import InputError
+
+Bounds = Sequence[Sequence[int] | None]
+"""Least and greatest extent of each dimension, None where it is fixed or unbounded."""
+
+MOST_MADE_UP = 1 << 29
+"""Most elements of an input that is made up."""
 
 Dimension = int | str
 """A static extent, or an open one: its name, -1 if it has none."""
@@ -92,24 +99,36 @@ def made_up(
     seed: int = 0,
     profile: Mapping[str, Sequence[int]] | None = None,
     extent: int = 1,
+    bounds: Mapping[str, Bounds] | None = None,
 ) -> dict[str, Array]:
     """Seeded noise for each input, zeros and ones where it takes integers.
 
     Open dimensions have the extents of `profile`, else 1 for a first (batch) dimension and
-    `extent`.
+    `extent`, or what is nearest to it within `bounds`.  InputError if that is too large to make.
     """
     rng = np.random.default_rng(seed)
     found: dict[str, Array] = {}
     for info in infos:
         dims = info.shape if info.dims is None else info.dims
+        within = (bounds or {}).get(info.name) or [None] * len(dims)
         shape = (profile or {}).get(info.name) or [
-            d if isinstance(d, int) and d >= 0 else (1 if axis == 0 and len(dims) > 1 else extent)
-            for axis, d in enumerate(dims)
+            d
+            if isinstance(d, int) and d >= 0
+            else _nearest(1 if axis == 0 and len(dims) > 1 else extent, bound)
+            for axis, (d, bound) in enumerate(zip(dims, within, strict=True))
         ]
+        if prod(shape) > MOST_MADE_UP:
+            raise InputError(
+                f"input {info.name!r}: shape {list(shape)} is too large for made-up data"
+            )
         dtype = numpy_type(info.dtype)
         values = rng.integers(0, 2, shape) if dtype.kind in "iub" else rng.standard_normal(shape)
         found[info.name] = np.asarray(values).astype(dtype)
     return found
+
+
+def _nearest(extent: int, bound: Sequence[int] | None) -> int:
+    return extent if bound is None else min(max(extent, bound[0]), bound[1])
 
 
 def _value(value: Any) -> Any:
@@ -166,8 +185,8 @@ def check_input(info: TensorInfo, value: Array) -> Array:
 def convert(info: TensorInfo, value: Array) -> Array:
     """`value` as the input's element type; InputError if that would lose values."""
     dtype = numpy_type(info.dtype)
-    if dtype.kind == "O" and value.dtype.kind in "USO":
-        return value.astype(object)
+    if dtype.kind == "O":
+        return _strings(info, value)
     if value.dtype == dtype:
         return value
     if not np.can_cast(value.dtype, dtype, "same_kind") and not (
@@ -182,6 +201,23 @@ def convert(info: TensorInfo, value: Array) -> Array:
             f"input {info.name!r}: values of type {value.dtype} do not fit {info.dtype}"
         )
     return converted
+
+
+def _strings(info: TensorInfo, value: Array) -> Array:
+    """Text as an array of `str`; InputError if it is anything else."""
+    if value.dtype.kind == "U" or not value.size:
+        return value.astype(object)
+    texts: Array = value.astype(object)
+    items: list[Any] = list(texts.flat)
+    if not all(isinstance(item, str | bytes) for item in items):
+        raise InputError(f"input {info.name!r} has type {value.dtype}, the model takes strings")
+    try:
+        decoded = [item.decode() if isinstance(item, bytes) else item for item in items]
+    except UnicodeDecodeError:
+        raise InputError(f"input {info.name!r}: the strings are not UTF-8") from None
+    out = np.empty(texts.shape, object)
+    out.reshape(-1)[:] = decoded
+    return out
 
 
 def samples(

@@ -23,7 +23,7 @@ from ..calibration import read_calibration, shapes_from, stack_samples
 from ..importer.load import load
 from ..importer.tensors import UnsupportedType, to_array
 from ..options import CompileOptions
-from ..tensors import TENSOR, TensorInfo, made_up
+from ..tensors import TENSOR, TensorInfo, by_name, made_up
 from .executable import ProgramExecutable
 from .hosting import missing_operators
 from .model import ProgramModel, Source
@@ -40,24 +40,30 @@ def build_program(
     Regions are compiled ahead for the calibration data, for each profile, or else for guessed
     extents of the open dimensions.
     """
-    model = ProgramModel(source)
+    data = _model_bytes(source)
+    model = ProgramModel(data)
     _demand_all(model)
-    infos = [_fixed(info, options) for info in model.inputs]
-    executable = ProgramExecutable(_artefact(source, options, model, infos, name, digest))
+    infos = _fixed_inputs(model, options)
+    executable = ProgramExecutable(_artefact(data, options, model, infos, name, digest))
     executable.session.options = replace(
         executable.session.options, dump=options.dump, dump_dir=options.dump_dir,
         reproducer_dir=options.reproducer_dir, keep_ir=options.keep_ir,
     )  # fmt: skip
-    if options.quantize != "none":
-        samples = _calibration_samples(options, infos)
+    odd = [i for i in infos if i.kind != TENSOR or i.dims is None or i.dtype == "object"]
+    if options.calibration == "random" and options.quantize != "none":
+        if odd:
+            raise InputError(
+                f"random calibration data cannot be made for {odd[0].describe()}",
+                hint="give --calibration FILE.npz",
+            )
+        _guess(executable, model, infos, calibrate=True)
+    elif options.quantize != "none":
+        samples = _calibration_samples(options, infos, executable)
         _calibrate(executable, samples)
         _warm(executable, samples[:1])
     elif options.profiles:
-        for profile in options.profiles:
-            _warm(executable, [made_up(infos, profile=profile)])
-    elif any(i.kind != TENSOR or i.dims is None or i.dtype == "object" for i in infos):
-        pass  # nothing sensible can be made up
-    else:
+        _warm(executable, [_profile_sample(executable, profile) for profile in options.profiles])
+    elif not odd:  # something sensible can be made up
         _guess(executable, model, infos)
     return executable
 
@@ -68,31 +74,52 @@ def _demand_all(model: ProgramModel) -> None:
         raise UnsupportedError(missing)
 
 
+def _fixed_inputs(model: ProgramModel, options: CompileOptions) -> list[TensorInfo]:
+    """The model's inputs, with the extents that the user has fixed."""
+    names = [i.name for i in model.inputs]
+    if unknown := [name for name in options.shapes if name not in names]:
+        raise InputError(
+            f"--shape: the model has no input {unknown[0]!r}",
+            hint=f"its inputs are {', '.join(i.describe() for i in model.inputs)}",
+        )
+    return [_fixed(info, options) for info in model.inputs]
+
+
 def _fixed(info: TensorInfo, options: CompileOptions) -> TensorInfo:
-    """`info` with the extents that the user has fixed."""
     given = options.shapes.get(info.name)
     if given is None or info.kind != TENSOR:
         return info
-    dims = tuple(
-        g if isinstance(g, int) else d
-        for g, d in zip(given, info.dims or (-1,) * len(given), strict=True)
-    )
+    declared = info.dims or (-1,) * len(given)
+    if len(declared) != len(given):
+        raise InputError(
+            f"--shape {info.name}: {len(given)} dimensions, the model takes {info.describe()}"
+        )
+    for axis, (extent, dim) in enumerate(zip(given, declared, strict=True)):
+        if extent is None or not isinstance(dim, int) or dim < 0:
+            continue
+        least, most = extent if isinstance(extent, tuple) else (extent, extent)
+        if not least <= dim <= most:
+            raise InputError(
+                f"--shape {info.name}: dimension {axis} is fixed to {dim} by the model"
+            )
+    dims = tuple(g if isinstance(g, int) else d for g, d in zip(given, declared, strict=True))
     return replace(
         info, dims=dims, shape=tuple(d if isinstance(d, int) and d > 0 else 1 for d in dims)
     )
 
 
 def _artefact(
-    source: Source, options: CompileOptions, model: ProgramModel, infos: Sequence[TensorInfo],
+    data: bytes, options: CompileOptions, model: ProgramModel, infos: Sequence[TensorInfo],
     name: str, digest: str,
 ) -> Artefact:  # fmt: skip
     machine = load_target(options.target)
-    kept = {
+    kept: dict[str, Any] = {
         key: getattr(options, key)
         for key in ("target", "quantize", "calibration_method", "percentile", "verify", "strip")
     }
     target: dict[str, Any] = {"name": "cpu"}
     if machine is not None:
+        kept["target"] = machine.name  # not a file of this computer
         target = {"name": machine.name, "machine": asdict(machine)}
     bounds = {
         name: [list(g) if isinstance(g, tuple) else None for g in given]
@@ -109,7 +136,7 @@ def _artefact(
         "bounds": bounds,
         "options": kept,
     }
-    return Artefact(manifest, {"model.onnx": _model_bytes(source)})
+    return Artefact(manifest, {"model.onnx": data})
 
 
 def _entry(info: TensorInfo) -> dict[str, Any]:
@@ -153,21 +180,40 @@ def _model_bytes(source: Source) -> bytes:
 # --- compiling ahead ---
 
 
+def _profile_sample(
+    executable: ProgramExecutable, profile: Mapping[str, Sequence[int]]
+) -> dict[str, Any]:
+    """Made-up inputs of the extents in `profile`; InputError if the model does not take those."""
+    infos = executable.inputs
+    names = [i.name for i in infos]
+    if unknown := [name for name in profile if name not in names]:
+        raise InputError(
+            f"--profile: the model has no input {unknown[0]!r}",
+            hint=f"its inputs are {', '.join(i.describe() for i in infos)}",
+        )
+    sample = made_up(infos, profile=profile, bounds=executable.bounds)
+    try:
+        return executable.checked(sample)
+    except InputError as error:
+        raise InputError(f"--profile: {error.message}", hint=error.hint) from None
+
+
 def _calibration_samples(
-    options: CompileOptions, infos: Sequence[TensorInfo]
+    options: CompileOptions, infos: Sequence[TensorInfo], executable: ProgramExecutable
 ) -> list[dict[str, Any]]:
     if options.calibration is None:
         raise InputError(
             "int8 quantisation needs calibration data",
             hint="give --calibration FILE.npz (or a folder of them) with typical inputs",
         )
-    if options.calibration == "random":
-        return [made_up(infos)]
     declared = {
         i.name: [d if isinstance(d, int) and d >= 0 else None for d in i.dims or ()] for i in infos
     }
     samples: list[dict[str, Any]] = []
     for part in read_calibration(options.calibration):
+        if (whole := _one_sample(part, executable)) is not None:
+            samples.append(whole)
+            continue
         shapes = shapes_from([part], declared)
         stacked = stack_samples(
             [part], [replace(i, shape=shapes.get(i.name, i.shape)) for i in infos]
@@ -177,36 +223,66 @@ def _calibration_samples(
     return samples
 
 
+def _one_sample(part: Mapping[str, Any], executable: ProgramExecutable) -> dict[str, Any] | None:
+    """`part` as the inputs of one run, unless it holds samples along a (batch) axis.
+
+    It does if every input is open along its first dimension, or has one dimension more.
+    """
+    infos = executable.inputs
+    if all(i.dims and (not isinstance(i.dims[0], int) or i.dims[0] < 0) for i in infos):
+        return None
+    try:
+        bound = by_name({k: v for k, v in part.items() if k in {i.name for i in infos}}, infos)
+        return executable.checked(bound)
+    except InputError:
+        return None
+
+
 def _calibrate(executable: ProgramExecutable, samples: Sequence[Mapping[str, Any]]) -> None:
     """Run `samples` in real arithmetic and keep what regions are given."""
     session = executable.session
     quantized = session.options
     session.options = replace(quantized, quantize="none", target="cpu")
     rows: dict[str, list[Mapping[str, Any]]] = {}
-    for sample in samples:
-        executable.execute(sample, lambda key, values: rows.setdefault(key, []).append(values))
+    try:
+        for sample in samples:
+            executable.execute(
+                sample, lambda _, key, values: rows.setdefault(key, []).append(values)
+            )
+    finally:
+        session.options = quantized
     for key, seen in rows.items():
         names = [n for n, v in seen[0].items() if isinstance(v, np.ndarray)]
         session.samples[key] = {n: np.stack([row[n] for row in seen]) for n in names}
-    session.options = quantized
     executable.forget()
 
 
 def _warm(executable: ProgramExecutable, samples: Sequence[Mapping[str, Any]]) -> None:
     """Run `samples` for the sake of the regions that are compiled on the way."""
     for sample in samples:
-        executable.execute(sample)
+        executable.warm(sample)
 
 
-def _guess(executable: ProgramExecutable, model: ProgramModel, infos: Sequence[TensorInfo]) -> None:
+def _guess(
+    executable: ProgramExecutable,
+    model: ProgramModel,
+    infos: Sequence[TensorInfo],
+    *,
+    calibrate: bool = False,
+) -> None:
     """Run made-up inputs; ModelError if it is the model that they show to be wrong."""
     errors: list[TilewrightError] = []
     open_dims = any(not isinstance(d, int) or d < 0 for i in infos for d in i.dims or ())
     for extent in GUESSES if open_dims else (1,):
-        sample = made_up(infos, extent=extent)
+        try:
+            sample = made_up(infos, extent=extent, bounds=executable.bounds)
+        except InputError:
+            break
         if sum(v.nbytes for v in sample.values()) > 1 << 28:
             break
         try:
+            if calibrate:
+                _calibrate(executable, [sample])
             _warm(executable, [sample])
         except UnsupportedError:
             raise

@@ -13,13 +13,17 @@ import numpy as np
 from ...dialects.constants import Array
 from ...dialects.errors import ArtefactError, InputError
 from ..artefact import Artefact
-from ..executable import Executable, info_from
+from ..executable import Executable
+from ..manifest import check_target, infos, texts
 from ..options import CompileOptions
+from ..simulation import machine_of
+from ..tensors import TensorInfo
 from .hosting import missing_operators
 from .inputs import check_value, open_samples
 from .model import ProgramModel
-from .session import Body, Execution, Session
-from .storage import pack_regions, unpack_regions
+from .region import Region
+from .session import Body, Execution, OnHost, OnRegion, Session
+from .storage import pack_regions, read_bounds, read_plan, unpack_regions
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -38,19 +42,22 @@ class ProgramExecutable(Executable):
     def __init__(self, artefact: Artefact):
         self.artefact = artefact
         manifest = artefact.manifest
-        self.inputs = [info_from(entry) for entry in manifest["inputs"]]
-        self.outputs = [info_from(entry) for entry in manifest["outputs"]]
+        self.inputs = infos(manifest.get("inputs"), "inputs")
+        self.outputs = infos(manifest.get("outputs"), "outputs")
+        check_target(manifest.get("target"))
         self.target = str(manifest["target"]["name"])
-        self.bounds: Mapping[str, Sequence[Sequence[int] | None]] = manifest.get("bounds", {})
+        machine = None if self.target == "cpu" else machine_of(artefact)
+        self.bounds = read_bounds(manifest.get("bounds", {}), self.inputs)
         try:
             model = ProgramModel(artefact.files["model.onnx"])
-            plan: Mapping[str, Any] = json.loads(artefact.files.get("plan.json", b"{}"))
             options = CompileOptions(**manifest["options"])
-            self.session = Session(options, model.opsets, model.functions, model.folder)
-            self.session.learned.update(plan.get("learned", {}))
-            self.session.ranges.update(plan.get("ranges", {}))
+            texts([options.target, options.quantize, options.verify], "options")
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise ArtefactError(f"the program is damaged: {error}") from None
+        if not _same(self.inputs, model.inputs) or not _same(self.outputs, model.outputs):
+            raise ArtefactError("the program is damaged: its tensors are not those of its model")
+        self.session = Session(options, model.opsets, model.functions, model.folder, machine)
+        read_plan(artefact.files.get("plan.json", b"{}"), self.session.learned, self.session.ranges)
         if missing := missing_operators(model.nodes, model.opsets):
             node = missing[0]
             raise ArtefactError(
@@ -77,19 +84,31 @@ class ProgramExecutable(Executable):
     def execute(
         self,
         bound: Mapping[str, Any],
-        on_region: Callable[[str, Mapping[str, Any]], None] | None = None,
+        on_region: OnRegion | None = None,
+        on_host: OnHost | None = None,
     ) -> dict[str, Any]:
-        """One run on checked inputs; `on_region` sees what each compiled region is given."""
-        execution = Execution(self.session, run_compiled, on_region=on_region)
+        """One run on checked inputs.
+
+        `on_region` sees what each compiled region is given, `on_host` what host nodes make.
+        """
+        execution = Execution(self.session, run_compiled, on_host, on_region)
         values = self.body.run(dict(bound), execution)
         return {info.name: value for info, value in zip(self.outputs, values, strict=True)}
+
+    def warm(self, bound: Mapping[str, Any]) -> None:
+        """Compile for these checked inputs; run only what that takes."""
+        match self.body.steps:
+            case [Region() as whole] if not isinstance(
+                whole.specialised({name: bound[name] for name in whole.inputs}), list
+            ):
+                return
+            case _:
+                self.execute(bound)
 
     def simulate(
         self, inputs: Any = None, *, check: bool = True, trace: bool = False, **named: Any
     ) -> tuple[dict[str, Any], Simulation]:
         """Outputs, and the figures of all regions, one after the other."""
-        from ..simulation import machine_of
-
         machine = machine_of(self.artefact)
         bound = self._bind(inputs, named)
         samples = open_samples(bound, self.inputs)
@@ -98,7 +117,7 @@ class ProgramExecutable(Executable):
         for sample in [bound] if samples is None else samples:
             simulated = _Simulated(check, trace and result is None)
             execution = Execution(self.session, simulated.region, simulated.on_host)
-            values = self.body.run(self._checked(sample), execution)
+            values = self.body.run(self.checked(sample), execution)
             rows.append({i.name: v for i, v in zip(self.outputs, values, strict=True)})
             result = result or simulated.whole(machine)
         if result is None:
@@ -109,7 +128,7 @@ class ProgramExecutable(Executable):
         """Seconds of `repeats` runs, the host's work between regions included."""
         bound = self._bind(inputs, named)
         samples = open_samples(bound, self.inputs)
-        checked = self._checked(samples[0] if samples else bound)
+        checked = self.checked(samples[0] if samples else bound)
         times: list[float] = []
         for _ in range(repeats + 1):
             started = time.perf_counter()
@@ -140,8 +159,17 @@ class ProgramExecutable(Executable):
     def forget(self) -> None:
         """Drop what has been compiled, keep what has been learned."""
         self.session.store.clear()
+        self.unload()
+
+    def unload(self) -> None:
+        """Drop loaded code; it is loaded again when it is needed."""
         self.session.bodies.clear()
         self.body = self._new_body()
+
+    @property
+    def constants(self) -> Mapping[str, Array]:
+        """The model's initializers."""
+        return self._model.constants
 
     def save(self, path: Any) -> None:
         """Write the artefact, with the regions compiled so far."""
@@ -159,7 +187,8 @@ class ProgramExecutable(Executable):
             return {}
         return super()._bind(inputs, named)
 
-    def _checked(self, bound: Mapping[str, Any]) -> dict[str, Any]:
+    def checked(self, bound: Mapping[str, Any]) -> dict[str, Any]:
+        """Inputs of one run as the model takes them; InputError if they do not fit it."""
         symbols: dict[str, int] = {}
         return {
             info.name: check_value(info, bound[info.name], symbols, self.bounds.get(info.name))
@@ -171,10 +200,10 @@ class ProgramExecutable(Executable):
     ) -> dict[str, Any]:
         samples = open_samples(bound, self.inputs)
         if samples is None:
-            return execute(self._checked(bound))
+            return execute(self.checked(bound))
         if not samples:
             raise InputError("the inputs hold no samples")
-        return _stack([execute(self._checked(sample)) for sample in samples])
+        return _stack([execute(self.checked(sample)) for sample in samples])
 
 
 class _Simulated:
@@ -194,7 +223,7 @@ class _Simulated:
         self.placement |= simulation.placement
         return outputs
 
-    def on_host(self, node: NodeProto, seconds: float) -> None:
+    def on_host(self, node: NodeProto, seconds: float, _: Sequence[Any]) -> None:
         """Note a host node."""
         self.host.append((node.name, seconds * 1e3))
         self.placement[node.name] = f"{node.op_type} runs on the host"
@@ -206,6 +235,13 @@ class _Simulated:
         host = tuple(HostStep(i, ms, node) for i, (node, ms) in enumerate(self.host))
         programs = tuple(p for part in self.parts for p in part.programs)
         return Simulation(machine, programs, host, self.placement)
+
+
+def _same(infos: Sequence[TensorInfo], declared: Sequence[TensorInfo]) -> bool:
+    """Whether tensors are those the model declares, but for extents that have been fixed."""
+    return [(i.name, i.kind, i.dtype, len(i.shape)) for i in infos] == [
+        (d.name, d.kind, d.dtype, len(d.shape)) for d in declared
+    ]
 
 
 def run_compiled(executable: Executable, values: Mapping[str, Any]) -> Mapping[str, Any]:

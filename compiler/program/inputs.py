@@ -9,10 +9,7 @@ import numpy as np
 
 from ...dialects.constants import Array
 from ...dialects.errors import InputError
-from ..tensors import OPTIONAL, SEQUENCE, TENSOR, Dimension, TensorInfo, convert
-
-Bounds = Sequence[Sequence[int] | None]
-"""Least and greatest extent of each dimension, None where it is fixed or unbounded."""
+from ..tensors import OPTIONAL, SEQUENCE, TENSOR, Bounds, Dimension, TensorInfo, convert
 
 
 def check_value(

@@ -10,28 +10,26 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections import ChainMap
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from onnx import NodeProto
 
-from ...backends.targets.load import load_target
-from ...dialects.constants import Array
-from ...dialects.errors import ModelError, Unsupported, UnsupportedError
+from ...dialects.constants import Array, content_key
+from ...dialects.errors import ArtefactError, InputError, ModelError, Unsupported, UnsupportedError
 from ...dialects.types import element_type
 from ...passes.base import CompilerContext
 from ..importer.order import used_by
 from ..importer.partition import Partition, Trial, import_partition
 from .hosting import fold_node, foldable, host_refusal
+from .kept import Kept, Signature
 from .split import Part, split
 
 if TYPE_CHECKING:
     from ..executable import Executable
     from .session import Session
-
-Signature = tuple[Any, ...]
-"""Types of the inputs, contents of the bound ones."""
 
 BINDABLE = 64
 """Most elements of an input that a region is specialised to the contents of."""
@@ -41,9 +39,6 @@ MOST_VALUES = 8
 
 MOST_SHAPES = 8
 """Most signatures that a region inside a loop is specialised to; then it runs on the host."""
-
-ATTEMPTS = 64
-"""Most imports of one region for one signature."""
 
 
 class Region:
@@ -64,7 +59,8 @@ class Region:
         self.bound: set[str] = set()
         self.unbindable: set[str] = set()
         self.hosts: set[int] = set()
-        self._made: dict[Signature, Executable | list[Step]] = {}
+        self.kept = Kept(session.drop_region)
+        self._count = 0  # of specialisations so far
         self._contents: set[tuple[bytes, ...]] = set()
         self._lock = threading.RLock()
         hashed = hashlib.blake2b(f"{scope}{self.outputs}".encode(), digest_size=16)
@@ -72,18 +68,18 @@ class Region:
             hashed.update(node.SerializeToString(deterministic=True))
         self._digest = hashed.hexdigest()
         if (known := session.learned.get(self._digest)) is not None:
-            self.bound |= set(known["bound"])
-            self.unbindable |= set(known["unbindable"])
-            self.hosts |= set(known["hosts"])
+            self.bound.update(n for n in known["bound"] if n in self.inputs)
+            self.unbindable.update(known["unbindable"])
+            self.hosts.update(i for i in known["hosts"] if 0 <= i < len(self.nodes))
 
     # --- specialising ---
 
     def specialised(self, values: Mapping[str, Any]) -> Executable | list[Step]:
         """What runs this region on `values`: compiled code, or the steps it falls into."""
-        found = self._made.get(self._signature(values))
+        found = self.kept.get(self._signature(values))
         if found is None:
             with self._lock:
-                found = self._made.get(self._signature(values)) or self._specialise(values)
+                found = self.kept.get(self._signature(values)) or self._specialise(values)
         return found
 
     def _signature(self, values: Mapping[str, Any]) -> Signature:
@@ -97,7 +93,7 @@ class Region:
     def _specialise(self, values: Mapping[str, Any]) -> Executable | list[Step]:
         self._count_contents(values)
         hosts = set(self.hosts) | self._strange(values)
-        if self.scope and len(self._made) >= MOST_SHAPES:
+        if self.scope and self._count >= MOST_SHAPES:
             hosts = set(range(len(self.nodes)))
         result: Executable | list[Step]
         while True:
@@ -105,6 +101,7 @@ class Region:
                 result = self._steps(hosts)
                 break
             if (loaded := self.session.load_region(self.key(values))) is not None:
+                self._demand_fit(loaded, values)
                 result = loaded
                 break
             trial, ctx, partition = self._trial(values)
@@ -112,9 +109,25 @@ class Region:
                 result = self._compile(trial, ctx, partition, values)
                 break
             hosts = self._resolve(trial, values)
-        self._made[self._signature(values)] = result
+        self._count += 1
+        self.kept.add(self._signature(values), self.key(values), result)
         self._remember()
         return result
+
+    def _demand_fit(self, loaded: Executable, values: Mapping[str, Any]) -> None:
+        """ArtefactError if a compiled region that was loaded is not one of these nodes."""
+        given = {
+            name: (value.shape, value.dtype.name)
+            for name in self.inputs
+            if name not in self.bound and (value := values[name]).size
+        }
+        if given != {i.name: (i.shape, i.dtype) for i in loaded.inputs} or set(self.outputs) != {
+            o.name for o in loaded.outputs
+        }:
+            raise ArtefactError(
+                f"region {self.key(values)} of the program does not fit the model",
+                hint="compile the model again with `tilewright compile`",
+            )
 
     def _remember(self) -> None:
         """Note what has been learned, for whoever loads this program."""
@@ -127,6 +140,7 @@ class Region:
 
     def _count_contents(self, values: Mapping[str, Any]) -> None:
         """Stop specialising to contents that keep changing."""
+        self.bound = {name for name in self.bound if _bindable(values[name])}
         if self.bound:
             self._contents.add(tuple(values[name].tobytes() for name in sorted(self.bound)))
         if len(self._contents) > MOST_VALUES:
@@ -158,6 +172,10 @@ class Region:
         """The host nodes that avoid `error`, which may be due to these shapes alone."""
         wrongs = {wrong} if wrong >= 0 else set(range(len(self.nodes)))
         if any(host_refusal(self.nodes[i], self.session.opsets) for i in wrongs):
+            if self.bound:  # the contents are what is wrong
+                raise InputError(
+                    error.message, node=error.node, op=error.op, hint=error.hint
+                ) from None
             raise error
         if wrong >= 0 and not self.bound:
             self.session.errors[self.nodes[wrong].name] = error
@@ -182,7 +200,7 @@ class Region:
 
     def _trial(self, values: Mapping[str, Any]) -> tuple[Trial, CompilerContext, Partition]:
         ctx = CompilerContext()
-        ctx.machine = load_target(self.session.options.target)
+        ctx.machine = None if self.session.options.target == "cpu" else self.session.machine
         constants: dict[str, Array] = {
             n: self.constants[n] for n in self.reads if n in self.constants
         }
@@ -204,8 +222,20 @@ class Region:
     ) -> Executable:
         assert trial.module is not None
         return self.session.compile_region(
-            ctx, trial.module, self.key(values), dict.fromkeys(partition.inputs)
+            ctx, trial.module, self.key(values), dict.fromkeys(partition.inputs), self._stored()
         )
+
+    def _stored(self) -> frozenset[str]:
+        """Keys of the larger constants that are initializers of the model."""
+        if self.scope or not isinstance(self.constants, ChainMap):
+            return frozenset()
+        arrays = [self._model_tensor(name) for name in self.reads]
+        return frozenset(content_key(a) for a in arrays if a is not None and a.nbytes >= 4096)
+
+    def _model_tensor(self, name: str) -> Array | None:
+        assert isinstance(self.constants, ChainMap)
+        folded, *rest = self.constants.maps
+        return None if name in folded or name not in rest[-1] else rest[-1][name]
 
     def key(self, values: Mapping[str, Any]) -> str:
         """Hex digest of the nodes and the signature: names the region's artefact."""
@@ -218,7 +248,7 @@ class Region:
         """Nodes that run on the host for some signature."""
         found = {
             node.name: node
-            for made in self._made.values()
+            for made in self.kept.values()
             if isinstance(made, list)
             for step in made
             for node in hosted(step)
@@ -262,7 +292,10 @@ def hosted(step: Step) -> list[NodeProto]:
 
 
 def _bindable(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.size <= BINDABLE
+    if not isinstance(value, np.ndarray):
+        return False
+    array = cast(Array, value)
+    return array.size <= BINDABLE and array.dtype.kind != "O"
 
 
 def _regular(value: Any) -> bool:

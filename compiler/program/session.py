@@ -15,6 +15,7 @@ from onnx import GraphProto, NodeProto
 from xdsl.dialects.builtin import ModuleOp
 
 from ...backends.host import evaluate
+from ...backends.targets.machine import Machine
 from ...dialects.constants import Array
 from ...dialects.errors import InputError, ModelError
 from ...passes.base import CompilerContext
@@ -31,11 +32,11 @@ from .split import Part
 RunRegion = Callable[[Executable, Mapping[str, Any]], Mapping[str, Any]]
 """How compiled regions are run: on the CPU end, or simulated."""
 
-OnHost = Callable[[NodeProto, float], None]
-"""Told of each host node and the seconds it took."""
+OnHost = Callable[[NodeProto, float, Sequence[Any]], None]
+"""Told of each host node, the seconds it took, and its outputs."""
 
-OnRegion = Callable[[str, Mapping[str, Any]], None]
-"""Told of each compiled region by key, and of its inputs."""
+OnRegion = Callable[[Executable, str, Mapping[str, Any]], None]
+"""Told of each compiled region, of its key, and of its inputs."""
 
 
 @dataclass
@@ -52,6 +53,7 @@ class Session:
     opsets: Mapping[str, int]
     functions: Functions
     folder: Path | None
+    machine: Machine | None = None
     store: dict[str, Artefact] = field(default_factory=dict[str, Artefact])
     learned: dict[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     ranges: dict[str, Sequence[float]] = field(default_factory=dict[str, Sequence[float]])
@@ -69,9 +71,18 @@ class Session:
         return None if found is None else Executable(found)
 
     def compile_region(
-        self, ctx: CompilerContext, module: ModuleOp, key: str, inputs: Mapping[str, Any]
+        self,
+        ctx: CompilerContext,
+        module: ModuleOp,
+        key: str,
+        inputs: Mapping[str, Any],
+        stored: frozenset[str] = frozenset(),
     ) -> Executable:
-        """Compile an imported region and keep its artefact."""
+        """Compile an imported region and keep its artefact.
+
+        `stored` are keys of constants that are initializers of the model: `compare` takes them
+        from there.
+        """
         options, samples = self.options, self.samples.get(key)
         if options.quantize != "none":
             if samples is not None and inputs:
@@ -80,26 +91,47 @@ class Session:
                 ctx.ranges.update((n, (r[0], r[1])) for n, r in self.ranges.items())
             else:
                 options = replace(options, quantize="none")
-        artefact = self._compile(ctx, module, options, key)
+        artefact = self._shared(self._compile(ctx, module, options, key, stored))
         self.notes += [text for text in ctx.notes if text not in self.notes]
         self.ranges.update(ctx.ranges)
         self.store[key] = artefact
         return Executable(artefact)
 
+    def drop_region(self, key: str) -> None:
+        """Forget the compiled region `key`."""
+        with self.lock:
+            self.store.pop(key, None)
+
+    def _shared(self, artefact: Artefact) -> Artefact:
+        """`artefact`, its members being those of other regions where they are equal.
+
+        The constants of a region are mostly the same ones for all shapes.
+        """
+        for other in list(self.store.values()):
+            for name, data in artefact.files.items():
+                if other.files.get(name) == data:
+                    artefact.files[name] = other.files[name]
+        return artefact
+
     def _compile(
-        self, ctx: CompilerContext, module: ModuleOp, options: CompileOptions, key: str
+        self,
+        ctx: CompilerContext,
+        module: ModuleOp,
+        options: CompileOptions,
+        key: str,
+        stored: frozenset[str],
     ) -> Artefact:
         name = f"region-{key[:8]}"
         if options.dump_dir is not None:
             options = replace(options, dump_dir=Path(options.dump_dir) / name)
         if options.quantize == "none" or ctx.calibration is not None:
-            return compile_module(ctx, module, options, name, key)
+            return compile_module(ctx, module, options, name, key, stored)
         copy = module.clone()
         try:
-            return compile_module(ctx, module, options, name, key)
+            return compile_module(ctx, module, options, name, key, stored)
         except InputError as error:  # calibration has not seen some tensor of these shapes
             ctx.notes.append(f"compiled without quantisation: {error.message}")
-            return compile_module(ctx, copy, replace(options, quantize="none"), name, key)
+            return compile_module(ctx, copy, replace(options, quantize="none"), name, key, stored)
 
 
 class Body:
@@ -175,7 +207,7 @@ class Execution:
             env.update((n, inner[n] if n in inner else region.constants[n]) for n in region.outputs)
             return
         if self.on_region is not None:
-            self.on_region(region.key(values), values)
+            self.on_region(made, region.key(values), values)
         wanted = {info.name: values[info.name] for info in made.inputs}
         env.update(self.run_region(made, wanted))
 
@@ -199,7 +231,7 @@ class Execution:
             raise self.session.errors.get(node.name, error) from None
         env.update((n, v) for n, v in zip(node.output, values, strict=False) if n)
         if self.on_host is not None:
-            self.on_host(node, time.perf_counter() - started)
+            self.on_host(node, time.perf_counter() - started, values)
 
     def _body(
         self,
@@ -217,6 +249,10 @@ class Execution:
                 inner = hashlib.blake2b(scope.encode(), digest_size=16)
                 inner.update(graph.SerializeToString(deterministic=True))
                 own = Constants(graph.initializer, (), graph.sparse_initializer, session.folder)
+                made = {n for node in graph.node for n in node.output}
+                made.update(i.name for i in graph.input)
+                if not made.isdisjoint(constants):  # names that mean something else in the body
+                    constants = {n: constants[n] for n in constants if n not in made}
                 visible: ChainMap[str, Any] = ChainMap({}, own, constants)  # pyright: ignore
                 outputs = [o.name for o in graph.output]
                 body = Body(graph.node, outputs, known, visible, session, inner.hexdigest())

@@ -9,12 +9,14 @@ Regions of the same nodes for other shapes share their weights:
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 from ...dialects.errors import ArtefactError
 from ..artefact import Artefact, digest
+from ..manifest import fail, integer, items, number, table, texts
+from ..tensors import Bounds, TensorInfo
 
 REGIONS, BLOBS = "regions/", "blobs/"
 
@@ -40,10 +42,49 @@ def unpack_regions(files: Mapping[str, bytes]) -> dict[str, Artefact]:
             continue
         try:
             entry: Any = json.loads(data)
+            if not all(b.startswith(BLOBS) for b in entry["files"].values()):
+                raise KeyError("a member that is no blob")
             members = {str(n): files[b] for n, b in entry["files"].items()}
             store[name.removeprefix(REGIONS).removesuffix(".json")] = Artefact(
                 dict(entry["manifest"]), members
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ArtefactError(f"member {name} of the program is damaged: {error}") from None
     return store
+
+
+def read_plan(
+    data: bytes, learned: dict[str, Mapping[str, Any]], ranges: dict[str, Sequence[float]]
+) -> None:
+    """Add what plan.json holds to `learned` and `ranges`; ArtefactError if it is damaged."""
+    try:
+        plan = table(json.loads(data), "plan.json")
+    except (ValueError, RecursionError) as error:
+        raise ArtefactError(f"plan.json of the program is damaged: {error}") from None
+    for digest_, entry in table(plan.get("learned", {}), "learned").items():
+        known = table(entry, "learned")
+        hosts = items(known.get("hosts"), "learned.hosts")
+        learned[digest_] = {
+            "bound": texts(known.get("bound"), "learned.bound"),
+            "unbindable": texts(known.get("unbindable"), "learned.unbindable"),
+            "hosts": [integer(h, "learned.hosts") for h in hosts],
+        }
+    for name, entry in table(plan.get("ranges", {}), "ranges").items():
+        pair = items(entry, "ranges")
+        if len(pair) != 2:
+            raise fail(f"ranges of {name!r}", pair, "two numbers")
+        ranges[name] = [number(p, f"ranges of {name!r}") for p in pair]
+
+
+def read_bounds(value: Any, inputs: Sequence[TensorInfo]) -> dict[str, Bounds]:
+    """Bounds of open dimensions by input; ArtefactError if they do not fit the inputs."""
+    ranks = {i.name: len(i.shape) for i in inputs}
+    found: dict[str, Bounds] = {}
+    for name, entry in table(value, "bounds").items():
+        pairs = [None if b is None else items(b, "bounds") for b in items(entry, "bounds")]
+        if len(pairs) != ranks.get(name) or any(b is not None and len(b) != 2 for b in pairs):
+            raise fail(f"bounds of {name!r}", entry, "a pair for each dimension")
+        found[name] = [
+            None if b is None else [integer(n, "bounds", most=1 << 100) for n in b] for b in pairs
+        ]
+    return found

@@ -68,14 +68,22 @@ def pack_constants(module: ModuleOp, store: ConstantStore) -> bytes:
     size = func.attributes.get("const_bytes")
     if not isinstance(size, IntegerAttr):
         raise IRError("the function has no const_bytes", hint="run allocate-arena first")
-    block = np.zeros(size.value.data, np.uint8)
-    done: set[int] = set()
+    places: dict[int, GlobalOp] = {}
     for op in _globals(func):
         if op.offset is None:
             raise IRError("a loop.global has no offset", hint="run allocate-arena first")
-        start = op.offset.value.data
-        if start not in done:
-            done.add(start)
-            array = np.ascontiguousarray(global_array(op, store))
-            block[start : start + array.nbytes] = array.reshape(-1).view(np.uint8)
-    return block.tobytes()
+        places.setdefault(op.offset.value.data, op)
+    parts: list[
+        bytes | memoryview
+    ] = []  # joined at once: weights are in memory once more, not twice
+    end = 0
+    for start in sorted(places):
+        if start < end:
+            raise IRError(f"the loop.global at offset {start} overlaps the one before it")
+        array = np.ascontiguousarray(global_array(places[start], store))
+        parts += [bytes(start - end), array.reshape(-1).view(np.uint8).data]
+        end = start + array.nbytes
+    if end > size.value.data:
+        raise IRError(f"const_bytes is {size.value.data}, the constants end at {end}")
+    parts.append(bytes(size.value.data - end))
+    return b"".join(parts)

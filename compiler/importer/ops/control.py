@@ -7,7 +7,7 @@ from typing import Any
 
 from xdsl.ir import SSAValue
 
-from ....dialects.errors import ModelError
+from ....dialects.errors import EmptyTensorError, ModelError
 from ..node import Constant, Node, rule
 from ..scope import UNKNOWN, Scope, Unknown
 
@@ -18,7 +18,8 @@ def if_(node: Node) -> list[Any]:
 
     Operations have no side effects, so computing both branches is sound; their results must have
     the same types.  A branch that contradicts the shapes of this import cannot be taken (exporters
-    write one branch for each rate or rank); a note says so.
+    write one branch for each rate or rank); a note says so.  In a program the host decides instead:
+    what is wrong here (a tensor without elements) may be right there.
     """
     condition = node.array(0)
     if math.prod(node.shape(0)) != 1:
@@ -35,6 +36,8 @@ def if_(node: Node) -> list[Any]:
         )
         if not possible:
             raise error
+        if node.importer.part:
+            raise node.unsupported(f"its {which} branch cannot be compiled: {error.render()}")
         node.importer.ctx.notes.append(
             f"node {node.name!r} (If): its {which} branch is left out, "
             f"it cannot run: {error.render()}"
@@ -62,6 +65,8 @@ def _possible(node: Node, which: str) -> list[Any] | ModelError:
     ops, rows, notes = len(importer.ops), len(importer.rows), len(importer.ctx.notes)
     try:
         return _branch(node, which)
+    except EmptyTensorError:
+        raise
     except ModelError as error:
         for op in reversed(importer.ops[ops:]):
             op.erase()
