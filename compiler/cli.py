@@ -46,6 +46,14 @@ Profiles = Annotated[
         help="compile ahead for these extents of open dimensions (repeat for more)",
     ),
 ]
+Buckets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--bucket",
+        metavar="DIM:1,4,16",
+        help="pad this open dimension to the next of these extents (where that is proved safe)",
+    ),
+]
 Json = Annotated[
     str | None,
     typer.Option("--json", metavar="FILE", help="write JSON here, - for standard output"),
@@ -111,6 +119,22 @@ def _profiles(values: list[str] | None) -> list[dict[str, tuple[Any, ...]]]:
     return profiles
 
 
+def _buckets(values: list[str] | None) -> dict[str, tuple[int, ...]]:
+    """Extents by dimension."""
+    from ..dialects.errors import InputError
+
+    out: dict[str, tuple[int, ...]] = {}
+    for value in values or []:
+        name, _, sizes = value.rpartition(":")
+        try:
+            out[name] = tuple(int(s) for s in sizes.split(","))
+        except ValueError:
+            out[name] = (0,)
+        if not name or min(out[name]) < 1:
+            raise InputError(f"cannot read --bucket {value!r}", hint="write it as batch:1,4,16")
+    return out
+
+
 def _write_json(where: str | None, value: Any) -> None:
     if where is None:
         return
@@ -161,6 +185,7 @@ def compile(
     percentile: Annotated[float, typer.Option(help="for --calibration-method percentile")] = 99.99,
     shape: Shapes = None,
     profile: Profiles = None,
+    bucket: Buckets = None,
     emit: Annotated[
         list[str] | None,
         typer.Option(
@@ -204,8 +229,8 @@ def compile(
 
     commands.compile_command(
         model, output, _shapes(shape), emit or [], dump_dir, time_passes, target=target,
-        profiles=_profiles(profile), quantize=quantize, calibration=calibration,
-        calibration_method=calibration_method, percentile=percentile,
+        profiles=_profiles(profile), buckets=_buckets(bucket), quantize=quantize,
+        calibration=calibration, calibration_method=calibration_method, percentile=percentile,
         compile_from=compile_from, compile_to=compile_to,
         constants=constants, dump=dump, verify=verify, keep_ir=keep_ir, strip=strip,
     )  # fmt: skip

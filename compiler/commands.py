@@ -174,6 +174,8 @@ def _program_summary(result: Compilation) -> None:
     inputs = ", ".join(i.describe() for i in executable.inputs)
     regions = sum(1 for name in result.artefact.files if name.startswith("regions/"))
     say(f"program over {inputs or 'no inputs'}: {regions} regions compiled ahead, others on demand")
+    if executable.bounds and regions:
+        say(f"memory at the greatest extents: {executable.arena_bytes / 1024:,.0f} KiB")
     if result.ctx.machine is not None:
         say(f"NPU programs: {len(executable.npu_programs)}")
 

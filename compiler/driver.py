@@ -79,6 +79,8 @@ def compile_model(
     """
     if is_open(source, options, keep):
         return _program(source, options)
+    if options.buckets:
+        raise InputError("--bucket: no dimension is open", hint="leave out --bucket or --shape")
     try:
         with _collector_paused():
             return _compile(source, options, keep, progress)

@@ -125,7 +125,7 @@ class Executable:
 
     def new_arena(self, bound: Mapping[str, Array]) -> Array:
         """A fresh arena (bytes, 64-byte aligned) with the checked inputs in place."""
-        size = int(self.artefact.manifest["arena_bytes"])
+        size = self.arena_bytes
         raw = np.zeros(size + 64 + self.cpu_scratch, np.uint8)
         start = -raw.ctypes.data % 64
         arena = raw[start : start + size + self.cpu_scratch]
@@ -133,6 +133,11 @@ class Executable:
             value = check_input(info, bound[info.name])
             self._view(arena, info)[...] = value
         return arena
+
+    @property
+    def arena_bytes(self) -> int:
+        """Bytes of the arena that one run takes."""
+        return int(self.artefact.manifest["arena_bytes"])
 
     @property
     def cpu_scratch(self) -> int:

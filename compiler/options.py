@@ -26,7 +26,8 @@ class CompileOptions:
     calibration data unless the model already holds QuantizeLinear nodes).  calibration: an .npz, a
     folder of them, a mapping of arrays, or "random" (ranges from seeded noise: for timing studies
     only).  shapes: extents by input name; one may be (least, greatest) or None, which leaves it
-    open.  profiles: extents that a program with open dimensions is compiled for ahead.
+    open.  profiles: extents that a program with open dimensions is compiled for ahead.  buckets:
+    extents by the name of an open dimension, to the next of which runs are padded.
     compile_from / compile_to: phases to start after and stop after.  keep_ir: store the IR of each
     phase in the artefact.  strip: leave out what only `compare` needs.
     """
@@ -38,6 +39,7 @@ class CompileOptions:
     percentile: float = 99.99
     shapes: Mapping[str, Sequence[Extent]] = field(default_factory=dict[str, Sequence[Extent]])
     profiles: Sequence[Mapping[str, Sequence[int]]] = ()
+    buckets: Mapping[str, Sequence[int]] = field(default_factory=dict[str, Sequence[int]])
     compile_from: str = "import"
     compile_to: str = "cpu"
     constants: str | Path | None = None

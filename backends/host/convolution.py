@@ -5,6 +5,7 @@ Products of 8-bit integers are summed in float64, which is exact for up to 2^37 
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,11 @@ def _groups(x: Array, w: Array, group: int) -> None:
 def convolve(x: Array, w: Array, g: Geometry, group: int) -> Array:
     """`x[N, C, *padded]` with `w[M, C / group, *kernel]`: `[N, M, *out]`."""
     n, m = x.shape[0], w.shape[0]
-    out = np.zeros(checked_shape((n, group, m // group, int(np.prod(g.out)))), np.result_type(x, w))
+    points = int(np.prod(g.out))
+    out = np.zeros(checked_shape((n, group, m // group, points)), np.result_type(x, w))
     grouped = w.reshape(group, m // group, w.shape[1], *w.shape[2:])
     for position in np.ndindex(*g.kernel):
-        pixels = x[(..., *tap(g, position))].reshape(n, group, w.shape[1], -1)
+        pixels = x[(..., *tap(g, position))].reshape(n, group, w.shape[1], points)
         out += np.matmul(grouped[(..., *position)], pixels)
     return out.reshape(n, m, *g.out)
 
@@ -119,7 +121,7 @@ def conv_transpose(call: Call) -> list[Value]:
     n, m = x.shape[0], w.shape[1] * group
     room = [max(f, b + o) for f, b, o in zip(full, before, shape, strict=True)]
     out = np.zeros(checked_shape([n, m, *room]), widened(x).dtype)
-    pixels = widened(x).reshape(n, group, x.shape[1] // group, -1)
+    pixels = widened(x).reshape(n, group, x.shape[1] // group, prod(dims))
     weights = widened(w).reshape(group, x.shape[1] // group, w.shape[1], *kernel)
     g = Geometry(kernel, strides, dilations, (0,) * rank, (0,) * rank, dims)
     for position in np.ndindex(*kernel):

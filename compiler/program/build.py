@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,9 +25,13 @@ from ..importer.load import load
 from ..importer.tensors import UnsupportedType, to_array
 from ..options import CompileOptions
 from ..tensors import TENSOR, TensorInfo, by_name, made_up
+from .buckets import prove
 from .executable import ProgramExecutable
 from .hosting import missing_operators
 from .model import ProgramModel, Source
+
+MOST_ELEMENTS = 1 << 26
+"""Most elements of an input that are compiled for unasked."""
 
 GUESSES = (1, 64, 224, 320)
 """Extents tried for open dimensions that nobody has said anything about."""
@@ -50,6 +55,11 @@ def build_program(
         reproducer_dir=options.reproducer_dir, keep_ir=options.keep_ir,
     )  # fmt: skip
     odd = [i for i in infos if i.kind != TENSOR or i.dims is None or i.dtype == "object"]
+    for name_, sizes in options.buckets.items():
+        outputs = [o.name for o in executable.outputs]
+        bucket = prove(name_, sizes, executable.body.steps, infos, outputs, GUESSES)
+        executable.buckets.append(bucket)
+        executable.artefact.manifest.setdefault("buckets", []).append(bucket.to_json())
     if options.calibration == "random" and options.quantize != "none":
         if odd:
             raise InputError(
@@ -61,11 +71,35 @@ def build_program(
         samples = _calibration_samples(options, infos, executable)
         _calibrate(executable, samples)
         _warm(executable, samples[:1])
-    elif options.profiles:
-        _warm(executable, [_profile_sample(executable, profile) for profile in options.profiles])
+    elif profiles := options.profiles or _extremes(infos, executable.bounds):
+        _warm(executable, [_profile_sample(executable, profile) for profile in profiles])
     elif not odd:  # something sensible can be made up
         _guess(executable, model, infos)
     return executable
+
+
+def _extremes(
+    infos: Sequence[TensorInfo], bounds: Mapping[str, Sequence[Sequence[int] | None]]
+) -> list[dict[str, list[int]]]:
+    """The least and the greatest extents, if all that is open has bounds.
+
+    Between them they show that every extent compiles, and what memory the greatest takes.
+    """
+    profiles: list[dict[str, list[int]]] = [{}, {}]
+    for info in infos:
+        dims = info.dims or ()
+        if all(isinstance(d, int) and d >= 0 for d in dims):
+            continue
+        given = bounds.get(info.name) or [None] * len(dims)
+        for which, profile in enumerate(profiles):
+            extents = [
+                d if isinstance(d, int) and d >= 0 else (0 if b is None else b[which])
+                for d, b in zip(dims, given, strict=True)
+            ]
+            profile[info.name] = extents
+            if 0 in extents or math.prod(extents) > MOST_ELEMENTS:
+                return []
+    return profiles if profiles[0] else []
 
 
 def _demand_all(model: ProgramModel) -> None:

@@ -18,6 +18,7 @@ from ..manifest import check_target, infos, texts
 from ..options import CompileOptions
 from ..simulation import machine_of
 from ..tensors import TensorInfo
+from .buckets import Bucket, read_buckets
 from .hosting import missing_operators
 from .inputs import check_value, open_samples
 from .model import ProgramModel
@@ -66,6 +67,7 @@ class ProgramExecutable(Executable):
                 hint="install the plugin it was compiled with, or register the operator",
             )  # fmt: skip
         self.session.store.update(unpack_regions(artefact.files))
+        self.buckets = read_buckets(manifest.get("buckets", []))
         self._model = model
         self.body = self._new_body()
 
@@ -91,12 +93,25 @@ class ProgramExecutable(Executable):
 
         `on_region` sees what each compiled region is given, `on_host` what host nodes make.
         """
-        execution = Execution(self.session, run_compiled, on_host, on_region)
-        values = self.body.run(dict(bound), execution)
-        return {info.name: value for info, value in zip(self.outputs, values, strict=True)}
+        return self._padded(bound, Execution(self.session, run_compiled, on_host, on_region))
+
+    def _padded(self, bound: Mapping[str, Any], execution: Execution) -> dict[str, Any]:
+        """One run, its open dimensions padded to buckets."""
+        values, crops = dict(bound), list[tuple[Bucket, int]]()
+        for bucket in self.buckets:
+            values, extent, size = bucket.padded(values)
+            if size != extent:
+                crops.append((bucket, extent))
+        made = self.body.run(values, execution)
+        outputs = {info.name: value for info, value in zip(self.outputs, made, strict=True)}
+        for bucket, extent in crops:
+            outputs = bucket.cropped(outputs, extent)
+        return outputs
 
     def warm(self, bound: Mapping[str, Any]) -> None:
         """Compile for these checked inputs; run only what that takes."""
+        for bucket in self.buckets:
+            bound, _, _ = bucket.padded(bound)
         match self.body.steps:
             case [Region() as whole] if not isinstance(
                 whole.specialised({name: bound[name] for name in whole.inputs}), list
@@ -117,8 +132,7 @@ class ProgramExecutable(Executable):
         for sample in [bound] if samples is None else samples:
             simulated = _Simulated(check, trace and result is None)
             execution = Execution(self.session, simulated.region, simulated.on_host)
-            values = self.body.run(self.checked(sample), execution)
-            rows.append({i.name: v for i, v in zip(self.outputs, values, strict=True)})
+            rows.append(self._padded(self.checked(sample), execution))
             result = result or simulated.whole(machine)
         if result is None:
             raise InputError("the inputs hold no samples")
@@ -137,6 +151,11 @@ class ProgramExecutable(Executable):
         return times[1:]
 
     # --- parts ---
+
+    @property
+    def arena_bytes(self) -> int:
+        """Bytes of the largest arena among the regions compiled so far."""
+        return max((int(a.manifest["arena_bytes"]) for a in self.session.store.values()), default=0)
 
     @property
     def nodes(self) -> Sequence[NodeProto]:

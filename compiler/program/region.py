@@ -28,6 +28,8 @@ from .kept import Kept, Signature
 from .split import Part, split
 
 if TYPE_CHECKING:
+    from xdsl.dialects.builtin import ModuleOp
+
     from ..executable import Executable
     from .session import Session
 
@@ -216,6 +218,12 @@ class Region:
             self.session.opsets, self.session.functions, self.session.folder,
         )  # fmt: skip
         return import_partition(partition, ctx), ctx, partition
+
+    def imported(self, values: Mapping[str, Any]) -> ModuleOp | None:
+        """The region as one module for the types of `values`; None if it is not one."""
+        if self.hosts or self.bound or self._strange(values):
+            return None
+        return self._trial(values)[0].module
 
     def _compile(
         self, trial: Trial, ctx: CompilerContext, partition: Partition, values: Mapping[str, Any]

@@ -227,3 +227,15 @@ def test_made_up_contents_that_do_not_fit_are_not_the_model_s_fault(looped: bool
     np.testing.assert_array_equal(executable.run(feeds)["y"], rows(2).reshape(4, 4))
     with pytest.raises(InputError, match="product"):
         executable.run(feeds | {"shape": np.array([8, 2])})
+
+
+def test_batches_without_samples() -> None:
+    weights = [numpy_helper.from_array(np.ones((4, 3, 3, 3), np.float32), "w")]
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("Relu", ["c"], ["y"])],
+        "g", [info("x", FLOAT, ["n", 3, 6, 6])], [info("y", FLOAT, ["n", 4, 4, 4])], weights,
+    )  # fmt: skip
+    opsets = [helper.make_opsetid("", 17)]
+    executable = program(helper.make_model(graph, opset_imports=opsets, ir_version=8))
+    for count in (2, 0, 1):
+        assert executable.run(np.ones((count, 3, 6, 6), np.float32))["y"].shape == (count, 4, 4, 4)
