@@ -99,7 +99,6 @@ class Importer:
         self.ops: list[Operation] = []
         self.constants: list[Operation] = []
         self.rows: list[Unsupported] = []
-        self.part = False  # whether this is a part of a program, whose host can do the rest
         self.top = -1  # position of the outermost node being imported
         self.refused: set[int] = set()  # positions of outermost nodes that `rows` are about
         self.needs: dict[int, set[int]] = {}  # ... and the inputs whose contents they ask for

@@ -63,7 +63,6 @@ class Trial:
 def import_partition(partition: Partition, ctx: CompilerContext) -> Trial:
     """Try to import `partition`.  Element types must be those of the graph dialect."""
     importer = Importer(ctx, partition.folder, partition.functions)
-    importer.part = True
     scope = Scope(partition.opsets)
     names = list(partition.inputs)
     types = [tensor(shape, element_type(dtype)) for dtype, shape in partition.inputs.values()]

@@ -8,7 +8,7 @@ from typing import Any
 from xdsl.ir import SSAValue
 
 from ....dialects.errors import EmptyTensorError, ModelError
-from ..node import Constant, Node, rule
+from ..node import Constant, NeedsValue, Node, rule
 from ..scope import UNKNOWN, Scope, Unknown
 
 
@@ -17,9 +17,9 @@ def if_(node: Node) -> list[Any]:
     """The branch that is taken, if that is known; else both, and a selection.
 
     Operations have no side effects, so computing both branches is sound; their results must have
-    the same types.  A branch that contradicts the shapes of this import cannot be taken (exporters
-    write one branch for each rate or rank); a note says so.  In a program the host decides instead:
-    what is wrong here (a tensor without elements) may be right there.
+    the same types.  Where one contradicts the shapes of this import (exporters write one for each
+    rate or rank), the condition must be known: a program is specialised to what decides it, or
+    leaves the node to the host.
     """
     condition = node.array(0)
     if math.prod(node.shape(0)) != 1:
@@ -36,13 +36,12 @@ def if_(node: Node) -> list[Any]:
         )
         if not possible:
             raise error
-        if node.importer.part:
-            raise node.unsupported(f"its {which} branch cannot be compiled: {error.render()}")
-        node.importer.ctx.notes.append(
-            f"node {node.name!r} (If): its {which} branch is left out, "
-            f"it cannot run: {error.render()}"
+        raise NeedsValue(
+            f"its {which} branch cannot be compiled, so which is taken must be known: "
+            f"{error.render()}",
+            "replace the input that decides by a constant",
+            node.x(0),
         )
-        return possible[0]
     taken, other = possible
     if any(isinstance(v, Unknown) for v in (*taken, *other)):
         return [UNKNOWN] * len(taken)

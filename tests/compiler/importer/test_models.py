@@ -34,7 +34,6 @@ MODELS = [
     "real/tinyvit_demo",
     "real/stories260k_prefill16",
     "real/stories260k_decode_kv",
-    "real/silero_vad",
     "arch/resnet18_ts17",
     "arch/resnet50_ts17",
     "arch/mobilenetv2_ts17",
@@ -66,7 +65,6 @@ SHAPES = {
     "real/yunet_n_dynamic": {"input": (1, 3, 64, 96)},
     "real/ppocr_v3_det_en": {"x": (1, 3, 64, 96)},
     "arch/mobilenetv2_ts17_dyn": {"x": (1, 3, 64, 64)},
-    "real/silero_vad": {"input": (1, 576), "state": (2, 1, 128)},
 }
 
 

@@ -358,3 +358,30 @@ def test_made_up_data_that_the_model_does_not_fit_are_not_its_fault() -> None:
         "x": rng.standard_normal((5, 3), np.float32),
     }
     agree(program(proto), proto, feeds)
+
+
+def test_a_branch_that_contradicts_the_shapes_is_an_error_only_where_it_is_taken() -> None:
+    def branch(name: str, shape: str) -> onnx.GraphProto:
+        node = helper.make_node("Reshape", ["x", shape], [f"{name}_y"], f"{name}_reshape")
+        return helper.make_graph([node], name, [], [info(f"{name}_y", FLOAT, None)])
+
+    proto = model(
+        [
+            helper.make_node(
+                "If",
+                ["good"],
+                ["y"],
+                then_branch=branch("then", "six"),
+                else_branch=branch("else", "seven"),
+            )
+        ],
+        [info("x", FLOAT, [2, 3]), info("good", TensorProto.BOOL, [])],
+        [info("y", FLOAT, None)],
+        six=np.array([6]),
+        seven=np.array([7]),
+    )
+    executable = program(proto)
+    x = np.ones((2, 3), np.float32)
+    assert executable.run({"x": x, "good": np.array(True)})["y"].shape == (6,)
+    with pytest.raises((ModelError, InputError), match="else_reshape"):
+        executable.run({"x": x, "good": np.array(False)})
