@@ -19,8 +19,8 @@ from ..tensors import TensorInfo, made_up
 from .independence import carried_axes, same_but_for_extents
 from .region import Region, Step
 
-PROBES = (11, 13)
-"""Extents that the proof looks at: unlike any that a model is likely to have by itself."""
+PROBES = (11, 13, 2, 3)
+"""Extents that the proof looks at: unlike those a model has by itself, and less than them."""
 
 
 @dataclass(frozen=True)
@@ -96,20 +96,23 @@ def prove(
         raise InputError(f"{name!r} cannot be padded to buckets: the model is split at host nodes")
     for guess in guesses:
         modules = [_probe(region, infos, axes, extent, guess) for extent in PROBES]
-        first, second = modules
-        if first is None or second is None:
+        if None in modules:
             continue
+        known = [module for module in modules if module is not None]
         starts = {region.inputs.index(n): axis for n, axis in axes.items() if n in region.inputs}
-        found = [carried_axes(module, starts, name) for module in (first, second)]
-        if found[0] != found[1] or not same_but_for_extents(first, second):
+        found = [carried_axes(module, starts, name) for module in known]
+        if any(axes_ != found[0] for axes_ in found) or not all(
+            same_but_for_extents(known[0], module, (PROBES[0], extent))
+            for module, extent in zip(known[1:], PROBES[1:], strict=True)
+        ):
             raise InputError(f"{name!r} cannot be padded to buckets: the model computes with it")
         carried = dict(zip(region.outputs, found[0], strict=True))
         if missing := [n for n in outputs if n not in carried]:
             raise InputError(f"{name!r} cannot be padded: output {missing[0]!r} does not have it")
         return Bucket(name, tuple(sorted(sizes)), axes, {n: carried[n] for n in outputs})
     raise InputError(
-        f"{name!r} cannot be padded to buckets: the model does not compile for batches of "
-        f"{PROBES[0]} and {PROBES[1]}"
+        f"{name!r} cannot be padded to buckets: the model does not compile for its extents "
+        f"{', '.join(map(str, PROBES))}"
     )
 
 

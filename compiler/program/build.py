@@ -83,7 +83,7 @@ def _extremes(
 ) -> list[dict[str, list[int]]]:
     """The least and the greatest extents, if all that is open has bounds.
 
-    Between them they show that every extent compiles, and what memory the greatest takes.
+    They show whether the ends compile, and what memory the greatest takes.
     """
     profiles: list[dict[str, list[int]]] = [{}, {}]
     for info in infos:

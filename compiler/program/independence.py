@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import ReturnOp
@@ -43,17 +44,27 @@ Axes = dict[SSAValue, int]
 """Which axis of a value carries the slices; absent where it does not depend on them."""
 
 
-def same_but_for_extents(a: ModuleOp, b: ModuleOp) -> bool:
-    """Whether two imports of a model compute the same, but for the extents of tensors.
+def same_but_for_extents(a: ModuleOp, b: ModuleOp, extents: tuple[int, int]) -> bool:
+    """Whether imports for two extents compute the same, but for tensors that have the axis.
 
-    A model that computes with an extent (divides by the size of the batch) has other constants.
+    A model that computes with the extent has other constants (it divides by the size of the
+    batch) or other shapes (it keeps as many columns as the batch has rows).
     """
     ops, others = (list(main_function(m).body.block.ops) for m in (a, b))
     return len(ops) == len(others) and all(
         type(x) is type(y)
         and (not isinstance(x, MapOp | ConstantOp) or x.properties == y.properties)
+        and (not isinstance(x, SliceOp) or x.starts == y.properties["starts"])
+        and all(map(_same_shape, x.results, y.results, repeat(extents)))
         for x, y in zip(ops, others, strict=True)
     )
+
+
+def _same_shape(a: SSAValue, b: SSAValue, extents: tuple[int, int]) -> bool:
+    """Whether shapes differ in one axis at most, and there by the extents."""
+    before, after = shape_of(a), shape_of(b)
+    other = [pair for pair in zip(before, after, strict=False) if pair[0] != pair[1]]
+    return len(before) == len(after) and other in ([], [extents])
 
 
 def carried_axes(module: ModuleOp, starts: Mapping[int, int], name: str) -> list[int]:

@@ -71,6 +71,10 @@ UNSAFE: dict[str, onnx.ModelProto] = {
             node("Div", "x", "n", "y"),
         ]
     ),
+    "columns": model(
+        [node("Shape", "x", "n", start=0, end=1), node("Slice", "x", "zero", "n", "two", "y")],
+        zero=np.array([0]), two=np.array([2]),
+    ),
     "merged": model([node("Reshape", "x", "to", "y")], to=np.array([-1, 2])),
     "joined": model([node("Concat", "x", "x", "y", axis=0)]),
     "products": model(
