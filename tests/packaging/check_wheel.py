@@ -20,6 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("compiler", "dialects", "passes", "backends")
 SHIPPED = {".py", ".toml", ".onnx", ".npz", ".html", ".j2", ".md"}
 
+OWN = ("__init__.py", "onnx_backend.py", "py.typed")
+"""Files of `src/tilewright`, beside the links to the four folders."""
+
 
 def run(*command: str | Path, cwd: Path) -> str:
     """Run a command and return what it printed; show its output and stop if it fails."""
@@ -34,7 +37,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 def sources() -> set[str]:
     """List the files of the four folders that a wheel must hold, by their path in the wheel."""
-    files = {"tilewright/__init__.py", "tilewright/py.typed"}
+    files = {f"tilewright/{name}" for name in OWN}
     for folder in FOLDERS:
         for path in (ROOT / folder).rglob("*"):
             if path.suffix in SHIPPED and path.is_file():
@@ -47,7 +50,7 @@ def check_sdist(path: Path) -> None:
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     linked = {name for name in names if name.startswith("src/tilewright/")}
-    unexpected = linked - {"src/tilewright/__init__.py", "src/tilewright/py.typed"}
+    unexpected = linked - {f"src/tilewright/{name}" for name in OWN}
     if unexpected:
         sys.exit(f"the sdist swallowed the editable install's links: {sorted(unexpected)[:5]}")
 
