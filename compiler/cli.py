@@ -253,7 +253,9 @@ def run(
 
 @app.command()
 def simulate(
-    artefact: Artefact,
+    artefact: Annotated[
+        str | None, typer.Argument(metavar="ARTEFACT", help="compiled .tw artefact")
+    ] = None,
     inputs: Inputs = None,
     outputs: Annotated[
         str | None, typer.Option("--outputs", metavar="OUT.npz", help="write outputs here")
@@ -268,11 +270,49 @@ def simulate(
     check: Annotated[
         bool, typer.Option("--check/--no-check", help="check races, bounds and uninitialised reads")
     ] = True,
+    timing_only: Annotated[
+        bool, typer.Option("--timing-only", help="cycles without inputs; nothing is computed")
+    ] = False,
+    timing: Annotated[
+        str, typer.Option(metavar="npu|scalesim", help="npu, or a topology on SCALE-Sim's array")
+    ] = "npu",
+    topology: Annotated[
+        str | None, typer.Option(metavar="TOPOLOGY.csv", help="layers, for --timing scalesim")
+    ] = None,
+    array: Annotated[
+        str | None, typer.Option(metavar="RxC", help="rows x columns, for --timing scalesim")
+    ] = None,
+    dataflow: Annotated[
+        str | None, typer.Option(metavar="ws|os|is", help="for --timing scalesim (default: os)")
+    ] = None,
+    bandwidth: Annotated[
+        float | None, typer.Option(metavar="WORDS", help="DRAM words a cycle: schedule layers too")
+    ] = None,
+    sram: Annotated[
+        str | None, typer.Option(metavar="IFMAP,FILTER,OFMAP", help="KiB, with --bandwidth")
+    ] = None,
 ) -> None:
-    """Simulate an artefact's NPU programs: outputs, cycles, utilisation, traffic, energy."""
+    """Simulate an artefact's NPU programs: outputs, cycles, utilisation, traffic, energy.
+
+    With --timing scalesim: a topology file on SCALE-Sim's systolic array instead, without artefact.
+    """
     from . import commands
 
-    commands.simulate_command(artefact, inputs, outputs, json, trace, report, check, _write_json)
+    scalesim = {
+        "--topology": topology, "--array": array, "--dataflow": dataflow,
+        "--bandwidth": bandwidth, "--sram": sram,
+    }  # fmt: skip
+    if timing == "scalesim":
+        artefacts = {
+            "ARTEFACT": artefact, "--inputs": inputs, "--outputs": outputs, "--trace": trace,
+            "--report": report, "--timing-only": timing_only or None,
+        }  # fmt: skip
+        commands.scalesim_command(scalesim, artefacts, json, _write_json)
+        return
+    artefact = commands.artefact_to_simulate(artefact, timing, scalesim)
+    commands.simulate_command(
+        artefact, inputs, outputs, json, trace, report, check, timing_only, _write_json
+    )
 
 
 @app.command()

@@ -257,7 +257,7 @@ def run_command(artefact: str, inputs: str | None, outputs: str | None, repeat: 
 
 def simulate_command(
     artefact: str, inputs: str | None, outputs: str | None, json: str | None, trace: str | None,
-    report: str | None, check: bool, write_json: WriteJson,
+    report: str | None, check: bool, timing_only: bool, write_json: WriteJson,
 ) -> None:  # fmt: skip
     """`tilewright simulate`."""
     from .report import render_html, simulation_table
@@ -269,9 +269,16 @@ def simulate_command(
             hint="compile with --target NAME --quantize int8 --calibration FILE.npz; "
             "`tilewright run` runs it on the CPU",
         )
-    result, figures = executable.simulate(
-        load_inputs(inputs, executable), check=check, trace=trace is not None
-    )
+    result: dict[str, Array] = {}
+    if timing_only:
+        for option, given in (("--inputs", inputs), ("--outputs", outputs)):
+            if given:
+                raise InputError(f"{option}: --timing-only computes nothing")
+        figures = executable.simulate_timing(check=check, trace=trace is not None)
+    else:
+        result, figures = executable.simulate(
+            load_inputs(inputs, executable), check=check, trace=trace is not None
+        )
     if json != "-":
         describe_outputs(result)
         say(simulation_table(figures))
@@ -286,6 +293,42 @@ def simulate_command(
         for path in (outputs, json, trace, report):
             if path:
                 say(f"wrote {path}")
+
+
+def artefact_to_simulate(artefact: str | None, timing: str, scalesim: Mapping[str, Any]) -> str:
+    """The artefact of a simulation on the NPU; InputError for options of the other timing."""
+    if timing != "npu":
+        raise InputError(f"unknown --timing {timing!r}", hint="choose from npu, scalesim")
+    if given := [name for name, value in scalesim.items() if value is not None]:
+        raise InputError(f"{', '.join(given)}: only with --timing scalesim")
+    if artefact is None:
+        raise InputError(
+            "nothing to simulate",
+            hint="give an ARTEFACT, or --timing scalesim --topology FILE.csv --array 128x128",
+        )
+    return artefact
+
+
+def scalesim_command(
+    options: Mapping[str, Any],
+    artefacts: Mapping[str, Any],
+    json: str | None,
+    write_json: WriteJson,
+) -> None:
+    """`tilewright simulate --timing scalesim`; `artefacts` are options it has no use for."""
+    from .scalesim import print_report, report_of
+
+    if given := [name for name, value in artefacts.items() if value is not None]:
+        raise InputError(f"{', '.join(given)}: not with --timing scalesim, which takes a topology")
+    report = report_of(
+        options["--topology"], options["--array"], options["--dataflow"] or "os",
+        options["--bandwidth"], options["--sram"],
+    )  # fmt: skip
+    if json != "-":
+        print_report(report)
+    write_json(json, report.to_json())
+    if json and json != "-":
+        say(f"wrote {json}")
 
 
 def check_command(

@@ -84,6 +84,17 @@ class Executable:
             rows[0] if many is None else {n: np.stack([r[n] for r in rows]) for n in rows[0]}
         ), result
 
+    def simulate_timing(self, *, check: bool = False, trace: bool = False) -> Simulation:
+        """Cycles and counters alone, without inputs or outputs; nothing is computed.
+
+        They are those of `simulate`, as timing does not depend on data; `host` is empty, as CPU
+        segments do not run.  `check` turns race checks on.
+        """
+        from .simulation import simulate_steps
+
+        arena = np.zeros(self.arena_bytes, np.uint8)
+        return simulate_steps(self, arena, check=check, trace=trace, timing_only=True)
+
     def benchmark(self, inputs: Any = None, *, repeats: int = 20, **named: Any) -> list[float]:
         """Seconds of `repeats` runs on the CPU end with the inputs already in place."""
         bound = self._bind(inputs, named)

@@ -156,8 +156,13 @@ def machine_of(artefact: Artefact) -> Machine:
     return machine_from_dict(target["machine"])
 
 
-def simulate_steps(executable: Executable, arena: Array, *, check: bool, trace: bool) -> Simulation:
-    """Run every step of an artefact over `arena` (in place) and collect the figures."""
+def simulate_steps(
+    executable: Executable, arena: Array, *, check: bool, trace: bool, timing_only: bool = False
+) -> Simulation:
+    """Run every step of an artefact over `arena` (in place) and collect the figures.
+
+    `timing_only` computes nothing: `arena` is left as it is, and CPU segments are not run.
+    """
     manifest = executable.artefact.manifest
     machine = machine_of(executable.artefact)
     programs: list[SimulationResult] = []
@@ -173,10 +178,11 @@ def simulate_steps(executable: Executable, arena: Array, *, check: bool, trace: 
                     layers=[tuple(names) for names in step["layers"]],
                     work=[_layer_work(row) for row in step["work"]],
                     check=check,
+                    run=not timing_only,
                     trace=trace,
                 )
             )
-        else:
+        elif not timing_only:
             cpu = executable.cpu()
             started = time.perf_counter()
             cpu.call(step["entry"], executable.consts, arena)

@@ -138,6 +138,13 @@ class ProgramExecutable(Executable):
             raise InputError("the inputs hold no samples")
         return (rows[0] if samples is None else _stack(rows)), result
 
+    def simulate_timing(self, *, check: bool = False, trace: bool = False) -> Simulation:
+        """InputError: what a program runs depends on its inputs."""
+        raise InputError(
+            "the model is compiled in several parts, whose timing depends on the inputs",
+            hint="fix its shapes with --shape, or simulate it with inputs",
+        )
+
     def benchmark(self, inputs: Any = None, *, repeats: int = 20, **named: Any) -> list[float]:
         """Seconds of `repeats` runs, the host's work between regions included."""
         bound = self._bind(inputs, named)

@@ -46,11 +46,14 @@ def ins(
     waits: Sequence[int] = (),
     signals: Sequence[int] = (),
     layer: int = 0,
+    all_cores: int = 0,
     **params: int,
 ) -> Instruction:
     """One instruction of one 8-byte word: a cycle of fetch on the tiny machine."""
     given = {p: params.get(p, 0) for p in BY_MNEMONIC[mnemonic].params}
-    return Instruction(mnemonic, operands, given, tuple(waits), tuple(signals), layer, words=1)
+    return Instruction(
+        mnemonic, operands, given, tuple(waits), tuple(signals), layer, all_cores, words=1
+    )
 
 
 def spm(base: int, *dims: tuple[int, int], **kw: Any) -> Operand:

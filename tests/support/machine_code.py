@@ -90,7 +90,7 @@ def _shapes(mnemonic: str, random: Random) -> tuple[list[tuple[int, ...]], dict[
 
 
 def _instruction(
-    random: Random, mnemonic: str, depth: int, semaphores: int, layers: int
+    random: Random, mnemonic: str, depth: int, semaphores: int, layers: int, cores: int = 0
 ) -> Instruction:
     spec = BY_MNEMONIC[mnemonic]
     shapes, fixed = _shapes(mnemonic, random) if spec.operands else ([], {})
@@ -103,6 +103,10 @@ def _instruction(
         params["element"] = random.choice((1, 2, 4, 8))
     if "fill" in params:
         params["fill"] = random.randint(-128, 127)
+    if "broadcast" in params and not cores:
+        params["broadcast"] = 0
+    if cores and params.get("overwrite", 0) > 0:
+        params["overwrite"] &= ~1
     operands: list[Operand] = []
     for row, shape in zip(spec.operands, shapes, strict=True):
         space = random.choice(row.spaces)
@@ -117,20 +121,31 @@ def _instruction(
         )
 
     waits, signals = (some(), some()) if spec.operands or mnemonic == "sync" else ((), ())
-    return Instruction(mnemonic, tuple(operands), params, waits, signals, random.randrange(layers))
+    everywhere = sum(
+        1 << i
+        for i, s in enumerate(signals)
+        if cores and s + cores <= semaphores and random.random() < 0.5
+    )
+    layer = random.randrange(layers)
+    return Instruction(mnemonic, tuple(operands), params, waits, signals, layer, everywhere)
 
 
 def random_program(random: Random) -> tuple[DecodedProgram, int]:
     """A random machine program (it need not make sense) and its number of layers."""
     semaphores, layers = random.choice((0, 1, 5, 255)), random.choice((1, 3, 1 << 24))
     names = [i.mnemonic for i in INSTRUCTIONS if i.operands or i.mnemonic == "sync"]
+    cores = random.choice((0, 1, 3, 1024))
     code: list[Instruction] = []
-    depth = 0
+    if cores:
+        code.append(Instruction("cores", (), {"count": cores}, layer=random.randrange(layers)))
+    else:
+        names.remove("send")
+    depth = outer = len(code)
     for _ in range(random.randint(0, 12)):
         kind = random.choice((*names, "loop", "loop", "end"))
-        if (kind == "end" and not depth) or (kind == "loop" and depth == 12):
+        if (kind == "end" and depth == outer) or (kind == "loop" and depth == 12):
             continue
-        code.append(_instruction(random, kind, depth, semaphores, layers))
+        code.append(_instruction(random, kind, depth, semaphores, layers, cores))
         depth += (kind == "loop") - (kind == "end")
     code += [_instruction(random, "end", 0, 0, layers)] * depth
     code.append(Instruction("halt", layer=random.randrange(layers)))

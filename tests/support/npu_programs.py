@@ -52,7 +52,7 @@ def machine(spm: int = 4096, acc: int = 4096, alignment: int = 16, banks: int = 
 
 
 @dataclass
-class _Scope:
+class Scope:
     """Buffers visible in a block."""
 
     spm: list[AllocOp]
@@ -76,7 +76,7 @@ class ProgramMaker:
 
     def program(self) -> ProgramOp:
         """The whole program."""
-        self._block(self.top, _Scope([], []), 0)
+        self._block(self.top, Scope([], []), 0)
         return ProgramOp("segment_0", Region(self.top))
 
     def _dram(self, space: str) -> DramOp:
@@ -84,8 +84,8 @@ class ProgramMaker:
         limit = (ARENA if space == "dram" else CONSTS) - size
         return DramOp(4 * self.random.randint(0, min(limit, 512) // 4), memref([size], i8, space))
 
-    def _block(self, block: Block, outer: _Scope, depth: int) -> None:
-        scope = _Scope(list(outer.spm), list(outer.acc), outer.trips)
+    def _block(self, block: Block, outer: Scope, depth: int) -> None:
+        scope = Scope(list(outer.spm), list(outer.acc), outer.trips)
         for _ in range(self.random.randint(1, 2) if depth else 3):
             space = self.random.choice(("spm", "spm", "acc"))
             alloc = AllocOp(
@@ -102,7 +102,7 @@ class ProgramMaker:
             if depth < 3 and self.random.random() < (0.5 if depth == 0 else 0.25):
                 trips = self.random.randint(1, 4)
                 inner = Block()
-                self._block(inner, _Scope(scope.spm, scope.acc, [*scope.trips, trips]), depth + 1)
+                self._block(inner, Scope(scope.spm, scope.acc, [*scope.trips, trips]), depth + 1)
                 inner.add_op(YieldOp())
                 ops: list[Operation] = [LoopOp(trips, (), Region(inner))]
             else:
@@ -124,7 +124,7 @@ class ProgramMaker:
         total = _command("vsum", [source.result, alloc.result], [whole, target], sum_params)
         return [source, fill, total]
 
-    def _commands(self, scope: _Scope) -> list[Operation]:
+    def _commands(self, scope: Scope) -> list[Operation]:
         kind = self.random.choice(KINDS)
         if not scope.spm or (kind in ("matmul", "vsum", "vrequant", "vmac") and not scope.acc):
             return []
@@ -142,12 +142,12 @@ class ProgramMaker:
             case _:
                 return self._elementwise(kind, scope)
 
-    def _buffer(self, scope: _Scope, space: str) -> AllocOp:
+    def _buffer(self, scope: Scope, space: str) -> AllocOp:
         buffers = scope.spm if space == "spm" else scope.acc
         return buffers[-1 - min(int(self.random.expovariate(0.7)), len(buffers) - 1)]
 
     def _access(
-        self, scope: _Scope, alloc: AllocOp, shape: tuple[int, ...], element: int, dense: bool
+        self, scope: Scope, alloc: AllocOp, shape: tuple[int, ...], element: int, dense: bool
     ) -> AccessAttr:
         """A random access that stays inside the buffer in every iteration; results are dense."""
         strides: list[int] = []
@@ -165,7 +165,7 @@ class ProgramMaker:
         return AccessAttr.get(self.random.randint(0, room) * element, shape, strides, loops)
 
     def _operands(
-        self, scope: _Scope, rows: Sequence[_Row]
+        self, scope: Scope, rows: Sequence[_Row]
     ) -> tuple[list[SSAValue], list[AccessAttr | TensorMapAttr]]:
         values: list[SSAValue] = []
         accesses: list[AccessAttr | TensorMapAttr] = []
@@ -175,7 +175,7 @@ class ProgramMaker:
             accesses.append(self._access(scope, alloc, shape, element, write))
         return values, accesses
 
-    def _box(self, scope: _Scope, dram: DramOp, shape: tuple[int, ...]) -> TensorMapAttr:
+    def _box(self, scope: Scope, dram: DramOp, shape: tuple[int, ...]) -> TensorMapAttr:
         size = shape_of(dram.result)[0]
         extents = (size // 8, 8)
         return TensorMapAttr.get(
@@ -184,7 +184,7 @@ class ProgramMaker:
             [[self.random.choice((0, 0, 1, 2, n)) for _ in scope.trips] for n in shape],
         )  # fmt: skip
 
-    def _transfer(self, kind: str, scope: _Scope) -> list[Operation]:
+    def _transfer(self, kind: str, scope: Scope) -> list[Operation]:
         spaces = ("dram", "const") if kind == "load" else ("dram",)
         drams = [d for d in self.drams if space_of(d.result) in spaces]
         if not drams:
@@ -196,7 +196,7 @@ class ProgramMaker:
         box = self._box(scope, dram, shape)
         return [_command(kind, [dram.result, *values], [box, *accesses], params)]
 
-    def _matmul(self, scope: _Scope) -> list[Operation]:
+    def _matmul(self, scope: Scope) -> list[Operation]:
         m, k, n = (self.random.randint(1, 4) for _ in range(3))
         rows: list[_Row] = [
             ("spm", (m, k), 1, False),
@@ -207,7 +207,7 @@ class ProgramMaker:
         params = {"m_rank": 1, "a_zp": self.random.randint(-128, 127), "overwrite": mask}
         return [_command("matmul", *self._operands(scope, rows), params)]
 
-    def _taps(self, kind: str, scope: _Scope) -> list[Operation]:
+    def _taps(self, kind: str, scope: Scope) -> list[Operation]:
         p, t, c = (self.random.randint(1, 3) for _ in range(3))
         rows: list[_Row] = [("spm", (p, t, c), 1, False)]
         rows += [("spm", (t, c), 1, False)] if kind == "vmac" else []
@@ -221,7 +221,7 @@ class ProgramMaker:
         }
         return [_command(kind, *self._operands(scope, rows), params)]
 
-    def _elementwise(self, kind: str, scope: _Scope) -> list[Operation]:
+    def _elementwise(self, kind: str, scope: Scope) -> list[Operation]:
         shape = (self.random.randint(1, 4), self.random.randint(1, 4))
         one: _Row = ("spm", shape, 1, False)
         clamp = {"zp": 1, "lo": -128, "hi": 127, "multiplier": 1 << 30}
@@ -234,13 +234,13 @@ class ProgramMaker:
         rows, params = table[kind]
         return [_command(kind, *self._operands(scope, [*rows, ("spm", shape, 1, True)]), params)]
 
-    def _vlut(self, scope: _Scope) -> list[Operation]:
+    def _vlut(self, scope: Scope) -> list[Operation]:
         values, accesses = self._operands(scope, [("spm", (3,), 1, False), ("spm", (3,), 1, True)])
         table = self._buffer(scope, "spm").result
         accesses.insert(1, AccessAttr.get(0, (4, 64), (0, 1)))
         return [_command("vlut", [values[0], table, values[1]], accesses, {})]
 
-    def _vrequant(self, scope: _Scope) -> list[Operation]:
+    def _vrequant(self, scope: Scope) -> list[Operation]:
         """With bias, multiplier and shift 20: the fill value of a load that is all outside."""
         alloc = AllocOp(memref([16], i8, "spm"), 2 if scope.trips else 1)
         outside = TensorMapAttr.get((1,), (4,), (1,), (1,), (4,))

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from tilewright.backends.targets.machine import Dram, Machine, MatrixUnit, Memory, VectorUnit
-
-_DATAFLOWS = ("weight-stationary", "output-stationary", "dot-product")
+from tilewright.backends.targets.machine import (
+    DATAFLOWS,
+    Dram,
+    Machine,
+    MatrixUnit,
+    Memory,
+    VectorUnit,
+)
 
 
 @st.composite
@@ -27,7 +32,7 @@ def machines(draw: st.DrawFn, min_scratchpad: int = 1024, max_scratchpad: int = 
             rows,
             columns,
             draw(st.sampled_from([1, 2, 4])),
-            draw(st.sampled_from(_DATAFLOWS)),
+            draw(st.sampled_from(DATAFLOWS)),
             draw(st.booleans()),
         ),
         vector=VectorUnit(draw(st.sampled_from([1, 4, 16]))),

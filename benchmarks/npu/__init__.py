@@ -1,0 +1,1 @@
+"""Benchmarks of the NPU end on full-size networks."""
