@@ -33,9 +33,13 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "tile-npu",
         "hoist-copies",
         "double-buffer",
+        "promote-buffers",
+        "unroll-tiles",
+        "pack-constants",
     ),
     "npu": (
         "lower-to-npu",
+        "prefetch-loads",
         "allocate-scratchpad",
         "insert-sync",
     ),

@@ -27,7 +27,7 @@ _TOKEN = re.compile(
     r"(?P<operand>[a-z]+)=(?P<space>[a-z]+)\[(?P<base>[^\]]*)\]\((?P<dims>[^\])]*)\)"
     rf"|(?P<param>[a-z_]+)=(?P<value>{_INT})"
     r"|(?P<word>[a-z]+)"
-    r"|s(?P<semaphore>\d{1,9})"
+    r"|s(?P<semaphore>\d{1,9})(?P<all>\*)?"
     r")(?= |$)"
 )
 _BASE = re.compile(rf"({_INT}){_LOOPS}(?:\+(\d{{1,20}})\*\(n(\d{{1,2}})%(\d{{1,9}})\))?")
@@ -92,6 +92,7 @@ class _Assembler:
         operands: dict[str, Operand] = {}
         params: dict[str, int] = {}
         lists: dict[str, list[int]] = {}
+        all_cores = 0
         current: list[int] | None = None
         position = 0
         while position < len(rest):
@@ -108,6 +109,10 @@ class _Assembler:
             elif mnemonic == "sync" and match["word"] in QUEUES and not params and not lists:
                 params["queue"] = QUEUES.index(Queue(match["word"]))
             elif match["semaphore"] and current is not None:
+                if match["all"]:
+                    if current is not lists.get("signal"):
+                        raise ValueError(f"{mnemonic}: {match[0].strip()!r} is out of place")
+                    all_cores |= 1 << len(current)
                 current.append(int(match["semaphore"]))
             else:
                 raise ValueError(f"{mnemonic}: {match[0].strip()!r} is out of place")
@@ -119,7 +124,7 @@ class _Assembler:
             )
         instruction = Instruction(
             mnemonic, tuple(operands.values()), {p: params.get(p, 0) for p in spec.params},
-            tuple(lists.get("wait", ())), tuple(lists.get("signal", ())), self.layer,
+            tuple(lists.get("wait", ())), tuple(lists.get("signal", ())), self.layer, all_cores,
         )  # fmt: skip
         self.checker.check(instruction)
         self.words += instruction_words(instruction)

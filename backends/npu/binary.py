@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from ...dialects.errors import ArtefactError
 from ...dialects.npu.descriptors import Strided, TensorBox
-from ...dialects.npu.isa import BY_MNEMONIC, MAX_LOOP_DEPTH, NUM_SEMAPHORES, Queue
+from ...dialects.npu.isa import BY_MNEMONIC, MAX_LOOP_DEPTH, NUM_SEMAPHORES, Queue, spreads
 from ...dialects.npu.shapes import misfit
 from .program import DecodedProgram, Instruction
 from .words import instruction_words, read_instruction
@@ -96,6 +96,8 @@ class Checker:
 
     def __init__(self, semaphores: int, layers: int):
         self.semaphores, self.layers, self.depth, self.halted = semaphores, layers, 0, False
+        self.cores = 0
+        self.first = True
 
     def check(self, instruction: Instruction) -> None:
         """ArtefactError if `instruction` cannot stand here."""
@@ -104,12 +106,13 @@ class Checker:
             raise ArtefactError(f"{mnemonic} after halt")
         if any(s >= self.semaphores for s in (*instruction.waits, *instruction.signals)):
             raise ArtefactError(f"{mnemonic}: semaphore outside the table of {self.semaphores}")
+        self.check_cores(instruction)
         if instruction.layer >= self.layers:
             raise ArtefactError(f"{mnemonic}: layer {instruction.layer} of {self.layers}")
         self.check_operands(instruction)
         if instruction.queue is Queue.CONTROL and (instruction.waits or instruction.signals):
             raise ArtefactError(f"{mnemonic} cannot wait or signal")
-        if mnemonic == "loop":
+        if mnemonic in ("loop", "cores"):
             self.depth += 1
         elif mnemonic == "end":
             self.depth -= 1
@@ -117,7 +120,27 @@ class Checker:
             raise ArtefactError(
                 f"{mnemonic}: loops are not properly nested (at most {MAX_LOOP_DEPTH} deep)"
             )
-        self.halted = mnemonic == "halt"
+        self.halted, self.first = mnemonic == "halt", False
+
+    def check_cores(self, instruction: Instruction) -> None:
+        """What belongs to programs of several cores, and what does not."""
+        mnemonic, params = instruction.mnemonic, instruction.params
+        if mnemonic == "cores":
+            if not self.first:
+                raise ArtefactError("cores is not the first instruction")
+            self.cores = params["count"]
+        elif self.cores and not self.depth and mnemonic != "halt":
+            raise ArtefactError(f"{mnemonic} behind the end of cores")
+        elif not self.cores and (instruction.all_cores or spreads(mnemonic, params)):
+            raise ArtefactError(f"{mnemonic}: reaches other cores in a program without cores")
+        elif self.cores and params.get("overwrite", 0) > 0 and params["overwrite"] & 1:
+            raise ArtefactError(f"{mnemonic}: overwrite names loop level 0, the cores")
+        for i, s in enumerate(instruction.signals):
+            if instruction.all_cores >> i & 1 and s + self.cores > self.semaphores:
+                raise ArtefactError(
+                    f"{mnemonic}: {self.cores} cores signal semaphores from {s} on, outside the"
+                    f" table of {self.semaphores}"
+                )
 
     def check_operands(self, instruction: Instruction) -> None:
         """Spaces, loop levels, shapes and parameters."""

@@ -12,6 +12,7 @@
 On chip: `space[base + stride*iL + slot_stride*(nLEVEL%SLOTS)](size:stride, ...)`, where `iL` is the
 iteration of loop level L (0 outermost) and `nLEVEL` the running count of executions of the body
 inside LEVEL loops.  In DRAM, per axis: `box of extent:stride at start+advance*iL step N`.
+A program of several cores stands between `cores count=4` and `end`; `signal s8*` goes to all cores.
 Parameters that are 0 are left out; `sync` names its queue; everything behind `;` is comment.
 """
 
@@ -46,7 +47,7 @@ def _lines(code: bytes, layers: Sequence[Sequence[str]]) -> Iterator[str]:
             yield f".layer {layer}" + (f" ; {_printable(names)}" if names else "")
         depth -= instruction.mnemonic == "end"
         yield "  " * depth + instruction_text(instruction)
-        depth += instruction.mnemonic == "loop"
+        depth += instruction.mnemonic in ("loop", "cores")
 
 
 def _printable(names: str) -> str:
@@ -67,9 +68,12 @@ def instruction_text(instruction: Instruction) -> str:
         parts += [
             f"{name}={instruction.params[name]}" for name in spec.params if instruction.params[name]
         ]
-    for word, semaphores in (("wait", instruction.waits), ("signal", instruction.signals)):
-        if semaphores:
-            parts += [word, *(f"s{s}" for s in semaphores)]
+    signals = enumerate(instruction.signals)
+    stars = ["*" if instruction.all_cores >> i & 1 else "" for i, _ in signals]
+    if instruction.waits:
+        parts += ["wait", *(f"s{s}" for s in instruction.waits)]
+    if instruction.signals:
+        parts += ["signal", *(f"s{s}{x}" for s, x in zip(instruction.signals, stars, strict=True))]
     return " ".join(parts)
 
 

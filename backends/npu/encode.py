@@ -10,6 +10,8 @@ One instruction per command, loop ends included; tokens become semaphores (`sema
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, Operation
 
@@ -20,7 +22,7 @@ from ...dialects.npu.commands import Command, SyncOp
 from ...dialects.npu.isa import MAX_LOOP_DEPTH, MAX_SIGNALS, MAX_WAITS, QUEUES, Queue
 from ...dialects.npu.operands import buffer_of, descriptor
 from ...dialects.npu.shapes import misfit
-from ...dialects.npu.structure import LoopOp, ProgramOp
+from ...dialects.npu.structure import CoresOp, LoopOp, ProgramOp
 from .binary import decode, pack_words
 from .program import EncodedProgram, Instruction, Operand
 from .semaphores import Channel, Draft, assign, connect, merge_syncs
@@ -40,7 +42,7 @@ def encode(program: ProgramOp) -> EncodedProgram:
     semaphores = assign(channels, program)
     flat = _Flattener()
     flat.block(body)
-    flat.emit(Instruction("halt", layer=flat.layer), program)
+    flat.emit(Instruction("halt"), program)
     layers = tuple(flat.layers) or ((),)
     code = pack_words(semaphores, flat.words, len(layers))
     stats = {
@@ -90,13 +92,13 @@ def _draft(program: ProgramOp) -> tuple[list[Draft], list[Channel]]:
     def block(ops: Block, top: int, depth: int) -> list[Draft]:
         out: list[Draft] = []
         for index, op in enumerate(ops.ops):
-            here = index if depth == 0 else top
-            if isinstance(op, LoopOp):
+            here = index if ops is outermost else top
+            if isinstance(op, LoopOp | CoresOp):
                 if depth == MAX_LOOP_DEPTH:
                     raise CapacityError(f"{describe(op)}: loops more than {MAX_LOOP_DEPTH} deep")
-                draft = Draft(
-                    "loop", Queue.CONTROL, op, here, params={"count": op.count.value.data}
-                )
+                mnemonic = "cores" if isinstance(op, CoresOp) else "loop"
+                params = {"count": op.count.value.data}
+                draft = Draft(mnemonic, Queue.CONTROL, op, here, params=params)
                 draft.body = block(op.body.block, here, depth + 1)
             elif isinstance(op, Command):
                 draft = command(op, here)
@@ -110,6 +112,8 @@ def _draft(program: ProgramOp) -> tuple[list[Draft], list[Channel]]:
                 waiters.append(op)
         return out
 
+    level = next((op for op in program.body.block.ops if isinstance(op, CoresOp)), None)
+    outermost = program.body.block if level is None else level.body.block
     body = block(program.body.block, 0, 0)
 
     def sync_after(loop: LoopOp, queue: Queue) -> Draft:
@@ -149,36 +153,39 @@ class _Flattener:
         for draft in drafts:
             if nodes := _nodes(draft):
                 self.layer = self.layers.setdefault(nodes, len(self.layers))
-            waits = [c.semaphore for c in draft.waits]
-            signals = [c.semaphore for c in draft.signals]
+            waits = [s for c in draft.waits for s in c.semaphores]
             while len(waits) > MAX_WAITS:
                 self.sync(draft, waits[:MAX_WAITS], [])
                 del waits[:MAX_WAITS]
-            first, rest = signals[:MAX_SIGNALS], signals[MAX_SIGNALS:]
+            first, rest = draft.signals[:MAX_SIGNALS], draft.signals[MAX_SIGNALS:]
             instruction = Instruction(
-                draft.mnemonic, draft.operands, draft.params, tuple(waits), tuple(first), self.layer
+                draft.mnemonic, draft.operands, draft.params, tuple(waits), *_signals(first)
             )
             self.emit(instruction, draft.op)
             for i in range(0, len(rest), MAX_SIGNALS):
                 self.sync(draft, [], rest[i : i + MAX_SIGNALS])
             if draft.body is not None:
                 self.block(draft.body)
-                self.emit(Instruction("end", layer=self.layer), draft.op)
+                self.emit(Instruction("end"), draft.op)
 
-    def sync(self, draft: Draft, waits: list[int], signals: list[int]) -> None:
+    def sync(self, draft: Draft, waits: list[int], signals: list[Channel]) -> None:
         queue = {"queue": QUEUES.index(draft.queue)}
-        self.emit(
-            Instruction("sync", (), queue, tuple(waits), tuple(signals), self.layer), draft.op
-        )
+        self.emit(Instruction("sync", (), queue, tuple(waits), *_signals(signals)), draft.op)
 
     def emit(self, instruction: Instruction, op: Operation) -> None:
         try:
-            self.words += instruction_words(instruction)
+            self.words += instruction_words(replace(instruction, layer=self.layer))
         except ValueError as error:
             raise CapacityError(
                 f"{describe(op)}: {instruction.mnemonic} cannot be encoded: {error}"
             ) from None
         self.count += 1
+
+
+def _signals(channels: list[Channel]) -> tuple[tuple[int, ...], int, int]:
+    """Signals, layer (set later) and the mask of those that go to all cores."""
+    mask = sum(1 << i for i, c in enumerate(channels) if c.cores)
+    return tuple(c.semaphore for c in channels), 0, mask
 
 
 def _nodes(draft: Draft) -> tuple[str, ...]:

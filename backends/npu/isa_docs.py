@@ -50,8 +50,10 @@ Little-endian 64-bit words:
 | instructions | in program order, the last one `halt` |
 
 An instruction is a header word, a semaphore word if it waits or signals (bytes 0-3: semaphores it
-waits for, bytes 4-7: semaphores it signals, unused bytes 0), then tagged words. Every instruction
-has exactly one encoding; other bit patterns are rejected.
+waits for, bytes 4-7: semaphores it signals, unused bytes 0), then tagged words. `all cores` is a bit
+mask over the signals, the lowest bit for the first: a signal `s` so marked goes to every core, to
+semaphore `s` + (number of the signalling core). Every instruction has exactly one encoding; other
+bit patterns are rejected.
 """
 
 
@@ -107,7 +109,7 @@ def isa_markdown() -> str:
         "loop depth": isa.MAX_LOOP_DEPTH, "dimensions of an on-chip operand": isa.MAX_DIMS,
         "axes of a DRAM operand": isa.MAX_TENSOR_DIMS, "semaphores": isa.NUM_SEMAPHORES,
         "semaphores an instruction waits for": isa.MAX_WAITS,
-        "semaphores an instruction signals": isa.MAX_SIGNALS,
+        "semaphores an instruction signals": isa.MAX_SIGNALS, "cores": isa.MAX_CORES,
     }  # fmt: skip
     lines.append("\n## Limits\n\n| what | at most |\n|---|---|")
     lines += [f"| {what} | {limit} |" for what, limit in limits.items()]

@@ -7,8 +7,12 @@
 
 An instruction starts when it is at the head of its queue and the count of each semaphore in `waits`
 is at least 1; it then takes 1 from each.  When it completes (in order within its queue), it adds 1
-to each semaphore in `signals`.  `loop`, `end` and `halt` belong to the control processor and never
-wait or signal.  `sync` belongs to the queue named by its parameter.
+to each semaphore in `signals`.  `cores`, `loop`, `end` and `halt` belong to the control processor
+and never wait or signal.  `sync` belongs to the queue named by its parameter.
+
+Each core has its own semaphores.  A signal s whose bit is set in `all_cores` goes to every core, to
+semaphore s + (number of the signalling core): who waits for s, s + 1, .. s + cores - 1 has heard
+from all, and no core that runs ahead can be taken for another.
 """
 
 from __future__ import annotations
@@ -32,7 +36,7 @@ class Operand:
 class Instruction:
     """One instruction.  `params` holds every parameter of the instruction table by name.
 
-    `layer` indexes the layer names returned beside the machine code; `words` is the encoded size
+    `all_cores` is a bit mask over `signals`; `layer` indexes the layer names returned beside the machine code; `words` is the encoded size
     in 64-bit words (what fetch costs), `offset` the byte offset in the binary: 0 until decoded.
     """
 
@@ -42,12 +46,13 @@ class Instruction:
     waits: tuple[int, ...] = ()
     signals: tuple[int, ...] = ()
     layer: int = 0
+    all_cores: int = 0
     words: int = field(default=0, compare=False)
     offset: int = field(default=0, compare=False)
 
     @property
     def queue(self) -> Queue:
-        """The queue that runs it; CONTROL for `loop`, `end`, `halt`."""
+        """The queue that runs it; CONTROL for `cores`, `loop`, `end`, `halt`."""
         return (
             QUEUES[self.params["queue"]]
             if self.mnemonic == "sync"
@@ -61,6 +66,12 @@ class DecodedProgram:
 
     semaphores: tuple[int, ...]
     instructions: tuple[Instruction, ...]
+
+    @property
+    def cores(self) -> int:
+        """How many cores run it; 0 for a program without `cores`, which runs on core 0 alone."""
+        first = self.instructions[0]
+        return first.params["count"] if first.mnemonic == "cores" else 0
 
 
 @dataclass(frozen=True)

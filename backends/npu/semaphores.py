@@ -14,6 +14,11 @@ behind the loop.  Tokens between commands of one queue need no channel: queues a
 
 A semaphore serves one pair of queues and one number of credits for ever, so signals and waits pair
 up first in, first out; it is reused by a channel that begins in a later top-level operation.
+
+A token of a command with `all_cores` is n channels, one from each of n cores, on n consecutive
+semaphores, because a core that runs ahead must not be taken for one that lags:
+
+    %t = npu.load ... all_cores ; npu.matmul ... wait(%t)      signal s4*  ..  wait s4 s5 s6 s7
 """
 
 from __future__ import annotations
@@ -28,6 +33,7 @@ from ...dialects.errors import CapacityError, IRError
 from ...dialects.locations import describe
 from ...dialects.npu.commands import Command, SyncOp
 from ...dialects.npu.isa import NUM_SEMAPHORES, Queue
+from ...dialects.npu.operands import cores_of
 from ...dialects.npu.structure import LoopOp, TokenOp, YieldOp
 from .program import Operand
 
@@ -49,13 +55,22 @@ class Draft:
 
 @dataclass(eq=False)
 class Channel:
-    """What a semaphore does between two instructions; `*_top` index the top-level operations."""
+    """What a semaphore does between two instructions; `*_top` index the top-level operations.
+
+    `cores`: 0 within a core; else that many cores signal, each its own, `semaphore` the first.
+    """
 
     queues: tuple[Queue, Queue]
     credits: int
     first_top: int
     last_top: int
+    cores: int = 0
     semaphore: int = -1
+
+    @property
+    def semaphores(self) -> range:
+        """All its semaphores: what the waiting command waits for."""
+        return range(self.semaphore, self.semaphore + max(self.cores, 1))
 
 
 def _credits(value: SSAValue, waiter: Operation) -> int:
@@ -85,6 +100,17 @@ def _final(value: SSAValue) -> Operation | None:
         if isinstance(value, BlockArgument):
             return None
     return value.owner if isinstance(value.owner, Command | SyncOp) else None
+
+
+def _signalling_cores(producer: Operation) -> int:
+    """How many cores must have run `producer` for its token to be complete; 0: its own alone."""
+    assert isinstance(producer, Command | SyncOp)
+    if producer.all_cores is None:
+        return 0
+    level = cores_of(producer)
+    if level is None:
+        raise IRError(f"{describe(producer)}: all_cores outside npu.cores")
+    return level.count.value.data
 
 
 def connect(
@@ -123,9 +149,10 @@ def connect(
             raise IRError(
                 f"{describe(waiter)}: waits for a token of another loop that its own does not carry"
             )
-        if source.queue is not target.queue:
+        cores = _signalling_cores(producer)
+        if source.queue is not target.queue or cores:
             top = sorted((source.top, target.top))
-            channel = Channel((source.queue, target.queue), credits, top[0], top[1])
+            channel = Channel((source.queue, target.queue), credits, top[0], top[1], cores)
             source.signals.append(channel)
             target.waits.append(channel)
 
@@ -133,14 +160,14 @@ def connect(
 def assign(channels: Iterable[Channel], program: Operation) -> tuple[int, ...]:
     """Number the semaphores; returns their initial counts.  CapacityError if there are too few."""
     counts: list[int] = []
-    free: dict[tuple[tuple[Queue, Queue], int], list[tuple[int, int]]] = {}
+    free: dict[tuple[tuple[Queue, Queue], int, int], list[tuple[int, int]]] = {}
     for channel in sorted(channels, key=lambda c: (c.first_top, c.last_top)):
-        pool = free.setdefault((channel.queues, channel.credits), [])
+        pool = free.setdefault((channel.queues, channel.credits, channel.cores), [])
         if pool and pool[0][0] < channel.first_top:
             _, channel.semaphore = heapq.heappop(pool)
         else:
             channel.semaphore = len(counts)
-            counts.append(channel.credits)
+            counts += [channel.credits] * max(channel.cores, 1)
         heapq.heappush(pool, (channel.last_top, channel.semaphore))
     if len(counts) > NUM_SEMAPHORES:
         raise CapacityError(

@@ -4,8 +4,8 @@
     result.cycles, result.utilization, result.units["matrix"]["wait_load"], result.layers[0].name
 
 decode ─▶ expand loops ─▶ schedule in time ─▶ check for races ─▶ execute ─▶ count.  The stages are
-in `sim/`, the timing rules in docs/timing.md.  A machine with several cores runs the program on one
-of them; utilisation and lower bounds are of the whole machine.
+in `sim/`, the timing rules in docs/timing.md.  A program runs on as many cores as its `cores` says,
+or on one; utilisation and lower bounds are of the whole machine.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ from .sim.trace import trace_events
 class SimulationResult:
     """What one run of a program did.
 
-    `units[u]` has "busy" and each kind of stall (`sim.counters.STALLS`), summing to `cycles`.
+    `units[u]` has "busy" and each kind of stall (`sim.counters.STALLS`), summing to `cycles` x
+    `cores`, the number of cores that ran it.
     `energy` is in pJ by kind.  `trace` is a Perfetto trace (JSON object) if it was asked for.
     """
 
@@ -52,6 +53,7 @@ class SimulationResult:
     energy: dict[str, float]
     layers: tuple[Layer, ...]
     trace: dict[str, Any] | None = None
+    cores: int = 1
 
     @property
     def utilization(self) -> float:
@@ -88,6 +90,7 @@ class SimulationResult:
             "spm_bytes": t.spm_bytes,
             "acc_bytes": t.acc_bytes,
             "energy_pj": {**self.energy, "total": sum(self.energy.values())},
+            **({"cores": self.cores, "network_bytes": t.network_bytes} if self.cores > 1 else {}),
             "units": self.units,
             "layers": [_layer_json(layer) for layer in self.layers],
         }
@@ -113,7 +116,7 @@ def simulate(
     compulsory_bytes: int | None = None,
     work: Sequence[bounds.LayerWork] = (),
 ) -> SimulationResult:
-    """Run `program` on one core of `machine`.
+    """Run `program` on `machine`, on the cores that it asks for.
 
     `arena` (uint8, in and out) and `consts` (uint8) are DRAM.  `layers` are the ONNX node names per
     layer index.  `check` finds races and reads of bytes never written (`arena_valid`, if given: a
@@ -129,11 +132,15 @@ def simulate(
     for name, memory in (("arena", arena), ("consts", consts)):
         if memory.dtype != np.uint8 or memory.ndim != 1 or not memory.flags.c_contiguous:
             raise ValueError(f"{name} must be a contiguous one-dimensional uint8 array")
+    if decoded.cores > machine.cores:
+        raise SimulationError(
+            f"the program is for {decoded.cores} cores, {machine.name} has {machine.cores}"
+        )
     spm, acc = machine.scratchpad.bytes, machine.accumulator.bytes
     sizes = {"spm": spm, "acc": acc, "dram": arena.size, "const": consts.size}
     expansion = expand(decoded, machine.control, sizes, layers)
     steps = executions(expansion)
-    commands = commands_of(expansion, machine)
+    commands = commands_of(expansion, machine, len(decoded.semaphores))
     times = schedule(
         commands,
         machine,
@@ -141,11 +148,13 @@ def simulate(
         lambda c: expansion.where(expansion.site[c], steps[c]),
     )
     if check:
-        hazards.check_races(expansion, times.order, steps, decoded.semaphores)
+        hazards.check_races(expansion, commands, times.order, steps, decoded.semaphores)
     if run:
         used = used_bytes(expansion)
-        memories = functional.memories(used["spm"], used["acc"], arena, consts, arena_valid, check)
-        functional.run(expansion, times.order, steps, memories)
+        cores = functional.memories(
+            used["spm"], used["acc"], arena, consts, arena_valid, check, expansion.cores
+        )
+        functional.run(expansion, times.order, steps, cores)
     required = bounds.compulsory_bytes(expansion, steps, outputs)
     return _result(expansion, commands, times, machine, required, compulsory_bytes, trace, work)
 
@@ -192,6 +201,7 @@ def _result(
         rows.energy(whole, times.cycles, machine),
         tuple(rows.layer_rows(expansion, commands.cost, times, parts, required, machine, work)),
         trace_events(expansion, commands.cost, times, idle, machine) if trace else None,
+        expansion.cores,
     )
 
 

@@ -1,6 +1,6 @@
 """One instruction as 64-bit words: a header, an optional semaphore word, then tagged words.
 
-    header      opcode 8 | words 8 | waits 3 | signals 3 | 0 (18 bits) | layer 24
+    header      opcode 8 | words 8 | waits 3 | signals 3 | all cores 4 | 0 (14 bits) | layer 24
     semaphores  signals 4 x 8 | waits 4 x 8                 only when there are any
     tag 1  OPERAND  tag 4 | space 2 | operand 3 | 0 (7 bits) | address 48 (signed)
     tag 2  DIM      tag 4 | size 28 | stride 32 (signed)
@@ -12,7 +12,8 @@
     tag 8  ADVANCE  tag 4 | level 4 | 0 (8 bits) | coordinates per iteration 48 (signed)
     tag 9  PARAM    tag 4 | parameter 8 | 0 (4 bits) | value 48 (signed)
 
-Fields are listed from the most significant bit.  DIM, LOOP and SLOTS belong to the OPERAND before
+Fields are listed from the most significant bit.  `all cores` is a bit mask
+over the signals, the lowest bit for the first.  DIM, LOOP and SLOTS belong to the OPERAND before
 them, STEP and ADVANCE to the AXIS before them.  Zero strides per loop, single slots and zero
 parameters are left out; so every instruction has exactly one encoding, and decoding rejects others.
 """
@@ -81,7 +82,16 @@ STEP = Tag(7, (("reserved", 28), ("step", -32)))
 ADVANCE = Tag(8, (("loop level", 4), ("reserved", 8), ("coordinates per iteration", -48)))
 PARAM = Tag(9, (("parameter", 8), ("reserved", 4), ("value", -48)))
 HEADER = Tag(
-    0, (("opcode", 8), ("words", 8), ("waits", 3), ("signals", 3), ("reserved", 18), ("layer", 24))
+    0,
+    (
+        ("opcode", 8),
+        ("words", 8),
+        ("waits", 3),
+        ("signals", 3),
+        ("all cores", 4),
+        ("reserved", 14),
+        ("layer", 24),
+    ),
 )
 TAGS = {t.number: t for t in (OPERAND, DIM, LOOP, SLOTS, AXIS, BOX, STEP, ADVANCE, PARAM)}
 
@@ -134,6 +144,8 @@ def instruction_words(instruction: Instruction) -> list[int]:
             sum(s << 8 * i for i, s in enumerate(waits))
             | sum(s << 8 * i for i, s in enumerate(signals, 4))
         )
+    if instruction.all_cores >> len(signals):
+        raise ValueError(f"all cores {instruction.all_cores:#x} of {len(signals)} signals")
     for index, operand in enumerate(instruction.operands):
         body += _operand_words(index, operand)
     spec = BY_MNEMONIC[instruction.mnemonic]
@@ -142,10 +154,11 @@ def instruction_words(instruction: Instruction) -> list[int]:
             body.append(PARAM.pack(index, 0, value))
     if len(body) >= MAX_WORDS:
         raise ValueError(f"{len(body) + 1} words are more than {MAX_WORDS}")
-    return [
-        HEADER.pack(spec.code, len(body) + 1, len(waits), len(signals), 0, instruction.layer),
-        *body,
-    ]
+    all_cores, layer = instruction.all_cores, instruction.layer
+    header = HEADER.pack(
+        spec.code, len(body) + 1, len(waits), len(signals), all_cores, 0, layer
+    )
+    return [header, *body]
 
 
 @dataclass
@@ -226,7 +239,7 @@ def _read_tagged(word: int, params: dict[int, int], operands: list[_Partial]) ->
 
 def read_instruction(words: Sequence[int], position: int) -> Instruction:
     """The instruction at word `position`; ArtefactError (which does not say where) if malformed."""
-    code, count, waits, signals, _, layer = HEADER.unpack(words[position])
+    code, count, waits, signals, all_cores, _, layer = HEADER.unpack(words[position])
     spec = BY_CODE.get(code)
     if spec is None:
         raise ArtefactError(f"unknown opcode {code:#04x}")
@@ -245,6 +258,7 @@ def read_instruction(words: Sequence[int], position: int) -> Instruction:
         tuple(semaphores >> 8 * i & 255 for i in range(waits)),
         tuple(semaphores >> 8 * i & 255 for i in range(4, 4 + signals)),
         layer,
+        all_cores,
         count,
         8 * position,
     )

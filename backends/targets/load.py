@@ -34,9 +34,10 @@ MAX_MEMORY = 1 << 32
 
 _MAY_BE_ZERO = frozenset(
     {"latency", "read_latency", "write_latency", "startup", "issue_cycles", "vector"}
-    | {"spm_byte", "acc_byte", "dram_byte", "idle_cycle"}
+    | {"spm_byte", "acc_byte", "dram_byte", "network_byte", "idle_cycle"}
+    | {"accumulate_latency", "config_cycles", "interleave"}
 )
-_ENERGY_MAY_BE_ZERO = frozenset({"mac"})
+_MAY_BE_ZERO_IN = frozenset({("energy", "mac"), ("network", "bytes_per_cycle")})
 
 
 def list_targets() -> list[str]:
@@ -147,7 +148,9 @@ def _number(kind: type[int] | type[float], value: Any, at: str, key: str) -> int
     if isinstance(value, bool) or not isinstance(value, wanted):
         a = "an integer" if kind is int else "a number"
         raise TargetError(f"{at}{key!r} must be {a}, not {value!r}")
-    zero = key in _MAY_BE_ZERO or (at.endswith("[energy] ") and key in _ENERGY_MAY_BE_ZERO)
+    zero = key in _MAY_BE_ZERO or any(
+        at.endswith(f"[{table}] ") and key == name for table, name in _MAY_BE_ZERO_IN
+    )
     if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
         raise TargetError(
             f"{at}{key!r} must be {'at least 0' if zero else 'positive'}, not {value!r}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-DATAFLOWS = ("weight-stationary", "output-stationary", "dot-product")
+DATAFLOWS = ("weight-stationary", "output-stationary", "input-stationary", "dot-product")
 QUEUE_NAMES = ("load", "store", "matrix", "vector")
 
 
@@ -18,8 +18,12 @@ class MatrixUnit:
 
     `pixels` rows of the left operand enter per cycle.  `dataflow`: "weight-stationary" (systolic:
     fill and drain of rows + columns cycles, weights preloaded), "output-stationary" (systolic,
-    accumulates in place) or "dot-product" (adder trees: no fill or drain).
+    accumulates in place), "input-stationary" (as weight-stationary, the left operand preloaded:
+    `pixels` columns of weights enter per cycle) or "dot-product" (adder trees: no fill or drain).
     `double_buffered_weights`: the next weights load while the present ones compute.
+    `max_tiles`: stationary tiles that one command steps through by itself.
+    `preload_rows`: rows of the stationary tile loaded per cycle.  `accumulate_latency`: cycles from
+    a sum's entering the array until it can be added to again.
     """
 
     rows: int
@@ -27,6 +31,9 @@ class MatrixUnit:
     pixels: int = 1
     dataflow: str = "weight-stationary"
     double_buffered_weights: bool = True
+    max_tiles: int = 1
+    preload_rows: int = 1
+    accumulate_latency: int = 0
 
     @property
     def macs_per_cycle(self) -> int:
@@ -70,7 +77,8 @@ class Memory:
     The defaults are the smallest memory, not a balanced one.  To keep the array busy, an
     accumulator needs `ports` = 2 (a read and a write a cycle) and `width` = 4 * columns * pixels,
     and a scratchpad several banks, so that DMA and array do not wait for each other; stalls for
-    want of them are those called `bank` in reports.
+    want of them are those called `bank` in reports.  `interleave`: bytes after which the next bank
+    follows, so that neighbouring accesses go to different banks; 0: a bank is one range.
     """
 
     bytes: int
@@ -78,6 +86,17 @@ class Memory:
     ports: int = 1
     width: int = 16
     latency: int = 1
+    interleave: int = 0
+
+    @property
+    def regions(self) -> int:
+        """Address ranges that are accessed independently: interleaved banks are one, together."""
+        return 1 if self.interleave else self.banks
+
+    @property
+    def region_ports(self) -> int:
+        """Accesses a cycle of one such range."""
+        return self.ports * self.banks // self.regions
 
 
 @dataclass(frozen=True)
@@ -94,13 +113,26 @@ class Dram:
 
 @dataclass(frozen=True)
 class Control:
-    """The control processor: fetch rate, cycles to issue a command, depth of each command queue."""
+    """The control processor: fetch rate, cycles to issue a command, depth of each command queue.
+
+    `config_cycles`: to configure a unit, for a command that differs from the one before it on its
+    queue in more than addresses.
+    """
 
     fetch_bytes_per_cycle: float = 16.0
     issue_cycles: int = 1
     queue_depths: dict[str, int] = field(
         default_factory=lambda: {"load": 8, "store": 4, "matrix": 16, "vector": 16}
     )
+    config_cycles: int = 0
+
+
+@dataclass(frozen=True)
+class Network:
+    """What connects the cores; `bytes_per_cycle` of each core's port, in and out; 0: no network."""
+
+    bytes_per_cycle: float = 0.0
+    latency: int = 0
 
 
 @dataclass(frozen=True)
@@ -112,6 +144,7 @@ class Energy:
     spm_byte: float = 1.25
     acc_byte: float = 0.6
     dram_byte: float = 50.0
+    network_byte: float = 2.0
     idle_cycle: float = 0.0
 
 
@@ -129,6 +162,7 @@ class Machine:
     accumulator: Memory
     dram: Dram
     control: Control = field(default_factory=Control)
+    network: Network = field(default_factory=Network)
     energy: Energy = field(default_factory=Energy)
     cores: int = 1
     dma_bytes_per_cycle: float = 16.0

@@ -32,9 +32,16 @@ MEANING: dict[str, tuple[str, str]] = {
     "matrix.dataflow": (
         "",
         "`weight-stationary` (systolic: fill and drain, weights preloaded), `output-stationary` "
-        "(systolic, accumulates in place) or `dot-product` (adder trees: no fill or drain)",
+        "(systolic, accumulates in place), `input-stationary` (as weight-stationary, but the left "
+        "operand is preloaded and weights stream) or `dot-product` (adder trees: no fill or drain)",
     ),
     "matrix.double_buffered_weights": ("", "the next weights load while the present ones compute"),
+    "matrix.max_tiles": ("", "stationary tiles that one command steps through by itself"),
+    "matrix.preload_rows": ("1/cycle", "rows of the stationary tile loaded a cycle"),
+    "matrix.accumulate_latency": (
+        "cycles",
+        "from a row's entering the array until its sums can be added to again; 0: no limit",
+    ),
     "vector.lanes": ("", "elements in a group, which the costs below are of"),
     "vector.startup": ("cycles", "before the first group of a command"),
     "vector.mac": ("cycles/group", "a multiply-accumulate or a sum (depthwise, average pooling)"),
@@ -47,6 +54,10 @@ MEANING: dict[str, tuple[str, str]] = {
     "ports": ("1/cycle", "accesses of a bank"),
     "width": ("B", "width of an access"),
     "latency": ("cycles", "from an access to its data"),
+    "interleave": (
+        "B",
+        "after so many bytes follows the next bank; 0: a bank is one range of addresses",
+    ),
     "dram.bytes_per_cycle": ("B/cycle", "bandwidth, shared by load and store"),
     "dram.burst_bytes": ("B", "size of a request; each moves a whole, aligned burst"),
     "dram.read_latency": ("cycles", "from a request to its first data"),
@@ -55,16 +66,27 @@ MEANING: dict[str, tuple[str, str]] = {
     "dram.outstanding_writes": ("", "write requests in flight at most"),
     "control.fetch_bytes_per_cycle": ("B/cycle", "machine code fetched"),
     "control.issue_cycles": ("cycles", "least time to issue a command"),
+    "control.config_cycles": (
+        "cycles",
+        "to configure a unit for a command that differs from the one before on its queue in more "
+        "than addresses",
+    ),
     "control.queue_depths": (
         "",
         "commands a queue holds, waiting and running: `{ load = .., store = .., matrix = .., "
         "vector = .. }`; queues left out keep their default",
     ),
+    "network.bytes_per_cycle": (
+        "B/cycle",
+        "what a core sends, and what a core receives, at most; 0: the cores are not connected",
+    ),
+    "network.latency": ("cycles", "from the last data sent to their arrival"),
     "energy.mac": ("pJ", "a multiply-accumulate of the matrix unit"),
     "energy.vector": ("pJ", "an element of a vector command"),
     "energy.spm_byte": ("pJ/B", "scratchpad, read or written"),
     "energy.acc_byte": ("pJ/B", "accumulators, read or written"),
     "energy.dram_byte": ("pJ/B", "DRAM, counted in whole bursts"),
+    "energy.network_byte": ("pJ/B", "network between cores, for each core that receives"),
     "energy.idle_cycle": ("pJ/cycle", "of each core, busy or not"),
 }
 """(unit, meaning) of every field; those of scratchpad and accumulator, which are one class, have

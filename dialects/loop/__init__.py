@@ -24,6 +24,7 @@ from .structure import (
     ReshapeOp,
     space_of,
 )
+from .subview import SubviewOp
 
 LOOP = Dialect(
     "loop",
@@ -41,12 +42,13 @@ LOOP = Dialect(
         ConcatOp,
         FillOp,
         CopyOp,
+        SubviewOp,
     ],
     [],
 )
 
 __all__ = [
     "LOOP", "SPACES", "AllocOp", "ApplyOp", "ConcatOp", "CopyOp", "ExtractOp", "FillOp", "ForOp",
-    "GlobalOp", "IndexOp", "Linear", "NestOp", "ReshapeOp", "ScalarConstantOp", "ScalarYieldOp",
+    "GlobalOp", "IndexOp", "Linear", "NestOp", "ReshapeOp", "ScalarConstantOp", "ScalarYieldOp", "SubviewOp",
     "captured", "fill_attr", "fill_value", "reduce_identity", "row_major_strides", "space_of",
 ]  # fmt: skip

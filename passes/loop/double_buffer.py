@@ -17,10 +17,11 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, SSAValue
 
 from ...backends.targets.machine import Machine
-from ...dialects.loop import AllocOp, CopyOp, ForOp, space_of
+from ...dialects.loop import AllocOp, CopyOp, ForOp, ReshapeOp, SubviewOp, space_of
 from ...dialects.types import element_of, integer, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass
 from .tile_npu import npu_segments
+from .tiling.residents import free_scratchpad
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,10 @@ class DoubleBufferPass(Pass):
         if ctx.machine is None:
             return
         for func in npu_segments(module):
+            free = free_scratchpad(func, ctx.machine)
             for op in func.body.block.ops:
                 if isinstance(op, ForOp):
-                    _assign(op, ctx.machine)
+                    _assign(op, ctx.machine, free[op])
 
 
 def buffer_bytes(value: SSAValue, machine: Machine) -> int:
@@ -56,10 +58,19 @@ def _allocs(block: Block) -> Iterator[AllocOp]:
 def _outside(loop: ForOp) -> set[SSAValue]:
     """On-chip buffers used in a loop and allocated before it."""
     inside = {alloc.result for alloc in _allocs(loop.body.block)}
-    used = {v for op in loop.walk() for v in op.operands}
+    used = {_whole(v) for op in loop.walk() for v in op.operands}
     return {
-        v for v in used - inside if space_of(v) in ("spm", "acc") and isinstance(v.owner, AllocOp)
+        v
+        for v in used - inside
+        if space_of(v) in ("spm", "acc") and isinstance(v.owner, AllocOp) and v.owner.offset is None
     }
+
+
+def _whole(value: SSAValue) -> SSAValue:
+    """The buffer behind reshapes and subviews."""
+    while isinstance(value.owner, ReshapeOp | SubviewOp):
+        value = value.owner.operands[0]
+    return value
 
 
 def _priority(alloc: AllocOp) -> int:
@@ -71,8 +82,8 @@ def _priority(alloc: AllocOp) -> int:
     return 1 if space_of(alloc.result) == "acc" else 2
 
 
-def _assign(loop: ForOp, machine: Machine) -> None:
-    free = {"spm": machine.scratchpad.bytes, "acc": machine.accumulator.bytes}
+def _assign(loop: ForOp, machine: Machine, scratchpad: int) -> None:
+    free = {"spm": scratchpad, "acc": machine.accumulator.bytes}
     allocs = list(_allocs(loop.body.block))
     for value in (*_outside(loop), *(a.result for a in allocs)):
         free[space_of(value)] -= buffer_bytes(value, machine)

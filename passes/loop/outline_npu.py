@@ -8,7 +8,8 @@
 
 The functions have no arguments: buffers are declared again at their offsets in the arena, so each
 is a complete program over the arena and the constants block.  K is the segment's index among all
-segments.  @main stays whole: it is the CPU end's program and the oracle.
+segments.  Buffers that nothing outside the segment uses are marked `local`.  @main stays whole: it
+is the CPU end's program and the oracle.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, cast
 
-from xdsl.dialects.builtin import DenseArrayBase, MemRefType, ModuleOp
+from xdsl.dialects.builtin import DenseArrayBase, MemRefType, ModuleOp, UnitAttr
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Operation, Region, SSAValue
 
 from ...dialects.errors import IRError
-from ...dialects.loop import AllocOp, NestOp, captured
+from ...dialects.loop import AllocOp, NestOp, ReshapeOp, captured
 from ...dialects.types import int_values
 from ..base import CompilerContext, Pass, main_function
 from .segments import Segment, segments
@@ -33,6 +34,7 @@ def _outline(segment: Segment, arguments: dict[SSAValue, int]) -> FuncOp:
     """A function of clones of the segment's operations and of what declares their buffers."""
     block = Block()
     mapping: dict[SSAValue, SSAValue] = {}
+    inside = set(segment.ops)
 
     def declare(value: SSAValue) -> None:
         chain: list[SSAValue] = []
@@ -51,6 +53,8 @@ def _outline(segment: Segment, arguments: dict[SSAValue, int]) -> FuncOp:
             else:
                 assert isinstance(missing.owner, Operation)
                 made = missing.owner.clone(mapping)
+                if isinstance(made, AllocOp) and _inside(missing, inside):
+                    made.attributes["local"] = UnitAttr()
             block.add_op(made)
 
     for op in segment.ops:
@@ -59,6 +63,16 @@ def _outline(segment: Segment, arguments: dict[SSAValue, int]) -> FuncOp:
         block.add_op(op.clone(mapping))
     block.add_op(ReturnOp())
     return FuncOp(f"{PREFIX}{segment.index}", ([], []), Region(block))
+
+
+def _inside(buffer: SSAValue, ops: set[Operation]) -> bool:
+    """Whether nothing but `ops` uses a buffer, or an alias of it."""
+    return all(
+        _inside(use.operation.results[0], ops)
+        if isinstance(use.operation, ReshapeOp)
+        else use.operation in ops
+        for use in buffer.uses
+    )
 
 
 @dataclass(frozen=True)

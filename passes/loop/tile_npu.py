@@ -46,12 +46,15 @@ from ...dialects.loop import (
     ReshapeOp,
     ScalarConstantOp,
     ScalarYieldOp,
+    SubviewOp,
     captured,
+    space_of,
 )
 from ...dialects.types import element_of, memref, shape_of, string
 from ..base import CompilerContext, Pass
 from .tiling.chain import WIDE, Stage, assign_buffers, reduced_value
-from .tiling.footprint import restrict, tile_box
+from .tiling.footprint import TileBox, restrict, tile_box
+from .tiling.residents import free_scratchpad
 from .tiling.selection import Tiling, select
 from .tiling.work import Nest, analyse
 
@@ -72,20 +75,22 @@ class TileNpuPass(Pass):
         if ctx.machine is None:
             return
         for func in npu_segments(module):
+            free = free_scratchpad(func, ctx.machine)
             for op in list(func.body.block.ops):
                 if not isinstance(op, NestOp) or "tensorize" in op.attributes:
                     continue
-                info, tiling = tiling_of(op, ctx.machine)
+                info, tiling = tiling_of(op, ctx.machine, free[op])
                 _Tiler(op, info, tiling).run()
 
 
-def tiling_of(nest: NestOp, machine: Machine) -> tuple[Nest, Tiling]:
+def tiling_of(nest: NestOp, machine: Machine, capacity: int | None = None) -> tuple[Nest, Tiling]:
     """What a nest (in either form) computes, and its tiling; CapacityError if none fits."""
     info = analyse(nest, machine)
-    tiling = select(info.work, machine)
+    capacity = machine.scratchpad.bytes if capacity is None else capacity
+    tiling = select(info.work, machine, capacity)
     if tiling is None:
         raise CapacityError(
-            f"not even the smallest tiles fit the {machine.scratchpad.bytes} bytes of scratchpad"
+            f"not even the smallest tiles fit the {capacity} bytes of scratchpad"
             f" and {machine.accumulator.bytes} bytes of accumulators of {machine.name}",
             node=" + ".join(onnx_nodes(nest)) or None,
             op=nest.name,
@@ -185,6 +190,9 @@ class _Tiler:
             return self.tiles[index]
         source, map = self.nest.reads[index], self.maps[index]
         box = tile_box(map, self.tile)
+        if space_of(source) == "spm":
+            self.tiles[index] = self.view(source, map, box)
+            return self.tiles[index]
         tile = self.alloc(box.box, element_of(source), "spm", f"{source.name_hint or 'in'}_tile")
         inside = all(
             low >= 0 and high < n
@@ -197,7 +205,22 @@ class _Tiler:
         self.tiles[index] = tile
         return tile
 
+    def view(self, buffer: SSAValue, map: Linear, box: TileBox) -> SSAValue:
+        """The tile's box of a tensor that stays in the scratchpad."""
+        ivs, start = self.coordinates(map, box.low)
+        type = memref(box.box, element_of(buffer), "spm")
+        hint = f"{buffer.name_hint or 'x'}_tile"
+        return self.emit(SubviewOp(buffer, ivs, start, type, box.steps), hint).results[0]
+
+    def result(self, shape: Sequence[int], element: Attribute, hint: str) -> SSAValue:
+        """Where the tile's result goes: a buffer to be stored, or in place if it stays on chip."""
+        if space_of(self.nest.output) == "spm":
+            return self.view(self.nest.output, self.maps[-1], self.out_box)
+        return self.alloc(shape, element, "spm", hint)
+
     def store(self, tile: SSAValue, perm: Sequence[int] | None = None) -> None:
+        if space_of(self.nest.output) == "spm":
+            return
         ivs, start = self.coordinates(self.maps[-1], self.out_box.low)
         self.emit(
             CopyOp("store", self.nest.output, tile, ivs, start, perm=perm, steps=self.out_box.steps)
@@ -222,6 +245,13 @@ class _Tiler:
             tile = self.emit(ReshapeOp(tile, memref(shape, element_of(tile), "spm"))).results[0]
         self.store(tile, perm)
 
+    @property
+    def final_slot(self) -> int | None:
+        """The buffer in which the chain ends, counting a maximum's own as 0; None: no chain."""
+        if not self.info.chain:
+            return None
+        return assign_buffers(self.info.chain, reduced_value(self.nest))[0][-1]
+
     # --- leaves ---
     def leaf(self, nest: NestOp, kind: str) -> None:
         nest.attributes["tensorize"] = string(kind)
@@ -231,7 +261,10 @@ class _Tiler:
         """The reduction of one tile, in loops over tiles of the reduction; returns its buffer."""
         nest, reduction = self.nest, self.info.reduction
         space, element = ("spm", i8) if reduction.kind == "vmax" else ("acc", i32)
-        out = self.alloc(self.out_box.box, element, space, "acc" if space == "acc" else "max")
+        if reduction.kind == "vmax" and self.final_slot in (None, 0):
+            out = self.result(self.out_box.box, element, "max")
+        else:
+            out = self.alloc(self.out_box.box, element, space, "acc" if space == "acc" else "max")
         inner = [d for d in self.loops if d in self.reduced]
         if inner:
             self.emit(FillOp(out, -128 if reduction.kind == "vmax" else 0))
@@ -261,6 +294,7 @@ class _Tiler:
         reduced = None if start is None else reduced_value(nest)
         in_spm = reduced if start is not None and self.info.reduction.kind == "vmax" else None
         slots, count = assign_buffers(chain, in_spm)
+        final = slots[-1] if slots else None
         buffers: list[SSAValue | None] = [None] * max(1, count)
         if in_spm is not None:
             buffers[0] = start
@@ -269,13 +303,17 @@ class _Tiler:
             known[reduced] = (start, self.out_local)
         if not chain and value.owner is nest.body.block and start is None:
             chain, slots = (Stage("vclip", (value,), value, (("lo", -128), ("hi", 127))),), (0,)
+            final = 0
         for stage, slot in zip(chain, slots, strict=True):
             operands = [self.access(x, known, i, stage) for i, x in enumerate(stage.operands)]
             if (out := buffers[slot]) is None:
                 element = i32 if stage.kind in WIDE else i8
-                out = buffers[slot] = self.alloc(
-                    self.out_box.box, element, "spm", f"{nest.output.name_hint or 'out'}_tile"
-                )
+                hint = f"{nest.output.name_hint or 'out'}_tile"
+                if slot == final:
+                    out = self.result(self.out_box.box, element, hint)
+                else:
+                    out = self.alloc(self.out_box.box, element, "spm", hint)
+                buffers[slot] = out
             self.elementwise(stage, operands, out)
             known[stage.result] = (out, self.out_local)
         return known[value][0]

@@ -28,6 +28,9 @@ from ...dialects.loop.structure import space_of
 from ...dialects.npu.structure import AllocOp, ProgramOp
 from ...dialects.types import integer
 from ..base import CompilerContext, Pass
+from ..memory import buffers as planning
+from ..memory.planning import plan
+from .ages import place_by_age
 from .banks import Buffer, Spreader
 from .traffic import traffic_of
 
@@ -53,26 +56,59 @@ PASS = AllocateScratchpadPass
 
 def allocate(program: ProgramOp, machine: Machine) -> None:
     """Set the addresses of all buffers of one program; CapacityError if they do not fit."""
+    for buffer in arrange(program, machine):
+        first, *more = buffer.addresses
+        buffer.alloc.slot_stride = integer(more[0] - first if more else buffer.size)
+        buffer.alloc.address = integer(first)
+
+
+def arrange(program: ProgramOp, machine: Machine) -> list[Buffer]:
+    """All buffers of a program with addresses; CapacityError if they do not fit."""
     lifetimes, layers = _lifetimes(program)
     traffic = traffic_of(program, machine)
+    out: list[Buffer] = []
     for space, memory in (("spm", machine.scratchpad), ("acc", machine.accumulator)):
         buffers: list[Buffer] = []
         for alloc, (first, last) in lifetimes.items():
             if space_of(alloc.result) == space:
                 stride = _align(alloc.bytes, machine.alignment)
                 slots = alloc.slots.value.data
-                buffers.append(Buffer(alloc, stride, slots, first, last, layers[first]))
+                buffer = Buffer(alloc, stride, slots, first, last, layers[first])
+                if alloc.address is not None:  # placed by promote-buffers
+                    buffer.addresses = [alloc.address.value.data]
+                buffers.append(buffer)
+        pinned = [b for b in buffers if b.addresses]
+        others = [b for b in buffers if not b.addresses]
         worst = _most_alive(buffers)
         fits = sum(b.total for b in worst) <= memory.bytes
-        spreader = Spreader(memory, machine, traffic) if memory.banks > 1 else None
+        spreader = Spreader(memory, machine, traffic) if memory.regions > 1 else None
         if not (
-            fits and (_by_layer(buffers, memory.bytes, spreader) or _by_size(buffers, memory.bytes))
+            fits
+            and (
+                (spreader is None and place_by_age(others, pinned, memory.bytes))
+                or _by_layer(others, pinned, memory.bytes, spreader)
+                or _planned(others, pinned, memory.bytes)
+            )
         ):
             raise _does_not_fit(worst, space, memory.bytes)
-        for buffer in buffers:
-            first, *others = buffer.addresses
-            buffer.alloc.slot_stride = integer(others[0] - first if others else buffer.size)
-            buffer.alloc.address = integer(first)
+        out += buffers
+    return out
+
+
+def _planned(buffers: Sequence[Buffer], pinned: Sequence[Buffer], capacity: int) -> bool:
+    """Addresses by search for the smallest memory."""
+    for buffer in buffers:
+        buffer.addresses = []
+    wanted = [
+        planning.Buffer(b.first, b.last, b.total, b.addresses[0] if b.addresses else None)
+        for b in (*buffers, *pinned)
+    ]
+    found = plan(wanted)
+    if found.size > capacity:
+        return False
+    for buffer, start in zip(buffers, found.offsets, strict=False):
+        buffer.addresses = [start + i * buffer.size for i in range(buffer.slots)]
+    return True
 
 
 def _align(size: int, alignment: int) -> int:
@@ -105,7 +141,12 @@ def _mentioned(op: Operation) -> list[AllocOp]:
     return [value.owner for value in op.operands if isinstance(value.owner, AllocOp)]
 
 
-def _by_layer(buffers: Sequence[Buffer], capacity: int, spreader: Spreader | None) -> bool:
+def _by_layer(
+    buffers: Sequence[Buffer],
+    pinned: Sequence[Buffer],
+    capacity: int,
+    spreader: Spreader | None,
+) -> bool:
     """Place layer by layer; False when some layer does not fit beside what outlives it."""
     groups: dict[int, list[Buffer]] = {}
     for buffer in buffers:
@@ -116,22 +157,16 @@ def _by_layer(buffers: Sequence[Buffer], capacity: int, spreader: Spreader | Non
         group = sorted(groups[layer], key=lambda b: (-b.total, b.first))
         start = min(b.first for b in group)
         alive = [b for b in alive if b.last >= start]
+        fixed = [*alive, *pinned]
         if not (
-            (spreader is not None and spreader.place(group, alive, before))
-            or _place(group, alive, before, capacity)
-            or _place(group, alive, [], capacity)
+            (spreader is not None and spreader.place(group, fixed, before))
+            or _place(group, fixed, before, capacity)
+            or _place(group, fixed, [], capacity)
         ):
             return False
         alive += group
         before = group
     return True
-
-
-def _by_size(buffers: Sequence[Buffer], capacity: int) -> bool:
-    """Place all buffers, biggest first, lowest address first."""
-    for buffer in buffers:
-        buffer.addresses = []
-    return _place(sorted(buffers, key=lambda b: (-b.total, b.first)), [], [], capacity)
 
 
 def _place(

@@ -16,17 +16,17 @@ outside the block in the next iteration.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from xdsl.ir import Block, Operation
+from xdsl.ir import Attribute, Block, Operation
 
 from ...dialects.loop.structure import space_of
-from ...dialects.npu.attributes import TensorMapAttr
+from ...dialects.npu.attributes import AccessAttr, TensorMapAttr
 from ...dialects.npu.commands import Command
-from ...dialects.npu.descriptors import TensorBox
-from ...dialects.npu.isa import Queue
+from ...dialects.npu.descriptors import TensorBox, byte_span
+from ...dialects.npu.isa import OperandSpec, Queue
 from ...dialects.npu.operands import buffer_of, element_bytes, loop_trips, slot_stride, tensor_box
 from ...dialects.npu.structure import AllocOp, LoopOp
 
@@ -115,7 +115,7 @@ def command_uses(op: Command, trips: tuple[int, ...]) -> list[Use]:
         if space == "const":
             continue
         if isinstance(buffer, AllocOp):
-            stride, size = slot_stride(buffer), buffer.bytes
+            stride, (begin, size) = slot_stride(buffer), _part(buffer, access, row, params, trips)
             starts = [i * stride for i in range(buffer.slots.value.data)]
             if buffer.address is None:
                 memory, low = (
@@ -124,6 +124,7 @@ def command_uses(op: Command, trips: tuple[int, ...]) -> list[Use]:
                 )  # its own memory; never printed or ordered by
             else:
                 memory, low = space, buffer.address.value.data
+            low += begin
             spans, boxes, alloc = [(low + s, low + s + size) for s in starts], [], buffer
         else:
             assert isinstance(access, TensorMapAttr)
@@ -137,6 +138,22 @@ def command_uses(op: Command, trips: tuple[int, ...]) -> list[Use]:
             if low < high
         ]
     return uses
+
+
+def _part(
+    buffer: AllocOp, access: Attribute, row: OperandSpec, params: Mapping[str, int],
+    trips: tuple[int, ...],
+) -> tuple[int, int]:  # fmt: skip
+    """(first byte, number of bytes) of a buffer that a command touches in any iteration.
+
+    Of a buffer that is fresh in each iteration of a loop, all of it: iterations are what counts.
+    """
+    if loop_trips(buffer) or not isinstance(access, AccessAttr):
+        return 0, buffer.bytes
+    low, high = byte_span(access.dims, element_bytes(row, params))
+    for stride, count in zip(access.loop_strides, trips, strict=False):
+        low, high = low + min(stride * (count - 1), 0), high + max(stride * (count - 1), 0)
+    return access.base.data + low, high - low
 
 
 def dram_range(box: TensorBox, trips: Sequence[int], element: int) -> tuple[int, int]:

@@ -25,7 +25,17 @@ from xdsl.ir import Block, Operation, Region
 from ...backends.targets.machine import Machine
 from ...dialects.errors import CapacityError
 from ...dialects.locations import onnx_nodes
-from ...dialects.loop import AllocOp, CopyOp, FillOp, ForOp, GlobalOp, NestOp, ReshapeOp, space_of
+from ...dialects.loop import (
+    AllocOp,
+    CopyOp,
+    FillOp,
+    ForOp,
+    GlobalOp,
+    NestOp,
+    ReshapeOp,
+    SubviewOp,
+    space_of,
+)
 from ...dialects.npu import AllocOp as NpuAllocOp
 from ...dialects.npu import DramOp, ProgramOp
 from ...dialects.npu.isa import WINDOWS
@@ -88,6 +98,8 @@ class _Lowering:
                 self.buffer(op)
             case ReshapeOp():
                 out.values[op.result] = out.values[op.x]
+            case SubviewOp():
+                out.values[op.result] = out.values[op.buffer]
             case ForOp():
                 self.loop(op)
             case CopyOp():
@@ -115,7 +127,9 @@ class _Lowering:
         else:
             assert isinstance(op, AllocOp)
             size = prod(shape_of(op.result)) * numpy_dtype(element_of(op.result)).itemsize
-            new = NpuAllocOp(memref([size], i8, space), op.slots.value.data if op.slots else 1)
+            slots = op.slots.value.data if op.slots else 1
+            address = op.offset.value.data if op.offset else None
+            new = NpuAllocOp(memref([size], i8, space), slots, address)
         self.out.add(new)
         new.results[0].name_hint = op.result.name_hint
         self.out.values[op.result] = new.results[0]

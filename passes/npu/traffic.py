@@ -55,7 +55,7 @@ def traffic_of(program: ProgramOp, machine: Machine) -> Traffic:
         if not isinstance(op, Command):
             continue
         times = prod(loop_trips(op))
-        cycles = times * _cycles(op, machine)
+        cycles = times * command_cycles(op, machine)
         found: list[AllocOp] = []
         for index, (row, value, access) in enumerate(
             zip(op.instruction.operands, op.buffers, op.accesses.data, strict=True)
@@ -87,7 +87,7 @@ def _accesses(dims: Sequence[tuple[int, int]], element: int, memory: Memory) -> 
     return outer * -(-run // memory.width)
 
 
-def _cycles(op: Command, machine: Machine) -> float:
+def command_cycles(op: Command, machine: Machine) -> float:
     """Cycles of work of one execution."""
     name, params = op.instruction.mnemonic, op.param_values
     if op.queue in (Queue.LOAD, Queue.STORE):
@@ -100,9 +100,13 @@ def _cycles(op: Command, machine: Machine) -> float:
     if op.queue is Queue.MATRIX:
         unit = machine.matrix
         rows, k = prod(sizes[: params["m_rank"]]), prod(sizes[params["m_rank"] :])
+        second = op.accesses.data[1]
+        assert isinstance(second, AccessAttr)
+        columns = ceil(second.dims[-1][0] / unit.columns)
         if unit.dataflow == "output-stationary":
-            return ceil(rows / (unit.rows * unit.pixels)) * k
-        return ceil(rows / unit.pixels)
+            return ceil(rows / (unit.rows * unit.pixels)) * columns * k
+        loading = min(k, unit.rows) if unit.dataflow == "weight-stationary" else 0
+        return ceil(k / unit.rows) * columns * max(ceil(rows / unit.pixels), loading)
     unit = machine.vector
     groups = ceil(prod(sizes) / unit.lanes)
     if name in WINDOWS:

@@ -52,7 +52,8 @@ def compulsory_bytes(
     by_layer: dict[int, int] = {}
     far = [next(((Access(p), p) for p in s.places if p.in_dram), None) for s in expansion.sites]
     seen: list[set[object]] = [set() for _ in expansion.sites]
-    for c, s in enumerate(expansion.site):
+    for c in expansion.in_step():
+        s = expansion.site[c]
         entry = far[s]
         if entry is None:
             continue

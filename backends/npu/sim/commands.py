@@ -1,4 +1,6 @@
-"""Dynamic commands as timing sees them: queue, cost, semaphores, and what they do to a kept tile.
+"""Dynamic commands as timing sees them: unit, cost, semaphores, and what they do to a kept tile.
+
+Every core has units and semaphores of its own, numbered core after core: unit 4 * core + queue.
 
 The matrix unit keeps its stationary tile (weights, or accumulators in an output-stationary array):
 a matmul with the same tile as the one before needs no preload, unless a load or a vector command
@@ -7,23 +9,37 @@ has written to the scratchpad bytes that the tile came from.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 
+from ....dialects.npu.isa import QUEUES, spreads
 from ...targets.machine import Machine
-from .costs import Cost, site_costs
+from ..program import Instruction
+from .costs import (
+    Cost,
+    array_tiles,
+    dram_bandwidth,
+    matmul_shape,
+    site_costs,
+    stationary_operand,
+)
 from .expand import Expansion, Site
 
 
 @dataclass
 class Commands:
-    """Dynamic commands in program order, as parallel lists: what timing needs to know of them.
+    """Dynamic commands, as parallel lists: what timing needs to know of them.
 
-    `control[c]`: cycles of the control processor before c is issued.  `tile[c]`: for a matmul a
-    key of its stationary tile (equal: no preload), `touched[c]`: for a matmul the scratchpad bytes
-    of that tile, for others the scratchpad bytes it writes (a write there ends the tile's reuse).
+    In program order, core after core, the same number for each.  `unit[c]` runs c, `waits[c]` and
+    `signals[c]` are semaphores; `control[c]`: cycles of the control processor before c is issued.
+    `tile[c]`: for a matmul a key of its stationary tile (equal: no preload), `touched[c]`: for a
+    matmul the scratchpad bytes of that tile, for others the scratchpad bytes it writes (a write
+    there ends the tile's reuse), in all cores if `spreads[c]`.  `sums[c]`: for a matmul a key of
+    its sums, `adds[c]` whether it adds to them.
     """
 
-    queue: list[int]
+    unit: list[int]
     control: list[int]
     cost: list[Cost]
     waits: list[tuple[int, ...]]
@@ -31,50 +47,105 @@ class Commands:
     tile: list[object] = field(default_factory=list[object])
     touched: list[tuple[int, int] | None] = field(default_factory=list[tuple[int, int] | None])
     sync: list[bool] = field(default_factory=list[bool])
+    spreads: list[bool] = field(default_factory=list[bool])
+    sums: list[object] = field(default_factory=list[object])
+    adds: list[bool] = field(default_factory=list[bool])
     tail: int = 0
+    cores: int = 1
+    semaphores: int = 0
+    bandwidth: float = 0.0
+    """Of DRAM, bytes a cycle."""
 
     def __len__(self) -> int:
-        return len(self.queue)
+        return len(self.unit)
+
+    @property
+    def per_core(self) -> int:
+        """Commands of each core."""
+        return len(self.unit) // self.cores
 
 
-def commands_of(expansion: Expansion, machine: Machine) -> Commands:
-    """What timing needs of every command."""
-    sites = expansion.sites
+def commands_of(expansion: Expansion, machine: Machine, semaphores: int) -> Commands:
+    """What timing needs of every command; `semaphores` of each core."""
+    sites, cores, n = expansion.sites, expansion.cores, expansion.per_core
     cost = [iter(site_costs(s, expansion, machine)) for s in sites]
     tile = [iter(_tiles(s, machine)) for s in sites]
     touched = [iter(_touched(s, machine)) for s in sites]
     order = expansion.site
-    queue, waits = [s.queue for s in sites], [s.instruction.waits for s in sites]
-    signals = [s.instruction.signals for s in sites]
+    sums, adds = [iter(_sums(s)) for s in sites], [iter(_adds(s)) for s in sites]
     sync = [s.instruction.mnemonic == "sync" for s in sites]
+    spread = [spreads(s.instruction.mnemonic, s.instruction.params) for s in sites]
+    unit: list[int] = []
+    waits: list[tuple[int, ...]] = []
+    signals: list[tuple[int, ...]] = []
+    for core in range(cores):
+        mine = order[core * n : (core + 1) * n]
+        units = [len(QUEUES) * core + s.queue for s in sites]
+        waited = [_own(s.instruction.waits, core, semaphores) for s in sites]
+        signalled = [signals_of(s.instruction, core, cores, semaphores) for s in sites]
+        unit += [units[s] for s in mine]
+        waits += [waited[s] for s in mine]
+        signals += [signalled[s] for s in mine]
     return Commands(
-        queue=[queue[s] for s in order],
+        unit=unit,
         control=expansion.control,
         cost=[next(cost[s]) for s in order],
-        waits=[waits[s] for s in order],
-        signals=[signals[s] for s in order],
+        waits=waits,
+        signals=signals,
         tile=[next(tile[s]) for s in order],
         touched=[next(touched[s]) for s in order],
         sync=[sync[s] for s in order],
+        spreads=[spread[s] for s in order],
+        sums=[next(sums[s]) for s in order],
+        adds=[next(adds[s]) for s in order],
         tail=expansion.tail,
+        cores=cores,
+        semaphores=semaphores,
+        bandwidth=dram_bandwidth(machine, expansion.cored),
     )
 
 
-def _stationary(machine: Machine) -> int:
-    """Index of the matmul operand that stays in the array: accumulators or weights."""
-    return 2 if machine.matrix.dataflow == "output-stationary" else 1
+def _own(ids: Sequence[int], core: int, semaphores: int) -> tuple[int, ...]:
+    return tuple(core * semaphores + s for s in ids)
+
+
+def signals_of(
+    instruction: Instruction, core: int, cores: int, semaphores: int
+) -> tuple[int, ...]:
+    """The semaphores that `core` signals, of `cores` with `semaphores` each."""
+    out: list[int] = []
+    for i, s in enumerate(instruction.signals):
+        if instruction.all_cores >> i & 1:
+            out += [other * semaphores + s + core for other in range(cores)]
+        else:
+            out.append(core * semaphores + s)
+    return tuple(out)
+
+
+def _sums(site: Site) -> list[object]:
+    if site.instruction.mnemonic != "matmul":
+        return [None] * site.executions
+    return [(a, site.places[2].dims) for a in site.places[2].addresses]
+
+
+def _adds(site: Site) -> list[bool]:
+    if site.instruction.mnemonic != "matmul":
+        return [False] * site.executions
+    return [not x for x in site.overwrite]
 
 
 def _tiles(site: Site, machine: Machine) -> list[object]:
     if site.instruction.mnemonic != "matmul":
         return [None] * site.executions
-    place = site.places[_stationary(machine)]
-    return [(address, place.dims) for address in place.addresses]
+    place = site.places[stationary_operand(machine)]
+    single = prod(array_tiles(machine, *matmul_shape(site))) == 1
+    return [(a, place.dims, 0 if single else i) for i, a in enumerate(place.addresses)]
 
 
 def _touched(site: Site, machine: Machine) -> list[tuple[int, int] | None]:
     if site.instruction.mnemonic == "matmul":
-        place = site.places[1] if _stationary(machine) == 1 else None
+        kept = site.places[stationary_operand(machine)]
+        place = kept if kept.space == "spm" else None
     else:
         place = next((p for p in site.places if p.space == "spm" and p.writes()), None)
     if place is None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from ....dialects.constants import Array
 from ....dialects.errors import SimulationError
-from ....dialects.npu.isa import WINDOWS
+from ....dialects.npu.isa import WINDOWS, spreads
 from ...targets.machine import Machine, Memory
 from .expand import Dims, Expansion, Place, Site, describe
 
@@ -31,7 +31,8 @@ class Cost:
 
     `work` includes `own_bank`, the cycles lost to conflicts among its own operands.  `banks` are
     (bank, accesses a cycle) over scratchpad then accumulator banks, `mask` the same as bits;
-    `dram` is bytes of bus traffic a cycle, `bursts` the number of DRAM requests.
+    `dram` is bytes of bus traffic a cycle, `bursts` the number of DRAM requests.  `network` is
+    bytes a cycle that arrive in every other core, `remote` the bank accesses they make there.
     """
 
     work: int
@@ -42,6 +43,8 @@ class Cost:
     bursts: int = 0
     banks: tuple[tuple[int, float], ...] = ()
     mask: int = 0
+    network: float = 0.0
+    remote: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class Effort:
     vector_cycles: float = 0.0  # without rounding up to whole groups of lanes: a lower bound
     spm_bytes: int = 0
     acc_bytes: int = 0
+    network_bytes: int = 0
 
 
 def contiguous(dims: Dims, element: int) -> tuple[int, tuple[tuple[int, int], ...]]:
@@ -91,6 +95,9 @@ def bursts(dims: Dims, element: int, address: int, burst: int) -> int:
 def effort(site: Site, machine: Machine) -> Effort:
     """MACs, vector work and on-chip traffic of one execution of `site`."""
     spm = sum(_bytes(p) for p in site.places if p.space == "spm")
+    if spreads(site.instruction.mnemonic, site.instruction.params):
+        sent = (site.cores - 1) * _bytes(site.places[1])
+        return Effort(spm_bytes=spm + sent, network_bytes=sent)
     acc = sum(_bytes(p) for p in site.places if p.space == "acc")
     name, v = site.instruction.mnemonic, machine.vector
     if name == "matmul":
@@ -128,18 +135,28 @@ def site_costs(site: Site, expansion: Expansion, machine: Machine) -> list[Cost]
     """
     if site.instruction.mnemonic == "sync":
         return [Cost(0)] * site.executions
+    if spreads(site.instruction.mnemonic, site.instruction.params):
+        if not machine.network.bytes_per_cycle and machine.cores > 1:
+            raise SimulationError(
+                f"{describe(site, expansion.layers)}: reaches other cores, but {machine.name} has"
+                " no network"
+            )
     if site.instruction.mnemonic in ("load", "store"):
         return _dma_costs(site, machine)
-    if site.instruction.mnemonic == "matmul":
+    if site.instruction.mnemonic == "send":
+        work, before, after = _send_cycles(site, machine), 0, machine.network.latency
+    elif site.instruction.mnemonic == "matmul":
         m, n, k = matmul_shape(site)
-        unit = machine.matrix
-        if k > unit.rows or n > unit.columns:
+        down, across = array_tiles(machine, m, n, k)
+        free = machine.matrix.dataflow == "input-stationary"  # takes any number of rows in blocks
+        if down * (1 if free else across) > machine.matrix.max_tiles:
             raise SimulationError(
-                f"{describe(site, expansion.layers)}: a {k} x {n} tile of weights"
-                f" exceeds the array of {unit.rows} x {unit.columns}"
+                f"{describe(site, expansion.layers)}: {k} x {n} weights are more than"
+                f" {machine.matrix.max_tiles} tiles of {machine.matrix.rows} x"
+                f" {machine.matrix.columns}"
             )
         work, before, after = matrix_cycles(
-            machine, m, n, k, accesses(site.places[1].dims, 1, machine.scratchpad.width)
+            machine, m, n, k, _tile_accesses(site, machine)
         )
     else:
         work, before, after = vector_cycles(site, machine), 0, 0
@@ -163,21 +180,63 @@ def matrix_cycles(
 ) -> tuple[int, int, int]:
     """(work, before, after) of a matmul of m rows, n columns and reduction k.
 
-    `tile_accesses`: scratchpad accesses that the tile of weights takes.
+    `tile_accesses`: scratchpad accesses that the whole stationary operand takes.  The unit steps through tiles of
+    rows x columns, along the reduction first; loading the next one is hidden behind the present one
+    if double-buffered.
     """
     unit = machine.matrix
     fill = machine.scratchpad.latency + unit.rows + unit.columns - 2
-    reading = -(-tile_accesses // machine.scratchpad.ports)
+    down, columns = array_tiles(machine, m, n, k)
     if unit.dataflow == "output-stationary":
         block = min(m, unit.rows * unit.pixels)
-        swap = -(-block // unit.pixels)
-        tiles = -(-m // (unit.rows * unit.pixels))
+        swap = -(-block // (unit.pixels * unit.preload_rows))
+        tiles = -(-m // (unit.rows * unit.pixels)) * columns
         per_tile = max(k, swap) if unit.double_buffered_weights else k + swap
         return (k if tiles == 1 else tiles * per_tile), swap, fill
-    stream = -(-m // unit.pixels)
-    if unit.dataflow == "dot-product":
-        return stream, reading, machine.scratchpad.latency
-    return stream, max(k, reading), fill
+    tiles = down * columns
+    stream = -(-(n if unit.dataflow == "input-stationary" else m) // unit.pixels)
+    loading = -(-tile_accesses // (machine.scratchpad.region_ports * tiles * unit.preload_rows))
+    if unit.dataflow != "dot-product":
+        loading = max(-(-min(k, unit.rows) // unit.preload_rows), loading)
+    after = machine.scratchpad.latency if unit.dataflow == "dot-product" else fill
+    step = max(stream, loading) if unit.double_buffered_weights else stream + loading
+    waiting = (down - 1) * columns * max(unit.accumulate_latency - step, 0)  # for its own sums
+    return stream + (tiles - 1) * step + waiting, loading, after
+
+
+def array_tiles(machine: Machine, m: int, n: int, k: int) -> tuple[int, int]:
+    """(tiles along the reduction, tiles along the columns of the array) that a command takes."""
+    unit = machine.matrix
+    down = 1 if unit.dataflow == "output-stationary" else -(-k // unit.rows)
+    return down, -(-(m if unit.dataflow == "input-stationary" else n) // unit.columns)
+
+
+def stationary_operand(machine: Machine) -> int:
+    """Index of the matmul operand that stays in the array: left operand, weights or sums."""
+    return {"input-stationary": 0, "output-stationary": 2}.get(machine.matrix.dataflow, 1)
+
+
+def _tile_accesses(site: Site, machine: Machine) -> int:
+    kept = site.places[0 if machine.matrix.dataflow == "input-stationary" else 1]
+    return accesses(kept.dims, 1, machine.scratchpad.width)
+
+
+def _send_cycles(site: Site, machine: Machine) -> int:
+    moved = site.places[0].element * math.prod(n for n, _ in site.places[0].dims)
+    return math.ceil(moved / _port(site, machine) - 1e-9)
+
+
+def _port(site: Site, machine: Machine) -> float:
+    """Bytes a cycle that a DMA queue moves, into the network if the command reaches other cores."""
+    network = machine.network.bytes_per_cycle
+    if network and site.cores > 1 and spreads(site.instruction.mnemonic, site.instruction.params):
+        return min(machine.dma_bytes_per_cycle, network)
+    return machine.dma_bytes_per_cycle
+
+
+def dram_bandwidth(machine: Machine, cored: bool) -> float:
+    """Bytes a cycle of all DRAM that a program may use: a core's share, unless it has a core level."""
+    return machine.dram.bytes_per_cycle * (machine.cores if cored else 1)
 
 
 def vector_cycles(site: Site, machine: Machine) -> int:
@@ -225,23 +284,24 @@ def _dma_cost(site: Site, i: int, far: Place, near: Place, machine: Machine) -> 
     rounds = max(-(-count // window) - 1, 0) * latency
     bus = count * dram.burst_bytes
     work = max(
-        math.ceil(moved / machine.dma_bytes_per_cycle - 1e-9),
+        math.ceil(moved / _port(site, machine) - 1e-9),
         count,
-        math.ceil(bus / dram.bytes_per_cycle - 1e-9),
+        math.ceil(bus / dram_bandwidth(machine, site.cored) - 1e-9),
         rounds,
     )
     before, after = (latency, 0) if load else (0, latency)
-    return _with_banks(
-        site, i, machine, work, before if count else 0, after if count else 0, bus, count
-    )
+    before, after = (before, after) if count else (0, 0)
+    if site.instruction.params.get("broadcast"):
+        after += machine.network.latency
+    return _with_banks(site, i, machine, work, before, after, bus, count)
 
 
 def _bank_keys(place: Place, machine: Machine) -> list[int]:
     """The bank that each execution's operand lies in; where it spans several, its own address."""
     memory = _memory(place, machine)
-    if memory is None or memory.banks == 1:
+    if memory is None or memory.regions == 1:
         return [0] * len(place.addresses)
-    bank, address = memory.bytes // memory.banks, np.asarray(place.addresses, np.int64)
+    bank, address = memory.bytes // memory.regions, np.asarray(place.addresses, np.int64)
     first, last = (address + place.low) // bank, (address + place.high - 1) // bank
     keys: Array = np.where(first == last, first, -1 - address)
     return keys.tolist()
@@ -264,23 +324,38 @@ def _with_banks(
     """The cost of execution `i` with its bank demands; its own conflicts lengthen `work`."""
     load: dict[int, float] = {}
     ports: dict[int, int] = {}
-    stationary = 1 if machine.matrix.dataflow != "output-stationary" else -1
+    remote: dict[int, float] = {}
+    network = 0
+    away = 1 if spreads(site.instruction.mnemonic, site.instruction.params) else -1
+    stationary = streamed = -1
+    down = across = 1
+    if site.instruction.mnemonic == "matmul":  # rows of a pass once for each tile of columns
+        down, across = array_tiles(machine, *matmul_shape(site))
+        stationary, streamed = stationary_operand(machine), 0
+        if stationary == 0:
+            streamed = 1
     for index, place in enumerate(site.places):
         memory = _memory(place, machine)
-        if memory is None or (site.instruction.mnemonic == "matmul" and index == stationary):
+        if memory is None or (index == stationary and place.space == "spm"):
             continue  # weights are read by the preload, which does not contend
         amount = accesses(place.dims, place.element, memory.width)
-        if place.spec.direction == "rw" and not site.overwrite[i]:
-            amount *= 2
+        if place.spec.direction == "rw":  # each pass reads and writes, the first may only write
+            amount *= 2 * down - site.overwrite[i]
+        elif index == streamed:
+            amount *= across
         size, first = (
-            memory.bytes // memory.banks,
-            0 if place.space == "spm" else machine.scratchpad.banks,
+            memory.bytes // memory.regions,
+            0 if place.space == "spm" else machine.scratchpad.regions,
         )
         low, high = place.addresses[i] + place.low, place.addresses[i] + place.high
         for bank in range(low // size, (high - 1) // size + 1):
             share = (min(high, (bank + 1) * size) - max(low, bank * size)) / (high - low)
             load[first + bank] = load.get(first + bank, 0.0) + amount * share
-            ports[first + bank] = memory.ports
+            ports[first + bank] = memory.region_ports
+            if index == away and site.cores > 1:
+                remote[first + bank] = amount * share
+        if index == away and site.cores > 1:
+            network = place.element * math.prod(n for n, _ in place.dims)
     needed = max((math.ceil(n / ports[b] - 1e-9) for b, n in load.items()), default=0)
     own, work = max(needed - work, 0), max(needed, work)
     demand = tuple(sorted((b, n / work) for b, n in load.items()))
@@ -293,10 +368,12 @@ def _with_banks(
         count,
         demand,
         sum(1 << b for b in load),
+        network / work if work and machine.network.bytes_per_cycle else 0.0,
+        tuple(sorted((b, n / work) for b, n in remote.items())),
     )
 
 
 def bank_ports(machine: Machine) -> Sequence[int]:
     """Accesses a cycle of every bank, scratchpad then accumulator."""
     spm, acc = machine.scratchpad, machine.accumulator
-    return (spm.ports,) * spm.banks + (acc.ports,) * acc.banks
+    return (spm.region_ports,) * spm.regions + (acc.region_ports,) * acc.regions

@@ -6,14 +6,15 @@
     end                           order     load matmul load matmul
 
 A `Site` is one instruction; its executions are numbered in program order, which is the row-major
-order of its loop nest's iterations.  Addresses, clipped boxes and bounds checks are numpy
+order of its loop nest's iterations.  Where a program runs on several cores, they are the outermost
+loop: all executions of core 0 come first, then those of core 1.  Addresses, clipped boxes and bounds checks are numpy
 arithmetic over that grid, so the cost per execution is far below a Python call.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,7 @@ from ....dialects.npu.operands import element_bytes
 from ....dialects.semantics.instructions import check_bounds
 from ...targets.machine import Control
 from ..program import DecodedProgram, Instruction, Operand
+from .configuration import configures
 
 MAX_EXECUTIONS = 5_000_000
 """Dynamic instructions a program may expand to; more is taken for a mistake in a loop count."""
@@ -93,11 +95,18 @@ class Site:
     trips: tuple[int, ...]
     places: list[Place]
     overwrite: list[bool]
+    cores: int = 1
+    cored: bool = False
 
     @property
     def executions(self) -> int:
         """How often it runs."""
         return math.prod(self.trips)
+
+    @property
+    def per_core(self) -> int:
+        """How often each core runs it."""
+        return self.executions // self.cores
 
     def iteration(self, i: int) -> tuple[int, ...]:
         """Loop iterations of execution `i`, outermost first."""
@@ -106,8 +115,9 @@ class Site:
 
 @dataclass
 class Expansion:
-    """All executions: `site[c]` of the c-th command in program order.
+    """All executions: `site[c]` of the c-th command, in program order, core after core.
 
+    `cores` run the program, `per_core` commands each; `cored` says whether it has a core level.
     `control[c]` is what the control processor spends up to the issue of command c since the one
     before it (fetch and issue, including loop instructions between them), `tail` what remains.
     """
@@ -117,6 +127,21 @@ class Expansion:
     control: list[int]
     tail: int
     layers: Sequence[Sequence[str]]
+    cores: int = 1
+    cored: bool = False
+
+    @property
+    def per_core(self) -> int:
+        """Commands of each core."""
+        return len(self.site) // self.cores
+
+    def in_step(self) -> Iterator[int]:
+        """Commands in the order of the reference semantics: each one in all cores, then the next.
+
+        Without cores, program order.
+        """
+        n = self.per_core
+        return (core * n + c for c in range(n) for core in range(self.cores))
 
     def where(self, site: int, step: int | None = None) -> str:
         """`matmul (instruction 7, layer 'conv1', iteration (0, 3))` for error messages."""
@@ -126,8 +151,12 @@ class Expansion:
 def describe(site: Site, layers: Sequence[Sequence[str]], step: int | None = None) -> str:
     """Name a site, and an execution of it where `step` is given."""
     layer = layer_name(layers, site.instruction.layer)
-    at = "" if step is None or not site.trips else f", iteration {site.iteration(step)}"
-    return f"{site.instruction.mnemonic} (instruction {site.index}, layer {layer}{at})"
+    iteration = () if step is None else site.iteration(step)
+    core = ""
+    if iteration and site.cored:
+        core, iteration = f", core {iteration[0]}", iteration[1:]
+    at = f", iteration {iteration}" if iteration else ""
+    return f"{site.instruction.mnemonic} (instruction {site.index}, layer {layer}{core}{at})"
 
 
 def layer_name(layers: Sequence[Sequence[str]], index: int) -> str:
@@ -144,7 +173,10 @@ def expand(
     Raises SimulationError for an access outside its memory, misaligned 32-bit elements, or a
     program that runs more than `MAX_EXECUTIONS` instructions.
     """
+    cores = max(program.cores, 1)
     items, positions, total = _positions(program.instructions)
+    if total * cores > MAX_EXECUTIONS:
+        raise SimulationError(f"the program runs more than {MAX_EXECUTIONS} instructions")
     static = np.empty(total, np.int32)
     sites: list[Site] = []
     site_of = np.full(len(items), -1, np.int32)
@@ -156,32 +188,49 @@ def expand(
         if instruction.queue is not Queue.CONTROL:
             costs[index] = max(fetch, control.issue_cycles)
             site_of[index] = len(sites)
-            sites.append(_site(index, instruction, trips, sizes, layers))
-    elapsed = np.cumsum(costs[static])
+            if program.cores:
+                trips = (cores, *trips[1:])
+            sites.append(_site(index, instruction, trips, sizes, layers, program.cores))
     site = site_of[static]
     commands = np.flatnonzero(site >= 0)
+    dynamic = costs[static]
+    if control.config_cycles:
+        changed = configures([(s.instruction, s.queue) for s in sites], site[commands])
+        dynamic[commands] += control.config_cycles * changed
+    elapsed = np.cumsum(dynamic)
     at_command = elapsed[commands]
     spent = np.diff(at_command, prepend=0)
     end = int(elapsed[-1]) if total else 0
     tail = end - (int(at_command[-1]) if len(at_command) else 0)
-    return Expansion(sites, site[commands].tolist(), spent.tolist(), tail, layers)
+    return Expansion(
+        sites,
+        site[commands].tolist() * cores,
+        spent.tolist() * cores,
+        tail,
+        layers,
+        cores,
+        program.cores > 0,
+    )
 
 
 def _positions(
     instructions: Sequence[Instruction],
 ) -> tuple[list[tuple[Instruction, tuple[int, ...]]], list[Array], int]:
-    """Per instruction its loop counts and its positions in the dynamic order; and the total."""
+    """Per instruction its loop counts and its positions in the dynamic order; and the total.
+
+    `cores` counts as a loop of one iteration: the order is that of one core.
+    """
     length = [0]
     lengths: dict[int, int] = {}
     opens: list[int] = []
     for i, ins in enumerate(instructions):  # dynamic length of each loop body, its `end` included
-        if ins.mnemonic == "loop":
+        if ins.mnemonic in ("loop", "cores"):
             opens.append(i)
             length.append(0)
         elif ins.mnemonic == "end":
             body, start = length.pop() + 1, opens.pop()
             lengths[start] = body
-            length[-1] += 1 + body * instructions[start].params["count"]
+            length[-1] += 1 + body * _count(instructions[start])
         else:
             length[-1] += 1
         if length[-1] > MAX_EXECUTIONS:
@@ -196,8 +245,8 @@ def _positions(
         items.append((ins, tuple(trips)))
         positions.append(grid[-1] + offset[-1])
         offset[-1] += 1
-        if ins.mnemonic == "loop":
-            count, body = ins.params["count"], lengths[i]
+        if ins.mnemonic in ("loop", "cores"):
+            count, body = _count(ins), lengths[i]
             grid.append((positions[-1][:, None] + 1 + np.arange(count) * body).ravel())
             trips.append(count)
             bodies.append(body)
@@ -209,12 +258,17 @@ def _positions(
     return items, positions, length[0]
 
 
+def _count(loop: Instruction) -> int:
+    return loop.params["count"] if loop.mnemonic == "loop" else 1
+
+
 def _site(
     index: int, instruction: Instruction, trips: tuple[int, ...], sizes: Sizes,
-    layers: Sequence[Sequence[str]],
+    layers: Sequence[Sequence[str]], cores: int,
 ) -> Site:  # fmt: skip
     specs = BY_MNEMONIC[instruction.mnemonic].operands
-    site = Site(index, instruction, QUEUE_INDEX[instruction.queue], trips, [], [])
+    queue = QUEUE_INDEX[instruction.queue]
+    site = Site(index, instruction, queue, trips, [], [], max(cores, 1), cores > 0)
     iterations: list[Array] = [g.ravel() for g in np.indices(trips)] if trips else []
     for spec, operand in zip(specs, instruction.operands, strict=True):
         element = element_bytes(spec, instruction.params)
@@ -254,7 +308,8 @@ def _on_chip(
     address = _combine(access.base, access.loops, iterations, site.executions)
     if access.slots > 1:
         count = np.zeros(site.executions, np.int64)
-        for trips, iteration in zip(site.trips[: access.slot_level], iterations, strict=False):
+        levels = list(zip(site.trips[: access.slot_level], iterations, strict=False))
+        for trips, iteration in levels[site.cored :]:
             count = count * trips + iteration
         address += access.slot_stride * (count % access.slots)
     low, high = byte_span(access.dims, element)

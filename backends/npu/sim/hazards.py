@@ -5,7 +5,8 @@ when it starts.  Queues run in order; taking the k-th token of a semaphore (beyo
 count) implies that the queue that signals it has signalled k times (where several queues signal
 one semaphore: k minus all that the others ever signal, which is sound).  Shadow memories hold, per
 byte and queue, the last command that read and that wrote it, as in FastTrack (Flanagan and Freund,
-PLDI 2009).  Commands are visited as accepted, which extends happens-before, so that each pair is
+PLDI 2009).  Queues are those of all cores (4 * core + queue), and so are semaphores; each core has
+its own shadow of on-chip memory, and what is broadcast touches all.  Commands are visited as accepted, which extends happens-before, so that each pair is
 looked at once.
 """
 
@@ -19,6 +20,7 @@ import numpy as np
 from ....dialects.constants import Array
 from ....dialects.errors import SimulationError
 from ....dialects.npu.isa import QUEUES
+from .commands import Commands
 from .expand import Expansion, Site
 from .footprint import Access, Span, shadow_view, used_bytes
 
@@ -26,41 +28,45 @@ Clock = tuple[int, ...]
 
 
 def clocks(
-    expansion: Expansion, order: Sequence[int], semaphores: Sequence[int]
+    commands: Commands, order: Sequence[int], semaphores: Sequence[int]
 ) -> tuple[list[Clock], list[int]]:
     """Per command its vector clock at its start, and its own number (from 1) in its queue."""
-    sites, site = expansion.sites, expansion.site
+    queues = commands.cores * len(QUEUES)
     totals: dict[int, list[int]] = {}
-    for s in sites:
-        for semaphore in s.instruction.signals:
-            totals.setdefault(semaphore, [0] * len(QUEUES))[s.queue] += s.executions
+    for q, signals in zip(commands.unit, commands.signals, strict=True):
+        for semaphore in signals:
+            totals.setdefault(semaphore, [0] * queues)[q] += 1
     signalled: dict[tuple[int, int], list[list[int]]] = {}
     taken: dict[tuple[int, int], int] = {}
-    present = [[0] * len(QUEUES) for _ in QUEUES]
-    count = [0] * len(QUEUES)
-    out: list[Clock] = [()] * len(site)
-    number = [0] * len(site)
+    present = [[0] * queues for _ in range(queues)]
+    count = [0] * queues
+    out: list[Clock] = [()] * len(commands)
+    number = [0] * len(commands)
+    all_of = {semaphore: sum(row) for semaphore, row in totals.items()}
+    producers = {
+        semaphore: [(p, total) for p, total in enumerate(row) if total]
+        for semaphore, row in totals.items()
+    }
     for c in order:
-        s = sites[site[c]]
-        q = s.queue
+        q = commands.unit[c]
         clock = present[q]
-        for semaphore in s.instruction.waits:
+        for semaphore in commands.waits[c]:
             k = taken.get((semaphore, q), 0) + 1
             taken[semaphore, q] = k
-            per_queue = totals.get(semaphore, [])
-            for p, total in enumerate(per_queue):
-                need = k - semaphores[semaphore] - (sum(per_queue) - total)
-                if need > 0 and total:
+            credits = semaphores[semaphore % commands.semaphores]
+            for p, total in producers.get(semaphore, ()):
+                need = k - credits - (all_of[semaphore] - total)
+                if need > 0:
                     theirs = signalled[semaphore, p][need - 1]
                     clock = [max(a, b) for a, b in zip(clock, theirs, strict=True)]
         present[q] = clock
         count[q] += 1
         number[c] = count[q]
         out[c] = tuple(clock)
-        if s.instruction.signals:
+        if commands.signals[c]:
             after = list(clock)
             after[q] = count[q]
-            for semaphore in s.instruction.signals:
+            for semaphore in commands.signals[c]:
                 signalled.setdefault((semaphore, q), []).append(after)
     return out, number
 
@@ -90,36 +96,43 @@ def site_accesses(site: Site) -> list[tuple[Access, bool, bool]]:
 
 
 def check_races(
-    expansion: Expansion, order: Sequence[int], steps: Sequence[int], semaphores: Sequence[int]
-) -> None:
+    expansion: Expansion, commands: Commands, order: Sequence[int], steps: Sequence[int],
+    semaphores: Sequence[int],
+) -> None:  # fmt: skip
     """Raise SimulationError naming two commands that touch the same bytes without order.
 
-    `steps[c]` is command c's execution number within its site.
+    `steps[c]` is command c's execution number within its site, `semaphores` the initial counts.
     """
-    clock, number = clocks(expansion, order, semaphores)
-    shadows = {space: _Shadow(size) for space, size in used_bytes(expansion).items()}
+    clock, number = clocks(commands, order, semaphores)
+    used = used_bytes(expansion)
+    dram = _Shadow(used["dram"])
+    shadows = [
+        {"dram": dram, "spm": _Shadow(used["spm"]), "acc": _Shadow(used["acc"])}
+        for _ in range(commands.cores)
+    ]
     table = [site_accesses(s) for s in expansion.sites]
     for c in order:
-        s = expansion.site[c]
-        q, i, now, n = expansion.sites[s].queue, steps[c], clock[c], number[c]
-        for access, reads, writes in table[s]:
+        q, i, now, n = commands.unit[c], steps[c], clock[c], number[c]
+        for access, reads, writes in table[expansion.site[c]]:
             span = access.span(i)
             if span is None:
                 continue
-            address = access.place.addresses[i]
-            shadow = shadows[access.place.space]
-            for (kind, p), newest in shadow.newest.items():
-                if p == q or newest <= now[p] or not (writes or kind == "write"):
-                    continue
-                seen = int(shadow_view(shadow.last[kind, p], address, span).max())
-                if seen > now[p]:
-                    other = _find(expansion, number, p, seen)
-                    at = f"{access.place.space} from {address + span.low} on"
-                    raise _race(expansion, steps, (c, _act(reads, writes)), (other, kind), at)
-            if reads and not writes:  # an update counts as a write
-                shadow.mark("read", q, n, address, span)
-            if writes:
-                shadow.mark("write", q, n, address, span)
+            address, space = access.place.addresses[i], access.place.space
+            everywhere = commands.spreads[c] and writes
+            mine = shadows if everywhere else (shadows[q // len(QUEUES)],)
+            for shadow in (cores[space] for cores in mine):
+                for (kind, p), newest in shadow.newest.items():
+                    if p == q or newest <= now[p] or not (writes or kind == "write"):
+                        continue
+                    seen = int(shadow_view(shadow.last[kind, p], address, span).max())
+                    if seen > now[p]:
+                        other = _find(commands, number, p, seen)
+                        at = f"{space} from {address + span.low} on"
+                        raise _race(expansion, steps, (c, _act(reads, writes)), (other, kind), at)
+                if reads and not writes:  # an update counts as a write
+                    shadow.mark("read", q, n, address, span)
+                if writes:
+                    shadow.mark("write", q, n, address, span)
 
 
 def _race(
@@ -139,8 +152,8 @@ def _act(reads: bool, writes: bool) -> str:
     return "update" if reads and writes else "write" if writes else "read"
 
 
-def _find(expansion: Expansion, number: Sequence[int], queue: int, wanted: int) -> int:
-    for c, s in enumerate(expansion.site):
-        if number[c] == wanted and expansion.sites[s].queue == queue:
+def _find(commands: Commands, number: Sequence[int], queue: int, wanted: int) -> int:
+    for c, q in enumerate(commands.unit):
+        if number[c] == wanted and q == queue:
             return c
     raise AssertionError("a shadow holds an unknown command")

@@ -18,7 +18,10 @@ from .timing import Schedule
 
 @dataclass(frozen=True)
 class Traffic:
-    """Work and bytes: payload read from and written to DRAM, bus bytes (whole bursts), on chip."""
+    """Work and bytes: payload read from and written to DRAM, bus bytes (whole bursts), on chip.
+
+    `network_bytes` count once for every core that receives them.
+    """
 
     macs: int = 0
     matrix_macs: int = 0
@@ -29,6 +32,7 @@ class Traffic:
     dram_read_bytes: int = 0
     dram_write_bytes: int = 0
     dram_bus_bytes: int = 0
+    network_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def traffic(
         add(
             site.instruction.layer, macs=n * e.macs, matrix_macs=n * e.matrix_macs,
             vector_elements=n * e.vector_elements, vector_cycles=n * e.vector_cycles,
-            spm_bytes=n * e.spm_bytes, acc_bytes=n * e.acc_bytes,
+            spm_bytes=n * e.spm_bytes, acc_bytes=n * e.acc_bytes, network_bytes=n * e.network_bytes,
         )  # fmt: skip
         for place in (p for p in site.places if p.in_dram):
             clips = np.asarray(place.clips, np.int64).reshape(n, -1, 2)
@@ -107,12 +111,14 @@ def total(parts: Sequence[Traffic]) -> Traffic:
 def energy(t: Traffic, cycles: int, machine: Machine) -> dict[str, float]:
     """PJ by kind; DRAM counts whole bursts, idle power all cycles of all cores."""
     e = machine.energy
+    network = {"network": t.network_bytes * e.network_byte} if t.network_bytes else {}
     return {
         "mac": t.matrix_macs * e.mac,
         "vector": t.vector_elements * e.vector,
         "scratchpad": t.spm_bytes * e.spm_byte,
         "accumulator": t.acc_bytes * e.acc_byte,
         "dram": t.dram_bus_bytes * e.dram_byte,
+        **network,
         "idle": cycles * machine.cores * e.idle_cycle,
     }
 

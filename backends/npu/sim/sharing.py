@@ -5,7 +5,8 @@ run at the same fraction of their speed:
 
     load wants 4 bytes a cycle, store 4, DRAM has 4     ->     both at rate 0.5, loss blamed on DRAM
 
-A command's rate is the lowest that any of its resources allows.  Rates change only when a command
+Every core has banks of its own, and a network port that takes what the others send; a broadcast
+takes part of the port and of the banks of all cores.  A command's rate is the lowest that any of its resources allows.  Rates change only when a command
 starts or ends.
 """
 
@@ -17,21 +18,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ...targets.machine import Machine
+from .commands import Commands
 from .costs import Cost, bank_ports
 
-BANK, DRAM = 0, 1
+BANK, DRAM, NETWORK = 0, 1, 2
 
 
 @dataclass(slots=True)
 class Unit:
-    """State of one queue and its unit.
+    """State of one queue and its unit, in core `core`.
 
     `commands` are issued, in order; the counts say how many are accepted, ended and completed.
     `pending` are accepted but not yet working, `active` works (-1: none), with `left` cycles of
     work at cycle `last`, done at `rate`; `version` tells its valid END event from older ones.
-    `lost` are its cycles lost to banks and to DRAM, `blame` the one it loses to now.
+    `lost` are its cycles lost to banks, DRAM and network, `blame` the one it loses to now.
     """
 
+    core: int = 0
     commands: list[int] = field(default_factory=list[int])
     completions: list[int] = field(default_factory=list[int])
     pending: deque[int] = field(default_factory=deque[int])
@@ -43,7 +46,7 @@ class Unit:
     rate: float = 1.0
     last: int = 0
     version: int = 0
-    lost: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    lost: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     blame: int = BANK
     free: int = 0
     """Cycle its last command ended."""
@@ -60,6 +63,9 @@ class Unit:
     )
     """Recent transfers: (requests before, requests, start, end)."""
 
+    followers: dict[int, list[int]] = field(default_factory=dict[int, list[int]])
+    """Syncs accepted behind a command that is still to end."""
+
     def advance(self, now: int) -> None:
         """Account for the work done and lost since the last change of rate."""
         elapsed = now - self.last
@@ -69,50 +75,82 @@ class Unit:
 
 
 class Sharing:
-    """Division of banks and bandwidth among active units."""
+    """Division of banks, bandwidth and network ports among active units."""
 
-    def __init__(self, units: Sequence[Unit], costs: Sequence[Cost], machine: Machine):
-        self.units, self.costs = units, costs
+    def __init__(self, units: Sequence[Unit], commands: Commands, machine: Machine):
+        self.units, self.costs, self.cores = units, commands.cost, commands.cores
         self.ports = bank_ports(machine)
-        self.bandwidth = machine.dram.bytes_per_cycle
+        self.bandwidth = commands.bandwidth
+        self.network = machine.network.bytes_per_cycle
         self.slowed = False
 
     def contends(self, unit: Unit) -> bool:
-        """Whether `unit`, which starts, may oversubscribe a resource together with another."""
+        """Whether `unit`, which starts, may oversubscribe a resource together with others."""
         cost = self.costs[unit.active]
+        dram, far = cost.dram, bool(cost.remote)
         for other in self.units:
             if other is not unit and other.active >= 0:
                 theirs = self.costs[other.active]
-                both = cost.dram and theirs.dram and cost.dram + theirs.dram > self.bandwidth
-                if cost.mask & theirs.mask or both:
+                if far or theirs.remote or (other.core == unit.core and cost.mask & theirs.mask):
                     return True
-        return False
+                dram += theirs.dram
+        return bool(cost.dram) and dram > self.bandwidth
 
     def divide(self, now: int) -> list[tuple[int, int]]:
         """Set all rates anew; (cycle, unit index) of every end that moved."""
         active = [(u, unit) for u, unit in enumerate(self.units) if unit.active >= 0]
+        banks = len(self.ports)
         demand: dict[int, float] = {}
+        arriving = [0.0] * self.cores
         dram = 0.0
         for _, unit in active:
             cost = self.costs[unit.active]
             dram += cost.dram
+            first = unit.core * banks
             for bank, amount in cost.banks:
-                demand[bank] = demand.get(bank, 0.0) + amount
+                demand[first + bank] = demand.get(first + bank, 0.0) + amount
+            if cost.remote:
+                for core in self._others(unit):
+                    arriving[core] += cost.network
+                    for bank, amount in cost.remote:
+                        bank += core * banks
+                        demand[bank] = demand.get(bank, 0.0) + amount
         channel = min(1.0, self.bandwidth / dram) if dram else 1.0
-        slow = {b: self.ports[b] / d for b, d in demand.items() if d > self.ports[b] * (1 + 1e-9)}
+        slow: dict[int, float] = {}
+        for bank, wanted in demand.items():
+            ports = self.ports[bank % banks]
+            if wanted > ports * (1 + 1e-9):
+                slow[bank] = ports / wanted
         self.slowed = False
         moved: list[tuple[int, int]] = []
         for u, unit in active:
             unit.advance(now)
             cost = self.costs[unit.active]
-            by_bank = min((slow[b] for b, _ in cost.banks if b in slow), default=1.0)
-            by_dram = channel if cost.dram else 1.0
-            rate = min(by_bank, by_dram)
+            by = [self._by_banks(unit, cost, slow), channel if cost.dram else 1.0, 1.0]
+            if cost.network:
+                most = max((arriving[core] for core in self._others(unit)), default=0.0)
+                by[NETWORK] = min(1.0, self.network / most) if most else 1.0
+            rate = min(by)
+            unit.blame = by.index(rate)
             rate = 1.0 if rate > 1 - 1e-9 else rate
             self.slowed |= rate < 1.0
             if rate != unit.rate:
                 unit.rate = rate
                 unit.version += 1
                 moved.append((now + max(math.ceil(unit.left / rate - 1e-9), 0), u))
-            unit.blame = BANK if by_bank <= by_dram else DRAM
         return moved
+
+    def _others(self, unit: Unit) -> list[int]:
+        return [core for core in range(self.cores) if core != unit.core]
+
+    def _by_banks(self, unit: Unit, cost: Cost, slow: dict[int, float]) -> float:
+        """The least share that a bank gives `unit`."""
+        if not slow:
+            return 1.0
+        banks = len(self.ports)
+        first = unit.core * banks
+        rate = min((slow[first + b] for b, _ in cost.banks if first + b in slow), default=1.0)
+        for core in self._others(unit) if cost.remote else ():
+            first = core * banks
+            rate = min(rate, *(slow.get(first + b, 1.0) for b, _ in cost.remote))
+        return rate

@@ -1,6 +1,6 @@
 """Export of a schedule to the trace event format that Perfetto and chrome://tracing open.
 
-One track per unit with a slice per command, named by instruction and layer; a second track per
+One group of tracks per core: one track per unit with a slice per command, named by instruction and layer; a second track per
 unit with the reasons of its waiting; a counter of DRAM bandwidth in use.  Times are in
 microseconds of the machine's clock, as the format demands; cycles stand in the arguments.
 
@@ -33,17 +33,22 @@ def trace_events(
 ) -> dict[str, Any]:
     """The trace as a JSON-serialisable object."""
     us = 1e6 / machine.clock_hz
-    events: list[Event] = [_meta("process_name", 0, f"NPU {machine.name}")]
-    events.append(_meta("thread_name", 1, "control"))
-    for u, queue in enumerate(QUEUES):
-        for tid, name in ((2 * u + 2, queue.value), (2 * u + 3, f"{queue.value} stalls")):
-            events += [
-                _meta("thread_name", tid, name),
-                {**_meta("thread_sort_index", tid, ""), "args": {"sort_index": tid}},
-            ]
+    events: list[Event] = []
+    for core in range(expansion.cores):
+        pid = core + 1
+        who = f"NPU {machine.name}" + (f" core {core}" if expansion.cored else "")
+        events.append(_meta("process_name", pid, 0, who))
+        events.append(_meta("thread_name", pid, 1, "control"))
+        for u, queue in enumerate(QUEUES):
+            for tid, name in ((2 * u + 2, queue.value), (2 * u + 3, f"{queue.value} stalls")):
+                events += [
+                    _meta("thread_name", pid, tid, name),
+                    {**_meta("thread_sort_index", pid, tid, ""), "args": {"sort_index": tid}},
+                ]
     names = [" + ".join(layer) or f"#{i}" for i, layer in enumerate(expansion.layers)]
     step = [0] * len(expansion.sites)
     for c, x in enumerate(expansion.site):
+        pid = c // expansion.per_core + 1
         site, i = expansion.sites[x], step[x]
         step[x] += 1
         layer = site.instruction.layer
@@ -51,7 +56,7 @@ def trace_events(
         args = {
             "layer": names[layer] if layer < len(names) else f"#{layer}",
             "instruction": site.index,
-            "iteration": list(site.iteration(i)),
+            "iteration": list(site.iteration(i)[site.cored :]),
             "issued": s.issue[c],
             "accepted": s.accept[c],
             "start": s.start[c],
@@ -61,13 +66,18 @@ def trace_events(
             "dram_stall": s.dram[c],
         }
         name = f"{mnemonic} {args['layer']}"
-        events.append(_slice(2 * site.queue + 2, name, mnemonic, s.start[c], s.end[c], us, args))
+        if s.network[c]:
+            args["network_stall"] = s.network[c]
+        track = (pid, 2 * site.queue + 2)
+        events.append(_slice(track, name, mnemonic, s.start[c], s.end[c], us, args))
         if s.issue[c] > s.ready[c]:
             what = f"queue full: {QUEUES[site.queue].value}"
-            events.append(_slice(1, what, "stall", s.ready[c], s.issue[c], us, {"command": name}))
+            held = (s.ready[c], s.issue[c])
+            events.append(_slice((pid, 1), what, "stall", *held, us, {"command": name}))
     for u, row in enumerate(idle):
+        core, queue = divmod(u, len(QUEUES))
         events += [
-            _slice(2 * u + 3, g.kind, "stall", g.start, g.end, us, {})
+            _slice((core + 1, 2 * queue + 3), g.kind, "stall", g.start, g.end, us, {})
             for g in row
             if g.kind != "idle"
         ]
@@ -79,18 +89,18 @@ def trace_events(
     }
 
 
-def _meta(what: str, tid: int, name: str) -> Event:
-    return {"ph": "M", "pid": 1, "tid": tid, "name": what, "args": {"name": name}}
+def _meta(what: str, pid: int, tid: int, name: str) -> Event:
+    return {"ph": "M", "pid": pid, "tid": tid, "name": what, "args": {"name": name}}
 
 
 def _slice(
-    tid: int, name: str, category: str, start: int, end: int, us: float, args: Event
+    track: tuple[int, int], name: str, category: str, start: int, end: int, us: float, args: Event
 ) -> Event:
     ts, dur = round(start * us, 6), round((end - start) * us, 6)
     return {
         "ph": "X",
-        "pid": 1,
-        "tid": tid,
+        "pid": track[0],
+        "tid": track[1],
         "ts": ts,
         "dur": dur,
         "name": name,

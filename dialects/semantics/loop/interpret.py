@@ -30,6 +30,7 @@ from ...loop import (
     GlobalOp,
     NestOp,
     ReshapeOp,
+    SubviewOp,
     fill_value,
     space_of,
 )
@@ -178,6 +179,8 @@ class _Interpreter:
                 self.values[op.result] = self._alloc(op)
             case ReshapeOp():
                 self.values[op.result] = self.values[op.x].reshape(shape_of(op.result))
+            case SubviewOp():
+                self.values[op.result] = self._subview(op)
             case ConcatOp():
                 value = np.concatenate([self.values[a] for a in op.args], axis=op.axis.value.data)
                 self.values[op.result] = value
@@ -214,6 +217,19 @@ class _Interpreter:
         if op.offset is None:
             raise IRError(f"{describe(op)} has no offset", hint="run allocate-arena first")
         return _at(self.arena, op.offset.value.data, op.result)
+
+    def _subview(self, op: SubviewOp) -> Array:
+        """A box as a view; IRError if it leaves the buffer."""
+        big, start = self.values[op.buffer], op.start([self._ivs[v] for v in op.ivs])
+        index: list[slice] = []
+        for low, step, n, extent in zip(
+            start, int_values(op.steps), shape_of(op.result), big.shape, strict=True
+        ):
+            end = low + (n - 1) * step + 1
+            if low < 0 or end > extent:
+                raise IRError(f"{describe(op)} leaves its buffer: [{low}, {end}) of {extent}")
+            index.append(slice(low, end, step))
+        return big[tuple(index)]
 
     def _copy(self, op: CopyOp) -> None:
         """Move a box; elements outside the large buffer read as the fill and are not written."""

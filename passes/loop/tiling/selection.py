@@ -133,6 +133,11 @@ def _moved_bytes(operand: Operand, boxes: Sequence[Any], burst: int) -> Any:
 
     A row that may start anywhere in a burst touches (bytes - 1) / burst + 1 of them on average.
     """
+    if operand.constant:
+        size: Any = operand.bytes
+        for box in boxes:
+            size = size * box
+        return -(-size // burst) * burst
     run: Any = operand.bytes
     rows: Any = 1
     contiguous: Any = True
@@ -158,28 +163,42 @@ def _orders(work: Work) -> list[tuple[int, ...]]:
 def _matrix_cycles(work: Work, tiles: Sequence[Any], machine: Machine) -> tuple[Any, Any]:
     """(cycles, commands) of the matrix unit for one tile."""
     unit = machine.matrix
-    left: Any = np.full_like(tiles[0], unit.rows)
+    stationary_sums = unit.dataflow == "output-stationary"
+    limit = unit.rows * unit.max_tiles
+    if stationary_sums and unit.max_tiles > 1:
+        limit = 1 << 24
+    left: Any = np.full_like(tiles[0], limit)
+    held: Any = np.ones_like(tiles[0])  # reduction of one command
     commands: Any = np.ones_like(tiles[0])
-    for d in reversed(work.roles.k):  # innermost reduction dimensions share the rows of the array
+    for d in reversed(work.roles.k):  # innermost dimensions first, as lower-to-npu does
         fits = tiles[d] <= left
         commands = commands * _where(fits, 1, -(-tiles[d] // np.maximum(left, 1)))
+        held = held * _where(fits, tiles[d], np.maximum(np.minimum(left, tiles[d]), 1))
         left = _where(fits, left // tiles[d], 1)
+    down = 1 if stationary_sums else -(-held // unit.rows)
+    across: Any = np.maximum(unit.max_tiles // down, 1)
+    passes = commands * down
     for i, d in enumerate(reversed(work.roles.n)):
-        commands = commands * (-(-tiles[d] // unit.columns) if i == 0 else tiles[d])
+        columns = -(-tiles[d] // unit.columns) if i == 0 else tiles[d]
+        passes = passes * columns
+        commands = commands * (-(-columns // across) if i == 0 else columns)
     for d in work.roles.batch:
-        commands = commands * tiles[d]
+        commands, passes = commands * tiles[d], passes * tiles[d]
     rows: Any = np.ones_like(tiles[0])
     for d in work.roles.m:
         rows = rows * tiles[d]
     stream = -(-rows // unit.pixels)
-    preload = unit.rows
-    if unit.dataflow == "output-stationary":  # blocks of rows x columns outputs, swapped in and out
-        stream, preload = (
-            -(-rows // (unit.rows * unit.pixels)) * unit.rows,
-            np.minimum(rows, unit.rows),
-        )
-    each = np.maximum(stream, preload) if unit.double_buffered_weights else stream + preload
-    return commands * each, commands
+    if stationary_sums:  # blocks of rows x columns outputs, swapped in and out
+        blocks = -(-rows // (unit.rows * unit.pixels))
+        stream, load = blocks * held, blocks * np.minimum(-(-rows // unit.pixels), unit.rows)
+    else:
+        load = np.minimum(held, unit.rows)
+        if unit.dataflow == "dot-product":
+            load = -(
+                -load * -(-unit.columns // machine.scratchpad.width) // machine.scratchpad.region_ports
+            )
+    each = np.maximum(stream, load) if unit.double_buffered_weights else stream + load
+    return passes * each, commands
 
 
 def _vector_cycles(work: Work, tiles: Sequence[Any], machine: Machine) -> tuple[Any, Any]:
@@ -203,7 +222,7 @@ def _vector_cycles(work: Work, tiles: Sequence[Any], machine: Machine) -> tuple[
     return total, window
 
 
-def _evaluate(work: Work, machine: Machine, attempt: Attempt) -> Tiling | None:
+def _evaluate(work: Work, machine: Machine, attempt: Attempt, capacity: int) -> Tiling | None:
     """The cheapest tiling; None if nothing fits."""
     slots = attempt.slots
     tiles, align = _grid(work, machine, attempt), machine.alignment
@@ -230,8 +249,8 @@ def _evaluate(work: Work, machine: Machine, attempt: Attempt) -> Tiling | None:
     burst = machine.dram.burst_bytes
     window = machine.dram.outstanding_reads * burst / max(machine.dram.read_latency, 1)
     bandwidth = min(machine.dram.bytes_per_cycle, machine.dma_bytes_per_cycle, window)
-    store = _moved_bytes(work.output, out_boxes, burst)
-    reads = [(operand, _boxes(operand, tiles)) for operand in work.reads]
+    store = _moved_bytes(work.output, out_boxes, burst) * (not work.output.resident)
+    reads = [(operand, _boxes(operand, tiles)) for operand in work.reads if not operand.resident]
     moved = [_moved_bytes(o, boxes, burst) for o, boxes in reads]
     held = [_tile_bytes(o, boxes, align) for o, boxes in reads]
     latency = machine.dram.read_latency
@@ -244,7 +263,7 @@ def _evaluate(work: Work, machine: Machine, attempt: Attempt) -> Tiling | None:
             trips = _repeats(operand, order, counts)
             used = used + size * _where(trips > 1, slots, 1)
             traffic = traffic + bytes_ * trips
-            first = first + bytes_
+            first = first + (0 if operand.constant else bytes_)  # those are loaded ahead
             innermost = trips == every
             inner = inner + _where(innermost, bytes_, 0)
             late = np.maximum(bytes_ / bandwidth + latency - slack, 0)
@@ -268,7 +287,7 @@ def _evaluate(work: Work, machine: Machine, attempt: Attempt) -> Tiling | None:
             + vector
             + np.minimum(matrix, steady / every)
         )
-        cycles = _where(fits & (used <= machine.scratchpad.bytes), cycles, np.inf)
+        cycles = _where(fits & (used <= capacity), cycles, np.inf)
         index = int(np.argmin(cycles))
         if np.isfinite(cycles[index]) and (best is None or cycles[index] < best.cycles):
             best = Tiling(tuple(int(t[index]) for t in tiles), order, float(cycles[index]))
@@ -298,7 +317,7 @@ def _repeats(operand: Operand, order: Sequence[int], counts: Sequence[Any]) -> A
     return trips
 
 
-_cache: dict[tuple[Work, str], Tiling | None] = {}
+_cache: dict[tuple[Work, str, int], Tiling | None] = {}
 
 
 def _attempts(work: Work) -> Iterator[Attempt]:
@@ -313,10 +332,14 @@ def _attempts(work: Work) -> Iterator[Attempt]:
         yield Attempt(1, small=True)
 
 
-def select(work: Work, machine: Machine) -> Tiling | None:
-    """The tiling of a nest for a machine; None if not even the smallest tiles fit."""
-    key = (work, repr(machine))
+def select(work: Work, machine: Machine, capacity: int | None = None) -> Tiling | None:
+    """The tiling of a nest for a machine; None if not even the smallest tiles fit.
+
+    `capacity`: bytes of scratchpad it may use, when not all.
+    """
+    capacity = machine.scratchpad.bytes if capacity is None else capacity
+    key = (work, repr(machine), capacity)
     if key not in _cache:
-        tried = (_evaluate(work, machine, attempt) for attempt in _attempts(work))
+        tried = (_evaluate(work, machine, attempt, capacity) for attempt in _attempts(work))
         _cache[key] = next((tiling for tiling in tried if tiling is not None), None)
     return _cache[key]

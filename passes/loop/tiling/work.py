@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from xdsl.ir import SSAValue
 
 from ....backends.targets.machine import Machine
-from ....dialects.loop import Linear, NestOp, captured
+from ....dialects.graph import ConstantOp
+from ....dialects.loop import GlobalOp, Linear, NestOp, captured, space_of
 from ....dialects.types import element_of, numpy_dtype, shape_of
 from .chain import Stage, assign_buffers, reduced_value, stages
 from .classify import Reduction, Roles, choose_unit, innermost_dim, reduction_of, roles
@@ -17,11 +18,17 @@ from .footprint import depends, overhang_leaves, whole_dims
 
 @dataclass(frozen=True)
 class Operand:
-    """A tensor read (or written) by a nest: access map, shape, bytes per element."""
+    """A tensor read (or written) by a nest: access map, shape, bytes per element.
+
+    Tiles of a `constant` lie in DRAM one after the other (pack-constants).  A `resident` tensor is
+    in the scratchpad as a whole, and neither loaded nor stored.
+    """
 
     map: Linear
     shape: tuple[int, ...]
     bytes: int
+    constant: bool = False
+    resident: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,13 @@ def analyse(nest: NestOp, machine: Machine) -> Nest:
     chain, value = stages(nest, reduction.kind)
     maps, domain, part = nest.linear_maps, nest.sizes, roles(nest, reduction)
     *reads, output = (
-        Operand(map, shape_of(v), numpy_dtype(element_of(v)).itemsize)
+        Operand(
+            map,
+            shape_of(v),
+            numpy_dtype(element_of(v)).itemsize,
+            isinstance(v.owner, GlobalOp | ConstantOp),
+            space_of(v) == "spm",
+        )
         for map, v in zip(maps, (*nest.reads, nest.output), strict=True)
     )
     whole, unit, small = whole_dims(output.map, domain)
@@ -120,7 +133,37 @@ def analyse(nest: NestOp, machine: Machine) -> Nest:
         scalars * machine.alignment + sum(max(_bytes(t), machine.alignment) for t in tables),
         innermost_dim(output.map, domain),
     )
+    resident = [i for i, o in enumerate((*reads, output)) if o.resident]
+    if resident:
+        work = keep(work, frozenset(resident))
+        moves = False
     return Nest(reduction, chain, value, work, moves)
+
+
+def keep(work: Work, resident: frozenset[int]) -> Work:
+    """`work` with some operands in the scratchpad (positions among reads; the output comes last).
+
+    Their tiles must be whole boxes, so the tile sizes of dimensions that index them divide.
+    """
+    operands = [
+        replace(o, resident=True) if i in resident else o
+        for i, o in enumerate((*work.reads, work.output))
+    ]
+    exact = set(work.exact)
+    for operand in operands:
+        if operand.resident:
+            exact |= {d for d, uses in enumerate(depends(operand.map)) if uses}
+    chain, temporaries = work.chain, work.temporaries
+    if not temporaries:  # transfers alone would do, but not between two places on the chip
+        chain, temporaries = ("vclip",), 1
+    return replace(
+        work,
+        reads=tuple(operands[:-1]),
+        output=operands[-1],
+        exact=frozenset(exact),
+        chain=chain,
+        temporaries=temporaries - operands[-1].resident,
+    )
 
 
 def _bytes(value: SSAValue) -> int:

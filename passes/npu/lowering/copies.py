@@ -8,14 +8,15 @@ is a load from beyond the end of a tensor: all of it reads as the fill value, no
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from xdsl.dialects.builtin import i8
 
 from ....dialects.loop import CopyOp, FillOp, Linear, NestOp, row_major_strides
 from ....dialects.npu import AccessAttr, DramOp, TensorMapAttr
-from ....dialects.npu.isa import MAX_TENSOR_DIMS
+from ....dialects.npu.isa import MAX_DIMS, MAX_TENSOR_DIMS
 from ....dialects.types import element_of, int_values, memref, numpy_dtype, shape_of
-from .emitter import Emitter, byte_strides, capacity
+from .emitter import Dim, Emitter, byte_strides, capacity, coalesce
 
 
 @dataclass(frozen=True)
@@ -112,13 +113,15 @@ def lower_fill(op: FillOp, out: Emitter) -> None:
     if any(isinstance(u.operation, NestOp) and u.operation.accumulate for u in op.buffer.uses):
         out.filled[out.values[op.buffer]] = out.depth
         return
-    count = 1
-    for n in shape_of(op.buffer):
-        count *= n
     value = int(getattr(op.value, "value").data)  # noqa: B009
+    dims = coalesce(
+        [Dim(n, (s,)) for n, s in zip(shape_of(op.buffer), byte_strides(op.buffer), strict=True)]
+    )
     if element_of(op.buffer) == i8:
-        out.command("vfill", [op.buffer], [AccessAttr.get(0, [count], [1])], value=value)
+        with out.loops(dims[:-MAX_DIMS]):
+            out.command("vfill", [op.buffer], [out.access(0, 0, dims[-MAX_DIMS:])], value=value)
         return
+    count = prod(shape_of(op.buffer))
     item = numpy_dtype(element_of(op.buffer)).itemsize
     nothing = out.add(DramOp(0, memref([1], element_of(op.buffer), "const"))).results[0]
     out.values[nothing] = nothing

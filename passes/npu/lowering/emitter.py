@@ -16,10 +16,10 @@ from xdsl.ir import Block, Operation, SSAValue
 
 from ....dialects.errors import CapacityError
 from ....dialects.locations import onnx_nodes
-from ....dialects.loop import ForOp, Linear, NestOp, row_major_strides
+from ....dialects.loop import ForOp, Linear, NestOp, SubviewOp, row_major_strides
 from ....dialects.npu import COMMANDS, AccessAttr, LoopOp, TensorMapAttr, YieldOp
 from ....dialects.npu.isa import MAX_LOOP_DEPTH
-from ....dialects.types import element_of, numpy_dtype, shape_of
+from ....dialects.types import element_of, int_values, numpy_dtype, shape_of
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,27 @@ class Dim:
     strides: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class View:
+    """Where a subview begins in its buffer: `base` bytes, and bytes per unit of loop variables."""
+
+    base: int
+    moves: tuple[tuple[SSAValue, int], ...]
+
+
+def view_of(op: SubviewOp) -> View:
+    """The place of a subview in its (contiguous) buffer."""
+    strides = byte_strides(op.buffer)
+    per_iv, base = op.start.flat(strides)
+    return View(base, tuple(zip(op.ivs, per_iv, strict=True)))
+
+
 def byte_strides(value: SSAValue) -> tuple[int, ...]:
-    """Byte strides of the axes of a (contiguous) memref."""
+    """Byte strides of the axes of a memref: contiguous, or a subview of a contiguous one."""
+    if isinstance(value.owner, SubviewOp):
+        steps = int_values(value.owner.steps)
+        strides = byte_strides(value.owner.buffer)
+        return tuple(s * step for s, step in zip(strides, steps, strict=True))
     item = numpy_dtype(element_of(value)).itemsize
     return tuple(s * item for s in row_major_strides(shape_of(value)))
 
@@ -171,7 +190,25 @@ class Emitter:
     ) -> None:
         """Append a command on loop-level `buffers`."""
         given = {k: v for k, v in params.items() if v}
-        self.add(COMMANDS[mnemonic]([self.values[b] for b in buffers], accesses, waits=(), **given))
+        placed = [self._place(b, a) for b, a in zip(buffers, accesses, strict=True)]
+        self.add(COMMANDS[mnemonic]([self.values[b] for b in buffers], placed, waits=(), **given))
+
+    def _place(
+        self, buffer: SSAValue, access: AccessAttr | TensorMapAttr
+    ) -> AccessAttr | TensorMapAttr:
+        """The descriptor relative to the whole buffer, where `buffer` is a subview."""
+        if not isinstance(buffer.owner, SubviewOp) or not isinstance(access, AccessAttr):
+            return access
+        view = view_of(buffer.owner)
+        base, advance = access.base.data + view.base, [*access.loop_strides]
+        advance += [0] * (self.depth - len(advance))
+        moves = dict(view.moves)
+        for i, level in enumerate(self.levels):
+            if isinstance(level, ForOp) and level.iv in moves:
+                base += moves[level.iv] * level.values.start
+                advance[i] += moves[level.iv] * level.values.step
+        sizes, strides = zip(*access.dims, strict=True)
+        return AccessAttr.get(base, sizes, strides, _trim(advance))
 
 
 def operands_of(nest: NestOp) -> tuple[list[SSAValue], tuple[Linear, ...]]:

@@ -14,8 +14,9 @@ others add.  An accumulator tile is laid out like the output tile, row-major.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
-from ....backends.targets.machine import Machine
+from ....backends.targets.machine import Machine, MatrixUnit
 from ....dialects.loop import NestOp
 from ....dialects.npu.isa import MAX_DIMS
 from ...loop.tiling.classify import reduction_of, roles
@@ -50,6 +51,18 @@ def fit_rows(dims: Sequence[Dim], rows: int) -> tuple[list[Dim], Dim | None, int
     return rest[:-1], rest[-1], max(1, left), inside
 
 
+def reduction_limit(unit: MatrixUnit) -> int:
+    """The longest reduction of one command."""
+    if unit.dataflow == "output-stationary" and unit.max_tiles > 1:
+        return 1 << 24
+    return unit.rows * unit.max_tiles
+
+
+def tiles_down(unit: MatrixUnit, reduction: int) -> int:
+    """Tiles of the array that a reduction takes."""
+    return 1 if unit.dataflow == "output-stationary" else -(-reduction // unit.rows)
+
+
 def lower_matmul(nest: NestOp, machine: Machine, out: Emitter) -> None:
     """Emit the commands of a leaf tensorised as matmul."""
     reduction = reduction_of(nest)
@@ -60,9 +73,9 @@ def lower_matmul(nest: NestOp, machine: Machine, out: Emitter) -> None:
     values, maps = [values[i] for i in order], [maps[i] for i in order]
     dims, base = dims_of(maps, values, nest.sizes)
     batch = coalesce([dims[d] for d in part.batch])
-    k_outer, k_split, k_limit, k_inside = fit_rows(
-        coalesce([dims[d] for d in part.k]), machine.matrix.rows
-    )
+    unit = machine.matrix
+    k_dims = coalesce([dims[d] for d in part.k])
+    k_outer, k_split, k_limit, k_inside = fit_rows(k_dims, reduction_limit(unit))
     n_dims = coalesce([dims[d] for d in part.n]) or [Dim(1, (0, 0, 0))]
     m = coalesce([dims[d] for d in part.m])
     room = min(4, MAX_DIMS - len(k_inside) - 1)
@@ -103,7 +116,9 @@ def lower_matmul(nest: NestOp, machine: Machine, out: Emitter) -> None:
 
     column = n_dims[-1]
     with out.loops([*batch, *n_dims[:-1]]):
-        for offset, size, count in blocks(column.size, machine.matrix.columns):
+        held = max(k_limit, 1) * prod(d.size for d in k_inside)
+        across = max(unit.max_tiles // tiles_down(unit, held), 1) if not k_outer else 1
+        for offset, size, count in blocks(column.size, across * unit.columns):
             step = Dim(count, tuple(s * size for s in column.strides))
             here = [b + offset * s for b, s in zip(base, column.strides, strict=True)]
             with out.loops([step, *m_outer]):

@@ -1,0 +1,307 @@
+"""Keep tensors in the scratchpad from where they are made to where they are last read.
+
+    %y = loop.alloc {local, offset = 64} : memref<1x56x56x64xi8, "dram">
+    loop.nest ... outs(%y)
+    loop.nest ins(%y, %w) ... maps [(... d1 + d4 - 1, ...)] fills [3]         (padding of 1)
+
+becomes
+
+    %y = loop.alloc {offset = 6291456} : memref<1x58x58x64xi8, "spm">
+    loop.fill (subview of the border) with 3
+    loop.nest ... outs(%y)                                                   (shifted by 1)
+    loop.nest ins(%y, %w) ... maps [(... d1 + d4, ...)]
+
+Such a tensor is neither stored nor loaded again.  What convolutions read outside it is a border of
+its own, filled once.  Candidates are buffers that nothing outside the segment uses, and whose
+readers agree on the border.  They are taken in the order of DRAM bytes saved per byte and operation
+of their life, each if the modelled cycles of the segment fall: a resident tensor saves transfers
+but leaves less room for the tiles of every operation it lives through.  Tensors are packed at the
+end of the scratchpad; tiles use the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from math import inf, prod
+
+from xdsl.dialects.builtin import ArrayAttr, ModuleOp, i8
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import Operation, SSAValue
+
+from ...backends.targets.machine import Machine
+from ...dialects.loop import (
+    AllocOp,
+    FillOp,
+    Linear,
+    NestOp,
+    ReshapeOp,
+    SubviewOp,
+    captured,
+    fill_attr,
+)
+from ...dialects.types import element_of, memref, numpy_dtype, shape_of
+from ..base import CompilerContext, Pass
+from .tile_npu import npu_segments
+from .tiling.residents import Resident, place, room
+from .tiling.selection import select
+from .tiling.work import Work, analyse, keep
+
+GRAIN = 64
+"""Parts of the scratchpad in which free room is counted: fewer distinct tile searches."""
+
+
+@dataclass(frozen=True)
+class PromoteBuffersPass(Pass):
+    """Keep intermediate tensors in the scratchpad where that saves time."""
+
+    name = "promote-buffers"
+    enable: bool = True
+
+    def run(self, ctx: CompilerContext, module: ModuleOp) -> None:
+        """Promote buffers of every NPU segment."""
+        if ctx.machine is None or not self.enable:
+            return
+        for func in npu_segments(module):
+            _Promotion(func, ctx.machine).run()
+
+
+@dataclass
+class Candidate:
+    """A buffer that could stay: who touches it, its border, and bytes of DRAM traffic saved."""
+
+    alloc: AllocOp
+    values: list[SSAValue]
+    nests: list[NestOp] = field(default_factory=list[NestOp])
+    low: list[int] = field(default_factory=list[int])
+    high: list[int] = field(default_factory=list[int])
+    fill: float | int | None = None
+    traffic: int = 0
+    first: int = 0
+    last: int = 0
+
+    @property
+    def shape(self) -> list[int]:
+        """Extents with the border."""
+        return [
+            lo + n + hi
+            for lo, n, hi in zip(self.low, shape_of(self.alloc.result), self.high, strict=True)
+        ]
+
+    @property
+    def bordered(self) -> bool:
+        """Whether anything is read outside the tensor."""
+        return any(self.low) or any(self.high)
+
+
+def candidate(alloc: AllocOp, order: dict[Operation, int]) -> Candidate | None:
+    """The buffer as a candidate; None if something stands against keeping it."""
+    rank = len(shape_of(alloc.result))
+    out = Candidate(alloc, _aliases(alloc.result), low=[0] * rank, high=[0] * rank)
+    if not rank:
+        return None
+    for value in out.values:
+        for use in value.uses:
+            op = use.operation
+            if isinstance(op, ReshapeOp):
+                continue
+            if not isinstance(op, NestOp) or value in captured(op):
+                return None
+            if op not in out.nests:
+                out.nests.append(op)
+            if not _read(op, value, out):
+                return None
+    if not out.nests or (out.bordered and len(out.values) > 1):
+        return None
+    places = [order[op] for op in out.nests]
+    out.first, out.last = min(places), max(places)
+    return out
+
+
+def _aliases(value: SSAValue) -> list[SSAValue]:
+    """`value` and its reshapes."""
+    out = [value]
+    for use in value.uses:
+        if isinstance(use.operation, ReshapeOp):
+            out += _aliases(use.operation.result)
+    return out
+
+
+def _read(nest: NestOp, value: SSAValue, out: Candidate) -> bool:
+    """Note what `nest` reads of `value`; False if that does not go with other readers."""
+    size = prod(shape_of(value)) * numpy_dtype(element_of(value)).itemsize
+    for map, other, fill in zip(
+        nest.linear_maps, (*nest.reads, nest.output), (*nest.fill_values, None), strict=True
+    ):
+        if other is not value:
+            continue
+        out.traffic += size
+        for axis, ((low, high), n) in enumerate(
+            zip(map.bounds(nest.sizes), shape_of(value), strict=True)
+        ):
+            if low >= 0 and high < n:
+                continue
+            if fill is None or (out.fill is not None and out.fill != fill):
+                return False
+            if value is not out.alloc.result:
+                return False
+            out.fill = fill
+            out.low[axis] = max(out.low[axis], -low)
+            out.high[axis] = max(out.high[axis], high - n + 1)
+    return True
+
+
+class _Promotion:
+    """Chooses and rewrites the resident tensors of one segment."""
+
+    def __init__(self, func: FuncOp, machine: Machine):
+        self.func, self.machine = func, machine
+        self.capacity = machine.scratchpad.bytes // machine.alignment * machine.alignment
+        self.ops = list(func.body.block.ops)
+        self.order = {op: i for i, op in enumerate(self.ops)}
+        self.works: dict[NestOp, Work] = {}
+        self.kept: dict[NestOp, frozenset[int]] = {}
+        self.cycles: dict[NestOp, float] = {}
+        self.residents: list[Resident] = []
+        self.alive: dict[int, list[Resident]] = {}
+
+    def run(self) -> None:
+        found = [
+            c
+            for op in self.ops
+            if isinstance(op, AllocOp)
+            and "local" in op.attributes
+            and (c := candidate(op, self.order)) is not None
+        ]
+        if not found:
+            return
+        found.sort(key=lambda c: (-c.traffic / (self.size(c) * (c.last - c.first + 1)), c.first))
+        chosen = [(c, address) for c in found if (address := self.consider(c)) is not None]
+        for c, address in chosen:
+            self.rewrite(c, address)
+
+    def size(self, c: Candidate) -> int:
+        align = self.machine.alignment
+        size = prod(c.shape) * numpy_dtype(element_of(c.alloc.result)).itemsize
+        return -(-size // align) * align
+
+    def consider(self, c: Candidate) -> int | None:
+        """The address of the tensor if keeping it pays; None if not."""
+        size, wide = self.size(c), element_of(c.alloc.result) != i8
+        near = {r for i in range(c.first, c.last + 1) for r in self.alive.get(i, ())}
+        address = place(sorted(near, key=lambda r: r.address), size, c.first, c.last, self.capacity)
+        if address < 0:
+            return None
+        new = Resident(address, size, c.first, c.last)
+        values = set(c.values)
+        before = after = 0.0
+        changes: dict[NestOp, tuple[frozenset[int], float]] = {}
+        for i in range(c.first, c.last + 1):
+            nest = self.ops[i]
+            if not isinstance(nest, NestOp):
+                continue
+            kept = self.kept.get(nest, frozenset())
+            work = self.work(nest)
+            if nest in c.nests:
+                operands = (*nest.reads, nest.output)
+                kept |= {k for k, v in enumerate(operands) if v in values}
+                if wide and not work.temporaries:
+                    return None  # the vector unit copies 8-bit elements only
+            if nest not in self.cycles:
+                self.cycles[nest] = self.cost(nest, frozenset(), [])
+            before += self.cycles[nest]
+            cost = self.cost(nest, kept, [*self.alive.get(i, ()), new])
+            if cost == inf:
+                return None
+            after += cost
+            changes[nest] = kept, cost
+        if after >= before:
+            return None
+        for nest, (kept, cost) in changes.items():
+            self.kept[nest], self.cycles[nest] = kept, cost
+        for i in range(c.first, c.last + 1):
+            self.alive.setdefault(i, []).append(new)
+        return address
+
+    def work(self, nest: NestOp) -> Work:
+        if nest not in self.works:
+            self.works[nest] = analyse(nest, self.machine).work
+        return self.works[nest]
+
+    def cost(self, nest: NestOp, kept: frozenset[int], alive: Sequence[Resident]) -> float:
+        """Modelled cycles of a nest; infinite if no tile fits."""
+        grain = max(self.capacity // GRAIN, 1)
+        free = room(alive, self.order[nest], self.capacity) // grain * grain
+        work = keep(self.work(nest), kept) if kept else self.work(nest)
+        tiling = select(work, self.machine, free)
+        return inf if tiling is None else tiling.cycles
+
+    # --- rewriting ---
+
+    def rewrite(self, c: Candidate, address: int) -> None:
+        old = c.alloc.result
+        first = self.ops[c.first]
+        block = self.func.body.block
+        new = AllocOp(memref(c.shape, element_of(old), "spm"), offset=address)
+        new.location = first.location
+        new.result.name_hint = old.name_hint
+        block.insert_op_before(new, first)
+        for border in borders(new.result, c.low, c.high, c.fill):
+            border.location = first.location
+            block.insert_op_before(border, first)
+        mapping: dict[SSAValue, SSAValue] = {old: new.result}
+        dead: list[Operation] = [c.alloc]
+        for alias in c.values[1:]:
+            reshape = alias.owner
+            assert isinstance(reshape, ReshapeOp)
+            made = ReshapeOp(mapping[reshape.x], memref(shape_of(alias), element_of(alias), "spm"))
+            made.location = first.location
+            made.result.name_hint = alias.name_hint
+            block.insert_op_before(made, first)
+            mapping[alias] = made.result
+            dead.append(reshape)
+        for nest in c.nests:
+            redirect(nest, mapping, c.low)
+        for op in reversed(dead):
+            op.detach()
+            op.erase()
+
+
+def redirect(nest: NestOp, mapping: dict[SSAValue, SSAValue], low: Sequence[int]) -> None:
+    """Let `nest` use the resident tensor, whose element 0 is `low` elements in."""
+    maps, fills = list(nest.linear_maps), list(nest.fill_values)
+    for i, value in enumerate(nest.operands):
+        if value not in mapping:
+            continue
+        map = maps[i]
+        if any(low):
+            consts = tuple(c + x for c, x in zip(map.consts, low, strict=True))
+            maps[i] = replace(map, consts=consts)
+        if i < len(fills):
+            fills[i] = None
+        nest.operands[i] = mapping[value]
+    nest.maps = ArrayAttr([m.attr for m in maps])
+    nest.fills = ArrayAttr([fill_attr(f) for f in fills])
+
+
+def borders(
+    buffer: SSAValue, low: Sequence[int], high: Sequence[int], fill: float | int | None
+) -> list[Operation]:
+    """Operations that fill the border: per axis its two ends, within those of outer axes."""
+    shape, out = list(shape_of(buffer)), list[Operation]()
+    if fill is None:
+        return out
+    start, size = [0] * len(shape), list(shape)
+    for axis, n in enumerate(shape):
+        for begin, extent in ((0, low[axis]), (n - high[axis], high[axis])):
+            if extent:
+                at = [begin if r == axis else s for r, s in enumerate(start)]
+                box = [extent if r == axis else s for r, s in enumerate(size)]
+                coords = Linear.of([{}] * len(shape), 0, at)
+                view = SubviewOp(buffer, [], coords, memref(box, element_of(buffer), "spm"))
+                out += [view, FillOp(view.result, fill)]
+        start[axis], size[axis] = low[axis], n - low[axis] - high[axis]
+    return out
+
+
+PASS = PromoteBuffersPass

@@ -1,0 +1,229 @@
+"""Load ahead: move loads up in the program to where the DMA would otherwise be idle.
+
+    matmul  (layer 1)                 load    (weights of layer 2)
+    vrequant                          matmul  (layer 1)
+    load    (weights of layer 2)  ->  vrequant
+    matmul  (layer 2)                 matmul  (layer 2)
+
+The control processor issues in program order and waits at a full queue, so a load that stands
+behind a long computation starts late.  Loads at the top level whose source no command of the
+program writes (weights, inputs) move up, in their order: each to the place that is reached when the
+load queue has room again, by modelled cycles, and no further than the scratchpad has room for its
+buffer from there on.  Buffers live longer; allocation comes after.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Operation
+
+from ...backends.targets.machine import Machine
+from ...dialects.errors import CapacityError
+from ...dialects.loop.structure import space_of
+from ...dialects.npu.commands import Command
+from ...dialects.npu.isa import Queue
+from ...dialects.npu.operands import buffer_of, loop_trips
+from ...dialects.npu.structure import AllocOp, DramOp, ProgramOp
+from ..base import CompilerContext, Pass
+from .allocate_scratchpad import arrange
+from .hazards import command_uses
+from .traffic import command_cycles
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+MARGINS = (0.95, 0.85, 0.7, 0.5)
+"""Shares of the free scratchpad to count on, tried in turn: packing is not perfect."""
+
+
+@dataclass(frozen=True)
+class PrefetchLoadsPass(Pass):
+    """Move loads of weights and inputs up to where the DMA would be idle."""
+
+    name = "prefetch-loads"
+    enable: bool = True
+
+    def run(self, ctx: CompilerContext, module: ModuleOp) -> None:
+        """Reorder the top level of every program."""
+        if ctx.machine is None or not self.enable:
+            return
+        for program in module.ops:
+            if isinstance(program, ProgramOp):
+                prefetch(program, ctx.machine)
+
+
+@dataclass
+class Item:
+    """A top-level operation: cycles it keeps each queue busy; the buffer it loads, if movable."""
+
+    op: Operation
+    cycles: dict[Queue, float]
+    loads: AllocOp | None = None
+
+
+def prefetch(program: ProgramOp, machine: Machine) -> None:
+    """Reorder one program, as far as its buffers can then still be placed."""
+    block = program.body.block
+    items = _items(program, machine)
+    if not any(item.loads for item in items):
+        return
+    declared = [op for op in block.ops if isinstance(op, DramOp)]
+    original = [*declared, *(op for op in block.ops if not isinstance(op, DramOp))]
+    used, room = _room(items, machine)
+    for margin in MARGINS:
+        _arrange_ops(program, original)
+        _move(program, items, _places(items, used.copy(), room * margin, machine))
+        try:
+            arrange(program, machine)
+            return
+        except CapacityError:
+            continue
+    _arrange_ops(program, original)
+
+
+def _arrange_ops(program: ProgramOp, order: Sequence[Operation]) -> None:
+    """Bring the top level into this order."""
+    block = program.body.block
+    for op in order:
+        op.detach()
+    block.add_ops(order)
+
+
+def _move(program: ProgramOp, items: Sequence[Item], places: Sequence[int | None]) -> None:
+    """Put every load that moves, with its buffer, in front of its new successor."""
+    stays: list[Operation] = []  # per item, the next one that is not moved
+    for item, place in zip(reversed(items), reversed(places), strict=True):
+        stays.append(item.op if place is None else stays[-1])
+    stays.reverse()
+    for item, place in zip(items, places, strict=True):
+        for op in (item.loads, item.op) if place is not None else ():
+            assert op is not None and place is not None
+            op.detach()
+            program.body.block.insert_op_before(op, stays[place])
+
+
+def _items(program: ProgramOp, machine: Machine) -> list[Item]:
+    """The top level without declarations; what is written in DRAM makes loads immovable."""
+    written = _Ranges()
+    items: list[Item] = []
+    for op in program.body.block.ops:
+        cycles: dict[Queue, float] = {}
+        for command in op.walk():
+            if isinstance(command, Command):
+                times = prod(loop_trips(command))
+                spent = times * command_cycles(command, machine)
+                cycles[command.queue] = cycles.get(command.queue, 0.0) + spent
+                if command.queue is Queue.STORE:
+                    written.add(command, loop_trips(command))
+        if cycles:
+            items.append(Item(op, cycles))
+    for item in items:
+        op = item.op
+        if isinstance(op, Command) and op.instruction.mnemonic == "load":
+            buffer = buffer_of(op.buffers[1])
+            if (
+                isinstance(buffer, AllocOp)
+                and buffer.address is None
+                and not written.meets(op)
+                and _first_use(buffer) is op
+            ):
+                item.loads = buffer
+    return items
+
+
+def _first_use(buffer: AllocOp) -> Operation | None:
+    """The one operation that writes `buffer` by DMA; None if there are several."""
+    writers = [
+        u.operation
+        for u in buffer.result.uses
+        if isinstance(u.operation, Command) and u.operation.instruction.mnemonic == "load"
+    ]
+    return writers[0] if len(writers) == 1 else None
+
+
+class _Ranges:
+    """DRAM that the program writes."""
+
+    def __init__(self) -> None:
+        self.spans: list[tuple[int, int]] = []
+
+    def add(self, op: Command, trips: tuple[int, ...]) -> None:
+        self.spans += [(u.low, u.high) for u in command_uses(op, trips) if u.memory == "dram"]
+
+    def meets(self, op: Command) -> bool:
+        mine = [(u.low, u.high) for u in command_uses(op, ()) if u.memory == "dram"]
+        return any(low < b and a < high for low, high in mine for a, b in self.spans)
+
+
+def _room(items: Sequence[Item], machine: Machine) -> tuple[Floats, Floats]:
+    """Per item: bytes of buffers alive that are still to be placed, and the room for them."""
+    used, room = np.zeros(len(items)), np.full(len(items), float(machine.scratchpad.bytes))
+    lives: dict[AllocOp, list[int]] = {}
+    for i, item in enumerate(items):
+        for op in item.op.walk():
+            found = [buffer_of(v) for v in op.buffers] if isinstance(op, Command) else []
+            for alloc in found:
+                if isinstance(alloc, AllocOp) and space_of(alloc.result) == "spm":
+                    lives.setdefault(alloc, [i, i])[1] = i
+    for alloc, (first, last) in lives.items():
+        span = slice(first, last + 1)
+        if alloc.address is not None:
+            room[span] = np.minimum(room[span], alloc.address.value.data)
+        else:
+            used[span] += alloc.slots.value.data * _aligned(alloc.bytes, machine)
+    return used, room
+
+
+def _aligned(size: int, machine: Machine) -> int:
+    return -(-size // machine.alignment) * machine.alignment
+
+
+def _places(
+    items: Sequence[Item], used: Floats, room: Floats, machine: Machine
+) -> list[int | None]:
+    """For every load that moves, the item it goes in front of."""
+    depth = max(machine.control.queue_depths["load"] - 1, 1)
+    finished: deque[float] = deque([0.0] * depth, maxlen=depth)
+    reached: list[float] = []  # when the control processor gets to each item
+    clock = dict.fromkeys(Queue, 0.0)
+    dma, ready, floor = 0.0, 0.0, 0
+    out: list[int | None] = []
+    for i, item in enumerate(items):
+        place: int | None = None
+        now = max(reached[-1] if reached else 0.0, *(clock[q] for q in item.cycles), 0.0)
+        if item.loads is not None:
+            size = item.loads.slots.value.data * _aligned(item.loads.bytes, machine)
+            full = np.flatnonzero(used[:i] + size > room[:i])
+            earliest = max(int(full[-1]) + 1 if len(full) else 0, floor)
+            wanted = int(np.searchsorted(np.asarray(reached), finished[0], side="right")) - 1
+            floor = max(earliest, min(wanted, i), 0)
+            begin = max(dma, reached[floor] if floor < i else now)
+            dma = begin + item.cycles[Queue.LOAD]
+            ready = max(ready, dma)
+            finished.append(dma)
+            if floor < i:
+                used[floor:i] += size
+                place = floor
+            reached.append(reached[-1] if reached else 0.0)
+        else:
+            if Queue.LOAD in item.cycles:  # loads inside loops
+                dma = max(dma, now) + item.cycles[Queue.LOAD]
+            if Queue.MATRIX in item.cycles:
+                now = max(now, min(ready, dma))
+            reached.append(now)
+            for queue, cycles in item.cycles.items():
+                if queue is not Queue.LOAD:
+                    clock[queue] = max(clock[queue], now) + cycles
+            if Queue.VECTOR in item.cycles:
+                clock[Queue.VECTOR] = max(clock[Queue.VECTOR], clock[Queue.MATRIX])
+        out.append(place)
+    return out
+
+
+PASS = PrefetchLoadsPass
