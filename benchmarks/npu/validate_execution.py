@@ -17,22 +17,23 @@ that our present compiler would do otherwise:
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import onnx
+from google.protobuf.message import DecodeError
 from onnx import ModelProto
 from onnx.utils import Extractor
 
 from tilewright.backends.targets.load import load_target, parse_target
 from tilewright.backends.targets.machine import Machine
+from tilewright.compiler.api import executable_of
 from tilewright.compiler.driver import compile_model
-from tilewright.compiler.executable import Executable
 from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.pipeline import PHASES
 from tilewright.compiler.simulation import Simulation
@@ -77,7 +78,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Workload:
-    """A network of the zoo, or an ONNX file, at a batch size.
+    """A network of the zoo at a batch size, or an ONNX file, which has its own.
 
     `activation_bits` 16 runs twice the samples in 8 bits, each half of the work: as many cycles of
     the array and as many bytes of activations as 16-bit activations take.
@@ -90,9 +91,11 @@ class Workload:
     def model(self, *, weights: bool = True) -> ModelProto:
         """The network; InputError if there is none of that name."""
         if self.network.endswith(".onnx"):
-            if not Path(self.network).is_file():
-                raise InputError(f"cannot read network {self.network!r}: no such file")
-            return onnx.load(self.network)
+            try:
+                return onnx.load(self.network)
+            except (OSError, DecodeError) as error:
+                reason = getattr(error, "strerror", None) or "it is not an ONNX model"
+                raise InputError(f"cannot read network {self.network!r}: {reason}") from None
         return zoo.build(self.network, self.batch * self.activation_bits // 8, weights=weights)
 
 
@@ -120,7 +123,9 @@ def _toml(values: Mapping[str, Any], table: str = "") -> str:
         text = str(value).lower() if isinstance(value, bool) else repr(value)
         lines.append(f"{key} = {_quoted(value) if isinstance(value, str) else text}")
     tables = [
-        _toml(v, f"{table}.{k}" if table else k) for k, v in values.items() if isinstance(v, dict)
+        _toml(cast(dict[str, Any], v), f"{table}.{k}" if table else k)
+        for k, v in values.items()
+        if isinstance(v, dict)
     ]
     return "\n".join([*lines, *tables])
 
@@ -136,7 +141,7 @@ def execute(workload: Workload, machine: Machine, policy: Policy) -> Estimate:
     TilewrightErrors for what cannot be compiled or is unknown to the method.
     """
     if policy.method == "simulate":
-        result = simulated(workload, machine, policy)
+        result = _simulate(workload, machine, policy)
     else:
         layers = layers_of(part_of(workload.model(weights=False), policy))
         if policy.method == "tpu-fifo":
@@ -152,7 +157,11 @@ def execute(workload: Workload, machine: Machine, policy: Policy) -> Estimate:
 
 
 def simulated(workload: Workload, machine: Machine, policy: Policy) -> Estimate:
-    """Our compiler's program on our simulator, under `policy` but for its method."""
+    """Our compiler's program on our simulator, under `policy` but for its method and its host."""
+    return _scaled(_simulate(workload, machine, policy), workload)
+
+
+def _simulate(workload: Workload, machine: Machine, policy: Policy) -> Estimate:
     model = part_of(workload.model(), policy)
     with tempfile.TemporaryDirectory() as folder, _pipeline(policy.passes):
         path = Path(folder) / "target.toml"
@@ -162,7 +171,7 @@ def simulated(workload: Workload, machine: Machine, policy: Policy) -> Estimate:
         )
         artefact = compile_model(model, options).artefact
     assert artefact is not None
-    result = Executable(artefact).simulate_timing(trace=policy.one_unit)
+    result = executable_of(artefact).simulate_timing(trace=policy.one_unit)
     cycles = result.cycles + (_overlap(result) if policy.one_unit else 0)
     return Estimate(cycles, result.macs, result.units)
 
@@ -189,7 +198,7 @@ def part_of(model: ModelProto, policy: Policy) -> ModelProto:
 
 
 @contextmanager
-def _pipeline(passes: str | None) -> Iterator[None]:
+def _pipeline(passes: str | None) -> Generator[None]:
     """Compile with other passes in the npu phase."""
     if passes is None:
         yield
@@ -204,7 +213,7 @@ def _overlap(result: Simulation) -> int:
     for program in result.programs:
         assert program.trace is not None
         events: Sequence[Mapping[str, Any]] = program.trace["traceEvents"]
-        spans = {name: sorted(_spans(events, f"{name}")) for name in ("matrix", "vector")}
+        spans = {name: sorted(_spans(events, name)) for name in ("matrix", "vector")}
         total += _common(spans["matrix"], spans["vector"])
     return total
 

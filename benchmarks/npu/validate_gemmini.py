@@ -114,7 +114,9 @@ class _Library:
         dims = [ceil(n / size) for n in (m, layer.filters, layer.channels)]
         side = isqrt(self.acc_rows // size)
         depth = self.spad_rows // size // 2 // max(side, 1)
-        tile = [max(1, min(d, t)) for d, t in zip(dims, (side, side, depth), strict=True)]
+        tile: list[int] = [
+            max(1, min(d, t)) for d, t in zip(dims, (side, side, depth), strict=True)
+        ]
         while True:
             grown = False
             for axis in (1, 0, 2):

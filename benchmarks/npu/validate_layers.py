@@ -73,7 +73,10 @@ def layers_of(model: ModelProto) -> list[Layer]:
 
     Of a model with parameters declared as inputs, those named as the zoo names them count as such.
     """
-    inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+    try:
+        inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+    except shape_inference.InferenceError as error:
+        raise InputError(f"cannot infer the shapes of the network: {error}") from None
     known = {
         value.name: tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
         for value in (*inferred.input, *inferred.value_info, *inferred.output)
@@ -103,7 +106,8 @@ def _layer(
     node: NodeProto, known: dict[str, tuple[int, ...]], constants: set[str], parts: tuple[int, ...]
 ) -> Iterator[Layer]:
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    shape, out = known.get(node.input[0], ()) if node.input else (), known[node.output[0]]
+    shape: tuple[int, ...] = known.get(next(iter(node.input), ""), ())
+    out = known[node.output[0]]
     if node.op_type == "Conv":
         batch, filters, oh, ow = _spatial(out)
         stride = attributes.get("strides", [1])[0]

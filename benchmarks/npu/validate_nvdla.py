@@ -3,9 +3,9 @@
 The primer (nvdla.org/primer.html, "NVDLA System Integration") gives the method: a layer takes the
 longest of its data transfers and its multiply-accumulates, a network the sum of its layers; if the
 convolution buffer holds a fourth of the weights, the input is read four times.  The estimator
-spreadsheet it refers to is not public text; questions about it (issues 51, 96, 202 of nvdla/hw)
-confirm that it takes the larger of MAC cycles and DRAM cycles, where traffic is input, weights and
-output.  With atomic-C x atomic-K multipliers a convolution takes
+spreadsheet it refers to was not read; questions about it (issues 96, 202 of nvdla/hw) say that it
+takes the larger of MAC cycles and DRAM cycles, where traffic is input, weights and output.  With
+atomic-C x atomic-K multipliers a convolution takes
 
     MAC cycles  = positions x taps x ceil(channels / C) x ceil(filters / K)
     DRAM cycles = (input x ceil(filter groups / groups held) + weights + output) / bytes per cycle

@@ -31,7 +31,12 @@ def check_figure(name: str) -> str:
 
 
 def figure(name: str, result: Estimate, machine: Machine, batch: int) -> float:
-    """A figure of `result`; `batch` samples were run.  InputError for a unit that it has not."""
+    """A figure of `result`; `batch` samples were run.
+
+    InputError for a unit that it has not, and where nothing ran.
+    """
+    if not result.cycles:
+        raise InputError("no part of the network runs on the NPU")
     if name.startswith("share:"):
         unit, kind = name.removeprefix("share:").split(".")
         kinds = result.units.get(unit)
@@ -39,7 +44,8 @@ def figure(name: str, result: Estimate, machine: Machine, batch: int) -> float:
             raise InputError(
                 f"no unit {unit!r} in this result", hint=f"it has {', '.join(result.units)}"
             )
-        return kinds.get(kind, 0) / result.cycles
+        whole = max(result.cycles, sum(kinds.values()))  # of several cores: cycles of each
+        return kinds.get(kind, 0) / whole
     seconds = result.cycles / machine.clock_hz
     return {
         "cycles": float(result.cycles),

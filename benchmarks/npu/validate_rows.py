@@ -30,7 +30,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tilewright.dialects.errors import InputError, TilewrightError
 
@@ -135,7 +135,8 @@ def _row(entry: Mapping[str, Any], where: str) -> Row:
     values = _values(entry, Row, where)
     values["machine"] = dict(_flat(values.get("machine", {})))
     values["range"] = _ranges(values.get("range", {}), where)
-    return Row(**{**values, "published": float(values["published"])})
+    values["published"] = float(values["published"])
+    return Row(**values)
 
 
 def _policy(entry: Mapping[str, Any], where: str) -> Policy:
@@ -147,7 +148,7 @@ def _policy(entry: Mapping[str, Any], where: str) -> Policy:
         )
     values["machine"] = dict(_flat(values.get("machine", {})))
     values["ranges"] = _ranges(values.get("ranges", {}), where)
-    values["targets"] = tuple(str(t) for t in values.get("targets", ()))
+    values["targets"] = tuple(map(str, cast(list[Any], values.get("targets", []))))
     return Policy(**values)
 
 
@@ -162,9 +163,10 @@ def _flat(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def _ranges(tables: Mapping[str, Any], where: str) -> dict[str, tuple[float, float]]:
     out: dict[str, tuple[float, float]] = {}
     for key, value in _flat(tables):
-        if not isinstance(value, list) or [type(v) in (int, float) for v in value] != [True, True]:  # pyright: ignore[reportUnknownVariableType]
+        ends = cast(list[Any], value) if isinstance(value, list) else []
+        if [type(end) in (int, float) for end in ends] != [True, True]:
             raise InputError(f"{where}: range of {key} is not [low, high]")
-        out[key] = (value[0], value[1])
+        out[key] = (ends[0], ends[1])
     return out
 
 

@@ -30,6 +30,9 @@ from tilewright.backends.targets.machine import Machine
 from .validate_layers import Layer
 from .validate_results import Estimate
 
+FIFO_TILES = 4
+"""Depth of the weight FIFO, which a machine description does not have."""
+
 
 def estimate(layers: Sequence[Layer], machine: Machine, inputs: float = 0.0) -> Estimate:
     """Cycles of a network whose activations stay on chip; its inputs take `inputs` cycles."""
@@ -53,7 +56,6 @@ class _Array:
         tile = unit.rows * unit.columns
         self.fetch = tile / min(dram.bytes_per_cycle, machine.dma_bytes_per_cycle)
         self.latency = dram.read_latency
-        self.depth = machine.control.queue_depths["load"]
         self.group = machine.accumulator.bytes // (4 * unit.columns) // 2
         self.lanes = machine.vector.lanes
         self.taken: deque[float] = deque()  # when each of the last tiles left the FIFO
@@ -83,7 +85,7 @@ class _Array:
 
     def tile(self, rows: int, inputs: float) -> None:
         """One tile of weights meets `rows` rows that are there from `inputs` on."""
-        room = self.taken.popleft() if len(self.taken) >= self.depth else 0.0
+        room = self.taken.popleft() if len(self.taken) >= FIFO_TILES else 0.0
         self.fetched = max(self.fetched, room + self.latency) + self.fetch
         begin = max(self.fetched, self.shifter)
         shifted = begin + self.rows

@@ -4,7 +4,9 @@
 
 Buffers inside tile loops get a second slot while the memory holds them all: first those that loads
 fill (prefetching the next tile), then accumulators, then the rest.  Tile-size selection has counted
-on two slots wherever that fits, so normally all get them.
+on two slots wherever that fits, so normally all get them.  Accumulators get up to four where their
+memory is not a few banks of addresses: a systolic array returns a tile's last sums long after its
+last row went in.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from ...dialects.types import element_of, integer, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass
 from .tile_npu import npu_segments
 from .tiling.residents import free_scratchpad
+from .tiling.selection import sum_slots
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,12 @@ def _assign(loop: ForOp, machine: Machine, scratchpad: int) -> None:
         if size <= free[space]:
             free[space] -= size
             alloc.slots = integer(2)
+    for alloc in allocs:  # sums may need more, to hide fill, drain and requantisation
+        size = buffer_bytes(alloc.result, machine)
+        if space_of(alloc.result) == "acc" and alloc.slots is not None:
+            more = min(free["acc"] // size, sum_slots(machine) - 2)
+            free["acc"] -= more * size
+            alloc.slots = integer(2 + more)
 
 
 PASS = DoubleBufferPass

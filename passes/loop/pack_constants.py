@@ -31,7 +31,7 @@ from ...dialects.graph import ConstantRefAttr
 from ...dialects.loop import AllocOp, CopyOp, ForOp, GlobalOp, Linear, ReshapeOp
 from ...dialects.types import element_of, int_values, integer, memref, numpy_dtype, shape_of, string
 from ..base import CompilerContext, Pass, main_function
-from .packing import align, global_array
+from .packing import CONSTANT_ALIGNMENT, align, global_array
 from .tile_npu import npu_segments
 
 GROWTH = 1.25
@@ -162,7 +162,7 @@ class _Packer:
         if key not in self.offsets:
             self.offsets[key] = size.value.data
             self.main.attributes["const_bytes"] = integer(
-                size.value.data + align(plan.total * item)
+                size.value.data + align(plan.total * item, CONSTANT_ALIGNMENT)
             )
             declared = GlobalOp(ConstantRefAttr(string(key)), type, self.offsets[key])
             declared.result.name_hint = constant.result.name_hint

@@ -22,12 +22,16 @@ from ...dialects.types import element_of, integer, numpy_dtype, shape_of, tensor
 from ..base import main_function
 
 ALIGNMENT = 64
-"""Bytes; of every buffer and constant."""
+"""Bytes; of every buffer."""
 
 
-def align(size: int) -> int:
-    """`size` rounded up to the alignment."""
-    return -(-size // ALIGNMENT) * ALIGNMENT
+CONSTANT_ALIGNMENT = 256
+"""Bytes; of every constant, so that rows of weights do not straddle DRAM bursts."""
+
+
+def align(size: int, to: int = ALIGNMENT) -> int:
+    """`size` rounded up to an alignment."""
+    return -(-size // to) * to
 
 
 def buffer_bytes(value: SSAValue) -> int:
@@ -57,7 +61,7 @@ def assign_offsets(func: FuncOp, store: ConstantStore) -> int:
         )
         if key not in placed:
             placed[key] = end
-            end += align(buffer_bytes(op.result))
+            end += align(buffer_bytes(op.result), CONSTANT_ALIGNMENT)
         op.offset = integer(placed[key])
     return end
 

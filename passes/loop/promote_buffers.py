@@ -157,6 +157,9 @@ class _Promotion:
     def __init__(self, func: FuncOp, machine: Machine):
         self.func, self.machine = func, machine
         self.capacity = machine.scratchpad.bytes // machine.alignment * machine.alignment
+        # Banks that are ranges of addresses: leave half of them to transfers, which would hold up
+        # whoever works with a resident tensor in the same bank.
+        self.floor = self.capacity // 2 if machine.scratchpad.regions > 1 else 0
         self.ops = list(func.body.block.ops)
         self.order = {op: i for i, op in enumerate(self.ops)}
         self.works: dict[NestOp, Work] = {}
@@ -190,7 +193,7 @@ class _Promotion:
         size, wide = self.size(c), element_of(c.alloc.result) != i8
         near = {r for i in range(c.first, c.last + 1) for r in self.alive.get(i, ())}
         address = place(sorted(near, key=lambda r: r.address), size, c.first, c.last, self.capacity)
-        if address < 0:
+        if address < self.floor:
             return None
         new = Resident(address, size, c.first, c.last)
         values = set(c.values)

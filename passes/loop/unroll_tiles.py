@@ -8,13 +8,16 @@
 What stands at the top level of a segment can be moved and synchronised by itself: weights of the
 next layers are loaded while the present one computes (prefetch-loads), and a layer starts on the
 first tiles of its input while the last are still being made.  Loops inside stay loops: machine code
-and IR grow by the trip counts of outermost loops only, and all are kept below `max-ops`
-operations.  Loops that reduce into one accumulator tile are not unrolled.
+and IR grow by the number of pieces only: a loop of many iterations is split into shorter ones, into
+as many as keep the program below about `max-ops` operations.  Loops that reduce into one
+accumulator tile are not unrolled; nor is anything where banks are ranges of addresses: there, the
+two slots of a loop's buffers keep queues out of each other's banks.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation, SSAValue
@@ -23,8 +26,8 @@ from ...dialects.loop import AllocOp, CopyOp, ForOp, NestOp, SubviewOp
 from ..base import CompilerContext, Pass
 from .tile_npu import npu_segments
 
-TRIPS = (32, 16, 12, 8, 6, 4, 3, 2)
-"""Trip counts up to which loops are unrolled, as many as the limit on operations allows."""
+PIECES = (32, 24, 16, 12, 8, 6, 4, 3, 2)
+"""Numbers of pieces to split a loop into at most, in order of preference."""
 
 
 @dataclass(frozen=True)
@@ -32,24 +35,34 @@ class UnrollTilesPass(Pass):
     """Unroll outermost tile loops with few iterations."""
 
     name = "unroll-tiles"
-    max_ops: int = 2400
+    max_ops: int = 4000
 
     def run(self, ctx: CompilerContext, module: ModuleOp) -> None:
         """Unroll in every NPU segment, within `max-ops` operations in all."""
+        if ctx.machine is None or ctx.machine.scratchpad.regions > 1:
+            return
         segments = npu_segments(module)
         loops = [
-            (op, len(op.values), sum(1 for _ in op.walk()))
+            (op, len(op.values), _size(op))
             for func in segments
             for op in func.body.block.ops
             if isinstance(op, ForOp) and not _reduces(op)
         ]
-        present = sum(1 for func in segments for _ in func.walk())
-        for trips in TRIPS:
-            chosen = [item for item in loops if item[1] <= trips]
-            if present + sum((n - 1) * size for _, n, size in chosen) <= self.max_ops:
-                for loop, _, _ in chosen:
-                    unroll(loop)
+        present = sum(_size(op) for func in segments for op in func.body.block.ops)
+        for most in PIECES:
+            grown = sum((min(trips, most) - 1) * size for _, trips, size in loops)
+            if present + grown <= self.max_ops:
+                for loop, trips, _ in loops:
+                    if trips > 1:
+                        split(loop, min(trips, most))
                 return
+
+
+def _size(op: Operation) -> int:
+    """Operations of the npu level that a tile loop, or what is in it, becomes; about."""
+    if isinstance(op, ForOp):
+        return 2 + sum(_size(inner) for inner in op.body.block.ops)
+    return {NestOp: 5, CopyOp: 2, AllocOp: 1}.get(type(op), 0)
 
 
 def _reduces(loop: ForOp) -> bool:
@@ -61,14 +74,26 @@ def _reduces(loop: ForOp) -> bool:
     )
 
 
-def unroll(loop: ForOp) -> None:
-    """Replace a loop by its iterations, one after the other."""
+def split(loop: ForOp, pieces: int) -> None:
+    """Replace a loop by `pieces` loops over parts of its range; those of one iteration unrolled."""
     block = loop.parent_block()
     assert block is not None
-    for value in loop.values:
+    values, count = loop.values, len(loop.values)
+    bounds = [i * count // pieces for i in range(pieces + 1)]
+    for first, last in pairwise(bounds):
         mapping: dict[SSAValue, SSAValue] = {}
+        if last - first == 1:
+            for op in loop.body.block.ops:
+                block.insert_op_before(_at(op, loop.iv, values[first], mapping), loop)
+            continue
+        upper = values[last] if last < count else values.stop
+        part = ForOp(values[first], upper, values.step)
+        mapping[loop.iv] = part.iv
+        part.iv.name_hint = loop.iv.name_hint
+        part.location = loop.location
         for op in loop.body.block.ops:
-            block.insert_op_before(_at(op, loop.iv, value, mapping), loop)
+            part.body.block.add_op(op.clone(mapping))
+        block.insert_op_before(part, loop)
     loop.detach()
     loop.erase()
 

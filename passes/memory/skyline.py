@@ -79,7 +79,7 @@ class _Skyline:
 FEW = 64
 """Buffers up to which a loop is quicker than numpy."""
 PREFERENCES = ("length", "area")
-"""Which of the buffers that fit goes first: the longest-lived, or the largest, size times length."""
+"""Which of the buffers that fit goes first: longest-lived, or largest size times length."""
 
 
 def on_skyline(buffers: Sequence[Buffer], prefer: str) -> list[int]:

@@ -9,7 +9,8 @@ The control processor issues in program order and waits at a full queue, so a lo
 behind a long computation starts late.  Loads at the top level whose source no command of the
 program writes (weights, inputs) move up, in their order: each to the place that is reached when the
 load queue has room again, by modelled cycles, and no further than the scratchpad has room for its
-buffer from there on.  Buffers live longer; allocation comes after.
+buffer from there on.  Buffers live longer; allocation comes after.  Where banks are ranges of
+addresses nothing moves: loads would get into the banks that the present layer works with.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ MARGINS = (0.95, 0.85, 0.7, 0.5)
 """Shares of the free scratchpad to count on, tried in turn: packing is not perfect."""
 
 
+LOOKAHEAD = 24
+"""Loads to keep queued at most: those inside loops, which do not move, queue up behind them."""
+
+
 @dataclass(frozen=True)
 class PrefetchLoadsPass(Pass):
     """Move loads of weights and inputs up to where the DMA would be idle."""
@@ -51,7 +56,7 @@ class PrefetchLoadsPass(Pass):
 
     def run(self, ctx: CompilerContext, module: ModuleOp) -> None:
         """Reorder the top level of every program."""
-        if ctx.machine is None or not self.enable:
+        if ctx.machine is None or ctx.machine.scratchpad.regions > 1 or not self.enable:
             return
         for program in module.ops:
             if isinstance(program, ProgramOp):
@@ -188,7 +193,7 @@ def _places(
     items: Sequence[Item], used: Floats, room: Floats, machine: Machine
 ) -> list[int | None]:
     """For every load that moves, the item it goes in front of."""
-    depth = max(machine.control.queue_depths["load"] - 1, 1)
+    depth = min(max(machine.control.queue_depths["load"] - 1, 1), LOOKAHEAD)
     finished: deque[float] = deque([0.0] * depth, maxlen=depth)
     reached: list[float] = []  # when the control processor gets to each item
     clock = dict.fromkeys(Queue, 0.0)

@@ -56,6 +56,19 @@ def command_cycles(machine: Machine) -> int:
     )
 
 
+def sum_slots(machine: Machine) -> int:
+    """Most slots of an accumulator tile: more than two hide long pipelines (double-buffer)."""
+    return 2 if machine.accumulator.regions > 1 else 4
+
+
+def turnaround_cycles(machine: Machine) -> int:
+    """Cycles of the matrix unit before the first and after the last row of a tile."""
+    unit = machine.matrix
+    if unit.dataflow == "dot-product":
+        return machine.scratchpad.latency
+    return machine.scratchpad.latency + 2 * unit.rows + unit.columns
+
+
 @dataclass(frozen=True)
 class Attempt:
     """What tiles may be: `slots` for buffers in loops; windows whole or split; axes made small.
@@ -195,7 +208,9 @@ def _matrix_cycles(work: Work, tiles: Sequence[Any], machine: Machine) -> tuple[
         load = np.minimum(held, unit.rows)
         if unit.dataflow == "dot-product":
             load = -(
-                -load * -(-unit.columns // machine.scratchpad.width) // machine.scratchpad.region_ports
+                -load
+                * -(-unit.columns // machine.scratchpad.width)
+                // machine.scratchpad.region_ports
             )
     each = np.maximum(stream, load) if unit.double_buffered_weights else stream + load
     return passes * each, commands
@@ -234,10 +249,13 @@ def _evaluate(work: Work, machine: Machine, attempt: Attempt, capacity: int) -> 
     many = _where(tiled > 1, slots, 1)  # output-shaped buffers live inside the parallel loops
     out_boxes = _boxes(work.output, tiles)
     spm = work.constant_bytes + _tile_bytes(work.output, out_boxes, align) * work.temporaries * many
-    fits = ones > 0
+    fits, copies = ones > 0, ones
     if work.kind not in ("none", "vmax"):
-        acc = _tile_bytes(Operand(work.output.map, work.output.shape, 4), out_boxes, align) * many
-        fits = acc <= machine.accumulator.bytes
+        acc = _tile_bytes(Operand(work.output.map, work.output.shape, 4), out_boxes, align)
+        fits = acc * many <= machine.accumulator.bytes
+        copies = np.clip(
+            machine.accumulator.bytes // acc, 1, _where(many > 1, sum_slots(machine), 1)
+        )
     every = tiled
     for d in work.roles.k:
         every = every * counts[d]
@@ -256,6 +274,7 @@ def _evaluate(work: Work, machine: Machine, attempt: Attempt, capacity: int) -> 
     latency = machine.dram.read_latency
     between = window + stages * tiled / every
     slack = _slack(work, matrix, commands, between, machine) if slots > 1 else 0 * ones
+    turnaround = turnaround_cycles(machine) if work.kind == "matmul" else 0
     best: Tiling | None = None
     for order in _orders(work):
         used, traffic, first, exposed, inner = spm, store * tiled, store, 0 * ones, 0 * ones
@@ -278,6 +297,8 @@ def _evaluate(work: Work, machine: Machine, attempt: Attempt, capacity: int) -> 
         steady = np.maximum(
             np.maximum(matrix * every, between * every) + exposed, np.maximum(transfers, issue)
         )
+        # a tile's sums are free again when they have left the array and the vector unit
+        steady = np.maximum(steady, tiled * (matrix * every / tiled + turnaround + stages) / copies)
         steady = steady + transfers * CONTENTION
         cycles = (
             steady
@@ -285,7 +306,7 @@ def _evaluate(work: Work, machine: Machine, attempt: Attempt, capacity: int) -> 
             + first / bandwidth
             + latency
             + vector
-            + np.minimum(matrix, steady / every)
+            + np.minimum(matrix * every, steady) / tiled
         )
         cycles = _where(fits & (used <= capacity), cycles, np.inf)
         index = int(np.argmin(cycles))
