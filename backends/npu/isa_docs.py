@@ -50,10 +50,10 @@ Little-endian 64-bit words:
 | instructions | in program order, the last one `halt` |
 
 An instruction is a header word, a semaphore word if it waits or signals (bytes 0-3: semaphores it
-waits for, bytes 4-7: semaphores it signals, unused bytes 0), then tagged words. `all cores` is a bit
-mask over the signals, the lowest bit for the first: a signal `s` so marked goes to every core, to
-semaphore `s` + (number of the signalling core). Every instruction has exactly one encoding; other
-bit patterns are rejected.
+waits for, bytes 4-7: semaphores it signals, unused bytes 0), then tagged words. `all cores` is a
+bit mask over the signals, lowest bit for the first: a signal `s` so marked goes to every core,
+to semaphore `s` + (number of the signalling core). Every instruction has exactly one encoding;
+other bit patterns are rejected.
 """
 
 

@@ -36,8 +36,9 @@ class Operand:
 class Instruction:
     """One instruction.  `params` holds every parameter of the instruction table by name.
 
-    `all_cores` is a bit mask over `signals`; `layer` indexes the layer names returned beside the machine code; `words` is the encoded size
-    in 64-bit words (what fetch costs), `offset` the byte offset in the binary: 0 until decoded.
+    `all_cores` is a bit mask over `signals`; `layer` indexes the layer names returned beside the
+    machine code; `words` is the encoded size in 64-bit words (what fetch costs), `offset` the byte
+    offset in the binary: 0 until decoded.
     """
 
     mnemonic: str

@@ -155,9 +155,7 @@ def instruction_words(instruction: Instruction) -> list[int]:
     if len(body) >= MAX_WORDS:
         raise ValueError(f"{len(body) + 1} words are more than {MAX_WORDS}")
     all_cores, layer = instruction.all_cores, instruction.layer
-    header = HEADER.pack(
-        spec.code, len(body) + 1, len(waits), len(signals), all_cores, 0, layer
-    )
+    header = HEADER.pack(spec.code, len(body) + 1, len(waits), len(signals), all_cores, 0, layer)
     return [header, *body]
 
 

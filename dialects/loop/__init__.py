@@ -24,7 +24,7 @@ from .structure import (
     ReshapeOp,
     space_of,
 )
-from .subview import SubviewOp
+from .subview import BroadcastOp, SubviewOp
 
 LOOP = Dialect(
     "loop",
@@ -43,12 +43,13 @@ LOOP = Dialect(
         FillOp,
         CopyOp,
         SubviewOp,
+        BroadcastOp,
     ],
     [],
 )
 
 __all__ = [
-    "LOOP", "SPACES", "AllocOp", "ApplyOp", "ConcatOp", "CopyOp", "ExtractOp", "FillOp", "ForOp",
+    "LOOP", "SPACES", "AllocOp", "ApplyOp", "BroadcastOp", "ConcatOp", "CopyOp", "ExtractOp", "FillOp", "ForOp",
     "GlobalOp", "IndexOp", "Linear", "NestOp", "ReshapeOp", "ScalarConstantOp", "ScalarYieldOp", "SubviewOp",
     "captured", "fill_attr", "fill_value", "reduce_identity", "row_major_strides", "space_of",
 ]  # fmt: skip

@@ -23,6 +23,7 @@ from xdsl.dialects.builtin import (
     MemRefType,
     StringAttr,
     TensorType,
+    UnitAttr,
     i64,
 )
 from xdsl.ir import Attribute, Block, Region, SSAValue
@@ -227,7 +228,8 @@ class CopyOp(IRDLOperation):
     Tile axis k corresponds to axis perm[k] of the large memref; tile element t is at
     start[perm[k]] + t[k] * steps[perm[k]], where start is `coords` of the loop variables `ivs`.
     Elements outside the large memref read as `fill` and are not written (as tensor-map DMA units
-    do): partial tiles and padding need no other treatment.
+    do): partial tiles and padding need no other treatment.  With `broadcast` (in a core loop) what
+    is loaded is written to the same place in every core.
     """
 
     name = "loop.copy"
@@ -239,11 +241,12 @@ class CopyOp(IRDLOperation):
     perm = prop_def(DenseArrayBase.constr(i64))
     steps = prop_def(DenseArrayBase.constr(i64))
     fill = prop_def(Attribute)
+    broadcast = opt_prop_def(UnitAttr)
 
     def __init__(
         self, kind: str, big: SSAValue, tile: SSAValue, ivs: Sequence[SSAValue], coords: Linear, *,
         perm: Sequence[int] | None = None, steps: Sequence[int] | None = None,
-        fill: float | int | None = None,
+        fill: float | int | None = None, broadcast: bool = False,
     ):  # fmt: skip
         rank = len(shape_of(big))
         super().__init__(
@@ -251,6 +254,7 @@ class CopyOp(IRDLOperation):
             properties={
                 "kind": string(kind), "coords": coords.attr, "perm": ints(perm or range(rank)),
                 "steps": ints(steps or [1] * rank), "fill": fill_attr(fill),
+                "broadcast": UnitAttr() if broadcast else None,
             },
         )  # fmt: skip
 
@@ -296,6 +300,8 @@ class CopyOp(IRDLOperation):
             printer.print_string(f" perm {[int(v) for v in self.perm.get_values()]}")
         if any(v != 1 for v in self.steps.get_values()):
             printer.print_string(f" steps {[int(v) for v in self.steps.get_values()]}")
+        if self.broadcast is not None:
+            printer.print_string(" broadcast")
         printer.print_string(" : ")
         printer.print_attribute(self.big.type)
         printer.print_string(", ")
@@ -324,6 +330,7 @@ class CopyOp(IRDLOperation):
         )
         perm = integers() if parser.parse_optional_keyword("perm") else None
         steps = integers() if parser.parse_optional_keyword("steps") else None
+        broadcast = parser.parse_optional_keyword("broadcast") is not None
         parser.parse_punctuation(":")
         big_type = parser.parse_type()
         parser.parse_punctuation(",")
@@ -338,6 +345,7 @@ class CopyOp(IRDLOperation):
             perm=perm,
             steps=steps,
             fill=fill_value(fill),
+            broadcast=broadcast,
         )
         if attributes := parser.parse_optional_attr_dict_with_keyword():
             op.attributes |= attributes.data

@@ -115,3 +115,18 @@ class SubviewOp(IRDLOperation):
             target,  # pyright: ignore[reportUnknownArgumentType]
             steps,
         )
+
+
+@irdl_op_definition
+class BroadcastOp(IRDLOperation):
+    """`loop.broadcast %tile`: this core's elements of a subview, copied to all cores.
+
+    They go to the same place of the same buffer of every core (in a core loop only).
+    """
+
+    name = "loop.broadcast"
+    tile = operand_def(MemRefType)
+    assembly_format = "$tile attr-dict `:` type($tile)"
+
+    def __init__(self, tile: SSAValue):
+        super().__init__(operands=[tile])

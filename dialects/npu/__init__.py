@@ -11,16 +11,26 @@ from xdsl.ir import Dialect
 from .attributes import AccessAttr, TensorMapAttr, TokenType
 from .commands import COMMANDS, Command, SyncOp
 from .isa import BY_CODE, BY_MNEMONIC, INSTRUCTIONS, QUEUES, Instruction, OperandSpec, Queue
-from .structure import TOKEN, AllocOp, DramOp, LoopOp, ProgramOp, TokenOp, YieldOp
+from .structure import TOKEN, AllocOp, CoresOp, DramOp, LoopOp, ProgramOp, TokenOp, YieldOp
 
 NPU = Dialect(
     "npu",
-    [ProgramOp, TokenOp, DramOp, AllocOp, LoopOp, YieldOp, SyncOp, *COMMANDS.values()],
+    [
+        ProgramOp,
+        CoresOp,
+        TokenOp,
+        DramOp,
+        AllocOp,
+        LoopOp,
+        YieldOp,
+        SyncOp,
+        *COMMANDS.values(),
+    ],
     [TokenType, AccessAttr, TensorMapAttr],
 )
 
 __all__ = [
     "BY_CODE", "BY_MNEMONIC", "COMMANDS", "INSTRUCTIONS", "NPU", "QUEUES", "TOKEN", "AccessAttr",
-    "AllocOp", "Command", "DramOp", "Instruction", "LoopOp", "OperandSpec", "ProgramOp", "Queue",
-    "SyncOp", "TensorMapAttr", "TokenOp", "TokenType", "YieldOp",
+    "AllocOp", "Command", "CoresOp", "DramOp", "Instruction", "LoopOp", "OperandSpec", "ProgramOp",
+    "Queue", "SyncOp", "TensorMapAttr", "TokenOp", "TokenType", "YieldOp",
 ]  # fmt: skip

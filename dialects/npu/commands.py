@@ -5,19 +5,21 @@
 
 Buffer operands come in the order of the instruction's operands, each with its descriptor (a
 `#npu.tensor_map` for DRAM, an `#npu.access` on chip).  The result is the token of completion.
-Unnamed parameters are 0.
+Unnamed parameters are 0.  Inside `npu.cores` a command runs in every core; its token stands for its
+own core's, with `all_cores` (behind `wait`) for all cores' completion.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, MemRefType, StringAttr
+from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, MemRefType, StringAttr, UnitAttr
 from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import (
     AttrSizedOperandSegments,
     IRDLOperation,
     irdl_op_definition,
+    opt_prop_def,
     prop_def,
     result_def,
     var_operand_def,
@@ -29,7 +31,8 @@ from xdsl.utils.exceptions import VerifyException
 from ..loop.structure import space_of
 from ..types import params_attr, params_dict, string
 from .attributes import AccessAttr, TensorMapAttr, TokenType
-from .isa import BY_MNEMONIC, Instruction, Queue
+from .isa import BY_MNEMONIC, Instruction, Queue, spreads
+from .operands import cores_of
 from .structure import TOKEN
 
 
@@ -40,16 +43,21 @@ class Command(IRDLOperation):
     waits = var_operand_def(TokenType)
     accesses = prop_def(ArrayAttr[Attribute])
     params = prop_def(DictionaryAttr)
+    all_cores = opt_prop_def(UnitAttr)
     token = result_def(TokenType)
     irdl_options = (AttrSizedOperandSegments(as_property=True),)
 
     def __init__(
         self, buffers: Sequence[SSAValue], accesses: Sequence[AccessAttr | TensorMapAttr], *,
-        waits: Sequence[SSAValue] = (), **params: int,
+        waits: Sequence[SSAValue] = (), all_cores: bool = False, **params: int,
     ):  # fmt: skip
         super().__init__(
             operands=[list(buffers), list(waits)],
-            properties={"accesses": ArrayAttr(accesses), "params": params_attr(dict(params))},
+            properties={
+                "accesses": ArrayAttr(accesses),
+                "params": params_attr(dict(params)),
+                "all_cores": UnitAttr() if all_cores else None,
+            },
             result_types=[TOKEN],
         )
 
@@ -91,6 +99,12 @@ class Command(IRDLOperation):
                 )
         if unknown := set(self.params.data) - set(spec.params):
             raise VerifyException(f"{self.name}: unknown parameter {', '.join(sorted(unknown))}")
+        given = self.param_values
+        if cores_of(self) is not None:
+            if given.get("overwrite", 0) > 0 and given["overwrite"] & 1:
+                raise VerifyException(f"{self.name}: `overwrite` names loop level 0, the cores")
+        elif self.all_cores is not None or spreads(spec.mnemonic, given):
+            raise VerifyException(f"{self.name}: reaches other cores, but stands outside npu.cores")
 
     def print(self, printer: Printer) -> None:
         """Print the custom form of the module docstring."""
@@ -107,6 +121,8 @@ class Command(IRDLOperation):
             printer.print_string(" wait(")
             printer.print_list(self.waits, printer.print_ssa_value)
             printer.print_string(")")
+        if self.all_cores is not None:
+            printer.print_string(" all_cores")
         if self.params.data:
             printer.print_string(" ")
             printer.print_attribute(self.params)
@@ -129,11 +145,13 @@ class Command(IRDLOperation):
                 parser.Delimiter.PAREN, parser.parse_unresolved_operand
             )
             waits = [parser.resolve_operand(n, TOKEN) for n in names]
+        all_cores = parser.parse_optional_keyword("all_cores") is not None
         params = parser.parse_optional_attr_dict()
         return cls(
             [value for value, _ in pairs],
             [access for _, access in pairs],  # pyright: ignore[reportArgumentType]
             waits=waits,
+            all_cores=all_cores,
             **{k: int(v) for k, v in params_dict(DictionaryAttr(params)).items()},
         )
 
@@ -155,20 +173,32 @@ COMMANDS: dict[str, type[Command]] = {
 
 @irdl_op_definition
 class SyncOp(IRDLOperation):
-    """No work: waits for tokens in `queue`'s order; its own token completes all before it."""
+    """No work: waits for tokens in `queue`'s order; its own token completes all before it.
+
+    With `all_cores`, all before it in that queue of every core.
+    """
 
     name = "npu.sync"
     waits = var_operand_def(TokenType)
     queue_name = prop_def(StringAttr)
+    all_cores = opt_prop_def(UnitAttr)
     token = result_def(TokenType)
-    assembly_format = "$queue_name (`wait` `(` $waits^ `)`)? attr-dict"
+    assembly_format = "$queue_name (`wait` `(` $waits^ `)`)? (`all_cores` $all_cores^)? attr-dict"
 
-    def __init__(self, queue: Queue, waits: Sequence[SSAValue] = ()):
+    def __init__(self, queue: Queue, waits: Sequence[SSAValue] = (), all_cores: bool = False):
         super().__init__(
             operands=[list(waits)],
-            properties={"queue_name": string(queue.value)},
+            properties={
+                "queue_name": string(queue.value),
+                "all_cores": UnitAttr() if all_cores else None,
+            },
             result_types=[TOKEN],
         )
+
+    def verify_(self) -> None:
+        """`all_cores` only inside npu.cores."""
+        if self.all_cores is not None and cores_of(self) is None:
+            raise VerifyException("npu.sync: reaches other cores, but stands outside npu.cores")
 
     @property
     def queue(self) -> Queue:

@@ -10,6 +10,8 @@ where `iteration(l)` is the present iteration of the l-th enclosing hardware loo
 and `count` the running count of executions of the body at depth `slot_level`:
 
     count = (..(iteration(0) * trips(1) + iteration(1)) * trips(2) ..) + iteration(slot_level - 1)
+
+Where level 0 is the cores, each core counts for itself: iteration(0) is left out of `count`.
 """
 
 from __future__ import annotations
@@ -65,10 +67,15 @@ class TensorBox:
         return self.box
 
 
-def running_count(level: int, iterations: Sequence[int], trips: Sequence[int]) -> int:
-    """Executions so far of the loop body at depth `level`: its linearised iteration index."""
+def running_count(
+    level: int, iterations: Sequence[int], trips: Sequence[int], first: int = 0
+) -> int:
+    """Executions so far of the loop body at depth `level`: its linearised iteration index.
+
+    `first`: the outermost level that counts, 1 where level 0 is the cores.
+    """
     count = 0
-    for i in range(level):
+    for i in range(first, level):
         count = count * trips[i] + iterations[i]
     return count
 
@@ -77,15 +84,18 @@ def _advance(strides: Sequence[int], iterations: Sequence[int]) -> int:
     return sum(stride * i for stride, i in zip(strides, iterations, strict=False))
 
 
-def resolve_access(access: Strided, iterations: Sequence[int], trips: Sequence[int]) -> int:
+def resolve_access(
+    access: Strided, iterations: Sequence[int], trips: Sequence[int], first: int = 0
+) -> int:
     """Byte address of element 0 in the present iteration of the enclosing loops.
 
-    `iterations` and `trips` (loop counts) have one entry per enclosing loop, outermost first.
+    `iterations` and `trips` (loop counts) have one entry per enclosing loop, outermost first;
+    `first` is 1 where level 0 is the cores.
     """
     address = access.base + _advance(access.loops, iterations)
     if access.slots > 1:
         address += access.slot_stride * (
-            running_count(access.slot_level, iterations, trips) % access.slots
+            running_count(access.slot_level, iterations, trips, first) % access.slots
         )
     return address
 

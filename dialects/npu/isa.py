@@ -12,6 +12,13 @@ their initial counts stand in the program's header.
 Memories: "dram" (arena shared with the host), "const" (read-only constants in DRAM), "spm"
 (scratchpad), "acc" (accumulators, i32).  All addresses and strides are in bytes.
 
+A machine may have several equal cores, each with all of the above but DRAM, which they share.  One
+program is run by all of them: between a first `cores` and its `end` stands a loop level 0 whose
+iterations are the cores and run side by side, so that a stride at level 0 is a stride per core.
+Cores write to each other's scratchpads by `send` and by loads that `broadcast`, and signal each
+other's semaphores: a signal s marked "all cores" adds 1 to semaphore s + (number of the signalling
+core) of every core.  Without `cores` a program runs on core 0 alone.
+
 Accesses on chip are strided descriptors: a base, a stride per enclosing hardware loop, and up to
 eight dimensions (size, stride), outermost first.  Accesses to DRAM are tensor maps: per axis an
 extent, a stride, a (possibly negative) start coordinate with a stride per enclosing loop, a step
@@ -20,6 +27,7 @@ and a box size; elements outside the extents read as a fill value and are not wr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -39,6 +47,7 @@ MAX_LOOP_DEPTH = 12
 MAX_DIMS = 8
 MAX_TENSOR_DIMS = 6
 NUM_SEMAPHORES = 255
+MAX_CORES = 1024
 MAX_WAITS = 4
 MAX_SIGNALS = 4
 
@@ -98,17 +107,24 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
         "loop", 0x01, ("count",),
         "Repeat the instructions up to the matching `end` `count` times (count >= 1).",
     ),
-    _control("end", 0x02, (), "End of the innermost loop body."),
+    _control("end", 0x02, (), "End of the innermost loop body, or of `cores`."),
+    _control(
+        "cores", 0x03, ("count",),
+        "Only as the first instruction: `count` cores, loop level 0, run all up to the matching "
+        "`end`, behind which `halt` stands. Slots count the executions of each core for itself; "
+        "bit 0 of `overwrite` masks is clear.",
+    ),
     _control(
         "sync", 0x04, ("queue",),
-        "No work: passes through queue number `queue` (0 load, 1 store, 2 matrix, 3 vector) to "
-        "wait or signal in its order.",
+        "No work: passes through queue number `queue` (0 load, 1 store, 2 matrix, 3 vector): what "
+        "follows waits with it, and it signals when what precedes is complete.",
     ),
     Instruction(
         "load", 0x10, Queue.LOAD,
         (_map("src", "r"), _spm("dst", "w", _BOX_DIMS, "param:element")),
-        ("element", "fill"),
-        "dst[t] = src[start + t * step], or `fill` outside the extents.",
+        ("element", "fill", "broadcast"),
+        "dst[t] = src[start + t * step], or `fill` outside the extents; with `broadcast` = 1 in "
+        "the scratchpads of all cores.",
         _DMA_TIME,
     ),
     Instruction(
@@ -119,17 +135,26 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
         _DMA_TIME,
     ),
     Instruction(
+        "send", 0x12, Queue.STORE,
+        (
+            _spm("src", "r", "dimensions", "param:element"),
+            _spm("dst", "w", "the same", "param:element"),
+        ),
+        ("element",),
+        "dst[t] of all cores, the sender included, = src[t] of its own.",
+        "bytes / network bandwidth + latency",
+    ),
+    Instruction(
         "matmul", 0x20, Queue.MATRIX,
         (
             _spm(
                 "a", "r",
-                "m_rank row dimensions, then the reduction dimensions (product <= rows of the "
-                "array)",
+                "m_rank row dimensions, then the reduction dimensions",
             ),
             _spm(
                 "b", "r",
-                "the same reduction dimensions, then one column dimension (size <= columns of the "
-                "array)",
+                "the same reduction dimensions, then one column dimension; the unit takes it in "
+                "tiles of rows x columns, at most `max_tiles` of the machine",
             ),
             _acc("rw", "the row dimensions, then the column dimension"),
         ),
@@ -306,12 +331,18 @@ PARAM_RANGES: dict[str, tuple[int, int]] = {
     "overwrite": (-1, 2**MAX_LOOP_DEPTH - 1), "a_zp": _I8, "b_zp": _I8, "za": _I8, "zb": _I8,
     "zp": _I8, "lo": _I8, "hi": _I8, "ma": (-(2**20), 2**20), "mb": (-(2**20), 2**20),
     "multiplier": (0, 2**31 - 1), "shift": (1, 62), "bits": (21, 60), "extra": (0, 31),
-    "epsilon": (0, 2**46 - 1), "x_zp": _I8,
+    "epsilon": (0, 2**46 - 1), "x_zp": _I8, "broadcast": (0, 1),
 }  # fmt: skip
 """Least and greatest value of each parameter."""
 
 WINDOWS = ("vmac", "vsum", "vmax", "vsquare", "vsumexp")
 """Instructions that reduce over taps; the other vector instructions are elementwise."""
+
+
+def spreads(mnemonic: str, params: Mapping[str, int]) -> bool:
+    """Whether operand 1, which the instruction writes, is written in every core."""
+    return mnemonic == "send" or bool(params.get("broadcast"))
+
 
 BY_MNEMONIC = {i.mnemonic: i for i in INSTRUCTIONS}
 BY_CODE = {i.code: i for i in INSTRUCTIONS}

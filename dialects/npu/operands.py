@@ -17,17 +17,25 @@ from ..types import int_values
 from .attributes import AccessAttr, TensorMapAttr
 from .descriptors import Strided, TensorBox
 from .isa import OperandSpec
-from .structure import AllocOp, DramOp, LoopOp
+from .structure import AllocOp, CoresOp, DramOp, LoopOp
 
 
 def loop_trips(op: Operation) -> tuple[int, ...]:
-    """Counts of the hardware loops around `op`, outermost first."""
+    """Counts of the hardware loops around `op`, outermost first; the cores are the first."""
     trips: list[int] = []
     parent = op.parent_op()
-    while isinstance(parent, LoopOp):
+    while isinstance(parent, LoopOp | CoresOp):
         trips.append(parent.count.value.data)
         parent = parent.parent_op()
     return tuple(reversed(trips))
+
+
+def cores_of(op: Operation) -> CoresOp | None:
+    """The core level around `op`, if its program has one."""
+    parent = op.parent_op()
+    while isinstance(parent, LoopOp):
+        parent = parent.parent_op()
+    return parent if isinstance(parent, CoresOp) else None
 
 
 def element_bytes(operand: OperandSpec, params: Mapping[str, int]) -> int:

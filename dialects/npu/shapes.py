@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from .isa import BY_MNEMONIC, MAX_DIMS, MAX_TENSOR_DIMS, PARAM_RANGES, WINDOWS
+from .isa import BY_MNEMONIC, MAX_CORES, MAX_DIMS, MAX_TENSOR_DIMS, PARAM_RANGES, WINDOWS
 
 Shape = tuple[int, ...]
 
@@ -68,6 +68,8 @@ def misfit(mnemonic: str, shapes: Sequence[Shape], params: Mapping[str, int]) ->
             return f"element = {params['element']} is not 1, 2, 4 or 8 bytes"
         if abs(2 * params.get("fill", 0) + 1) >= 1 << (8 * params["element"]):
             return f"fill = {params['fill']} does not fit {params['element']} bytes"
+    if mnemonic == "cores" and params["count"] > MAX_CORES:
+        return f"count = {params['count']} is outside [1, {MAX_CORES}]"
     if len(shapes) != len(spec.operands):
         return f"has {len(shapes)} operands, not {len(spec.operands)}"
     for operand, shape in zip(spec.operands, shapes, strict=True):

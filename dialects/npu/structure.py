@@ -17,6 +17,9 @@ carried by a loop that starts from `npu.token n` has n credits: iteration i wait
 i - n yielded (buffer reuse, write-after-read).  Buffers are values until allocation sets `address`;
 a buffer inside loops has `slots` physical copies, used round-robin by the running count of
 executions of its loop body.
+
+On several cores all of it stands in `npu.cores n { ... }`, loop level 0, whose iterations run side
+by side.  A token of a command with `all_cores` is complete when all cores have run the command.
 """
 
 from __future__ import annotations
@@ -45,6 +48,7 @@ from xdsl.utils.exceptions import VerifyException
 
 from ..types import integer
 from .attributes import TokenType
+from .isa import MAX_CORES
 
 TOKEN = TokenType()
 
@@ -156,6 +160,56 @@ class YieldOp(IRDLOperation):
 
     def __init__(self, args: Sequence[SSAValue] = ()):
         super().__init__(operands=[list(args)])
+
+
+@irdl_op_definition
+class CoresOp(IRDLOperation):
+    """All commands of a program, run by `count` cores: loop level 0, iterations side by side.
+
+        npu.program @p { %x = npu.dram 0 : memref<64xi8, "dram">
+          npu.cores 4 { ... } }
+
+    Beside it the program may only declare buffers in DRAM and tokens.
+    """
+
+    name = "npu.cores"
+    count = prop_def(IntegerAttr)
+    body = region_def("single_block")
+    traits = traits_def(NoTerminator())
+
+    def __init__(self, count: int, body: Region | None = None):
+        super().__init__(properties={"count": integer(count)}, regions=[body or Region(Block())])
+
+    def verify_(self) -> None:
+        """It stands in a program, alone but for declarations, and has 1 to 1024 cores."""
+        program = self.parent_op()
+        if not 1 <= self.count.value.data <= MAX_CORES:
+            raise VerifyException(f"npu.cores: count must be in [1, {MAX_CORES}]")
+        if self.body.block.args:
+            raise VerifyException("npu.cores: carries no tokens")
+        if not isinstance(program, ProgramOp):
+            raise VerifyException("npu.cores: must be the outermost level of an npu.program")
+        if any(
+            not isinstance(op, DramOp | TokenOp) for op in program.body.block.ops if op is not self
+        ):
+            raise VerifyException(
+                "npu.cores: its program may hold nothing else but npu.dram and npu.token"
+            )
+
+    def print(self, printer: Printer) -> None:
+        """`npu.cores 4 { ... }`."""
+        printer.print_string(f" {self.count.value.data} ")
+        printer.print_region(self.body, print_entry_block_args=False)
+        if self.attributes:
+            printer.print_op_attributes(self.attributes, print_keyword=True)
+
+    @classmethod
+    def parse(cls, parser: Parser) -> CoresOp:
+        """Parse what `print` prints."""
+        op = cls(parser.parse_integer(), parser.parse_region())
+        if attributes := parser.parse_optional_attr_dict_with_keyword():
+            op.attributes |= attributes.data
+        return op
 
 
 @irdl_op_definition

@@ -116,11 +116,16 @@ def view_of(
     trips: Sequence[int],
     element: int,
     where: str,
+    first: int = 0,
 ) -> Array | DramView:
-    """The operand's elements in the present iteration: an array on chip, a `DramView` in DRAM."""
+    """The operand's elements in the present iteration: an array on chip, a `DramView` in DRAM.
+
+    `first`: the outermost loop level that slots count, 1 where level 0 is the cores.
+    """
     if isinstance(access, TensorBox):
         return dram_view(memory, access, iterations, element, where)
-    return strided_view(memory, resolve_access(access, iterations, trips), access, element, where)
+    address = resolve_access(access, iterations, trips, first)
+    return strided_view(memory, address, access, element, where)
 
 
 def _distinct(view: Array) -> Array:
@@ -144,6 +149,33 @@ def _store(views: Sequence[View], params: Mapping[str, int], overwrite: bool) ->
     destination.inside[...] = source[destination.region]
 
 
+def _send(views: Sequence[View], params: Mapping[str, int], overwrite: bool) -> None:
+    source, destination = views
+    destination[...] = source
+
+
+BLOCK = 1 << 18
+"""Multiply-accumulates of a matrix product that OpenBLAS does in the calling thread."""
+
+
+def _product(left: Array, right: Array) -> Array:
+    """Exact left @ right, in blocks of rows too small for BLAS to hand to other threads.
+
+    Products of one command are so short that waking threads costs more than it saves, and on a
+    machine that is busy with something else a hundred times more.
+    """
+    k, n = right.shape
+    rows = max(1, BLOCK // (k * n))
+    whole = len(left) // rows * rows
+    if whole <= rows:
+        return left @ right
+    out = np.empty((len(left), n), left.dtype)
+    np.matmul(left[:whole].reshape(-1, rows, k), right, out=out[:whole].reshape(-1, rows, n))
+    if whole < len(left):
+        np.matmul(left[whole:], right, out=out[whole:])
+    return out
+
+
 def _matmul(views: Sequence[View], params: Mapping[str, int], overwrite: bool) -> None:
     a, b, acc = views
     rows, za, zb = params["m_rank"], params["a_zp"], params["b_zp"]
@@ -156,7 +188,7 @@ def _matmul(views: Sequence[View], params: Mapping[str, int], overwrite: bool) -
         left -= za
     if zb:
         right -= zb
-    product = (left @ right).reshape(acc.shape)
+    product = _product(left, right).reshape(acc.shape)
     product = (
         product.astype(np.int32) if bound < 1 << 31 else product.astype(np.int64).astype(np.int32)
     )
@@ -253,9 +285,9 @@ def _vfill(views: Sequence[View], params: Mapping[str, int], overwrite: bool) ->
 
 
 _EXECUTE: dict[str, Callable[[Sequence[View], Mapping[str, int], bool], None]] = {
-    "load": _load, "store": _store, "matmul": _matmul, "vmac": _vmac, "vsum": _vsum, "vmax": _vmax,
-    "vrequant": _vrequant, "vadd": _vadd, "vmul": _vmul, "vlut": _vlut, "vclip": _vclip,
-    "vfill": _vfill, **ROWS,
+    "load": _load, "store": _store, "send": _send, "matmul": _matmul, "vmac": _vmac, "vsum": _vsum,
+    "vmax": _vmax, "vrequant": _vrequant, "vadd": _vadd, "vmul": _vmul, "vlut": _vlut,
+    "vclip": _vclip, "vfill": _vfill, **ROWS,
 }  # fmt: skip
 
 
@@ -263,6 +295,8 @@ def execute(
     mnemonic: str, views: Sequence[View], params: Mapping[str, int], *, overwrite: bool = True
 ) -> None:
     """Run one instruction: read and write `views` (operands in the order of the table).
+
+    What `send` and broadcasting loads write in other cores is copied by the caller (`isa.spreads`).
 
     `params` has each parameter of the instruction.  `overwrite` is a reduction's, resolved for this
     iteration (`descriptors.overwrites`).  Operands may alias only where they are the same view.

@@ -1,6 +1,10 @@
 """Reference semantics of the npu dialect: a program's commands one after the other.
 
 Tokens are ignored: a program whose tokens are right computes the same in every order they allow.
+On several cores each execution of a command runs in core 0, core 1, .. before the next one runs in
+any.  That is the meaning of every program whose tokens are right and order what cores exchange as
+the commands stand: what one core writes and another reads or writes, too, belongs to different
+executions, of which the first in program order comes first.
 Buffers with addresses live in one scratchpad and one accumulator memory; buffers without have
 memory of their own (so programs can be run before allocation).  On-chip memory starts as garbage.
 """
@@ -9,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
@@ -20,15 +25,18 @@ from ..locations import describe
 from ..loop.structure import space_of
 from ..npu.commands import Command
 from ..npu.descriptors import Strided, TensorBox, overwrites
+from ..npu.isa import spreads
 from ..npu.operands import buffer_of, descriptor, element_bytes, loop_trips, slot_stride
 from ..npu.shapes import misfit
-from ..npu.structure import AllocOp, DramOp, LoopOp, ProgramOp
+from ..npu.structure import AllocOp, CoresOp, DramOp, LoopOp, ProgramOp
 from .instructions import execute, view_of
 
 
 @dataclass(frozen=True)
 class _Operand:
-    memory: Array
+    """`memories` are those of each core; DRAM is the same for all."""
+
+    memories: list[Array]
     access: Strided | TensorBox
     element: int
 
@@ -42,18 +50,27 @@ class _Step:
     params: dict[str, int]
     trips: tuple[int, ...]
     where: str
+    cores: int
 
-    def run(self, iterations: Sequence[int]) -> None:
-        views = [
-            view_of(o.memory, o.access, iterations, self.trips, o.element, self.where)
-            for o in self.operands
-        ]
-        execute(
-            self.mnemonic,
-            views,
-            self.params,
-            overwrite=overwrites(self.params.get("overwrite", 0), iterations),
-        )
+    def run(self, iterations: tuple[int, ...]) -> None:
+        """In every core, for these iterations of the loops inside the core level."""
+        if not self.cores:
+            self._run(0, iterations)
+        for core in range(self.cores):
+            self._run(core, (core, *iterations))
+
+    def _run(self, core: int, iterations: Sequence[int]) -> None:
+        views = [self._view(o, core, iterations) for o in self.operands]
+        overwrite = overwrites(self.params.get("overwrite", 0), iterations)
+        execute(self.mnemonic, views, self.params, overwrite=overwrite)
+        if spreads(self.mnemonic, self.params):
+            for other in (x for x in range(self.cores) if x != core):
+                self._view(self.operands[1], other, iterations)[...] = views[1]
+
+    def _view(self, o: _Operand, core: int, iterations: Sequence[int]) -> Any:
+        first = 1 if self.cores else 0
+        memory = o.memories[core]
+        return view_of(memory, o.access, iterations, self.trips, o.element, self.where, first)
 
 
 @dataclass(frozen=True)
@@ -68,15 +85,25 @@ def programs(module: ModuleOp) -> list[ProgramOp]:
 
 
 def run(
-    program: ProgramOp, arena: Array, consts: Array, on_chip: Mapping[str, Array] | None = None
-) -> None:
+    program: ProgramOp, arena: Array, consts: Array,
+    on_chip: Mapping[str, Array] | Sequence[Mapping[str, Array]] | None = None,
+) -> None:  # fmt: skip
     """Run `program` in program order on `arena` (uint8, read and written) and `consts` (uint8).
 
     `on_chip` gives the memories "spm" and "acc" (uint8, read and written) of allocated programs;
-    by default they are as big as needed and start as garbage.  SimulationError names the command
+    for several cores, one such mapping per core; by default they are as big as needed and start as
+    garbage.  SimulationError names the command
     that leaves its memory or does not fit its operands.
     """
-    memories = _memories(program, on_chip or {})
+    level = next((op for op in program.body.block.ops if isinstance(op, CoresOp)), None)
+    cores = 0 if level is None else level.count.value.data
+    nothing: Mapping[str, Array] = {}
+    given: Sequence[Mapping[str, Array]] = [nothing] * max(cores, 1)
+    if on_chip is not None:
+        given = on_chip if isinstance(on_chip, Sequence) else [on_chip]
+    if len(given) != max(cores, 1):
+        raise ValueError(f"on_chip of {cores} cores must be one mapping per core")
+    memories = [_memories(program, one) for one in given]
 
     def prepare(command: Command) -> _Step:
         spec, params = command.instruction, command.param_values
@@ -84,14 +111,13 @@ def run(
         for row, value, access in zip(
             spec.operands, command.buffers, command.accesses.data, strict=True
         ):
-            memory, address = _place(value, memories, arena, consts)
-            operands.append(
-                _Operand(memory, descriptor(value, access, address), element_bytes(row, params))
-            )
+            places = [_place(value, one, arena, consts) for one in memories]
+            plain = descriptor(value, access, places[0][1])
+            operands.append(_Operand([m for m, _ in places], plain, element_bytes(row, params)))
         where = describe(command)
         if problem := misfit(spec.mnemonic, [o.access.shape for o in operands], params):
             raise SimulationError(f"{where}: {problem}")
-        return _Step(spec.mnemonic, tuple(operands), params, loop_trips(command), where)
+        return _Step(spec.mnemonic, tuple(operands), params, loop_trips(command), where, cores)
 
     def prepare_block(block: Block) -> list[_Step | _Loop]:
         steps: list[_Step | _Loop] = []
@@ -110,7 +136,7 @@ def run(
                 for i in range(step.count):
                     run_block(step.body, (*iterations, i))
 
-    run_block(prepare_block(program.body.block), ())
+    run_block(prepare_block((program if level is None else level).body.block), ())
 
 
 def _memories(program: ProgramOp, given: Mapping[str, Array]) -> dict[SSAValue, tuple[Array, int]]:

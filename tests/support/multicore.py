@@ -57,10 +57,11 @@ class CoredMaker(ProgramMaker):
     def _adapt(self, op: Command) -> None:
         """No overwriting by core; broadcasts and sends where they fit."""
         params = params_dict(op.params)
+        mask = int(params.get("overwrite", 0))
         if op.name == "npu.load" and self.random.random() < 0.3:
             params["broadcast"] = 1
-        if params.get("overwrite", 0) > 0:
-            params["overwrite"] &= ~1
+        if mask > 0:
+            params["overwrite"] = mask & ~1
         op.params = params_attr(params)
 
     def _commands(self, scope: Scope) -> list[Operation]:
@@ -81,7 +82,7 @@ def chain_tokens(program: ProgramOp) -> None:
             new = type(op)(
                 list(op.buffers), list(op.accesses.data),  # pyright: ignore[reportArgumentType]
                 waits=[before] if before is not None else [], all_cores=True,
-                **params_dict(op.params),
+                **{k: int(v) for k, v in params_dict(op.params).items()},
             )  # fmt: skip
             new.location = op.location
             block = op.parent
@@ -93,7 +94,7 @@ def chain_tokens(program: ProgramOp) -> None:
 
 
 def chained(program: ProgramOp) -> DecodedProgram:
-    """Machine code in which one command at a time runs, in every of up to 4 cores (in any order)."""
+    """Machine code in which a core runs one command at a time, for up to 4 cores."""
     code = decode(encode(program).code)
     cores = code.cores
     waits = tuple(range(cores))

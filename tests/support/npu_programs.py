@@ -262,7 +262,7 @@ def _command(
     accesses: Sequence[AccessAttr | TensorMapAttr],
     params: dict[str, int],
 ) -> Operation:
-    return COMMANDS[mnemonic](values, accesses, waits=(), **params)
+    return COMMANDS[mnemonic](values, accesses, waits=(), all_cores=False, **params)
 
 
 def parse_program(text: str) -> ProgramOp:

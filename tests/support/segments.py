@@ -11,6 +11,7 @@ from xdsl.dialects.builtin import ModuleOp, i8, i32
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Region, SSAValue
 
+from tilewright.dialects.graph import ConstantRefAttr
 from tilewright.dialects.locations import location
 from tilewright.dialects.loop import (
     AllocOp,
@@ -22,7 +23,8 @@ from tilewright.dialects.loop import (
     ScalarConstantOp,
     ScalarYieldOp,
 )
-from tilewright.dialects.types import element_of, element_type, memref, string
+from tilewright.dialects.types import element_of, element_type, integer, memref, numpy_dtype, string
+from tilewright.passes.base import CompilerContext
 
 Row = dict[int, int]
 Chain = Callable[["Scalars"], SSAValue]
@@ -108,20 +110,22 @@ class Segment:
 
     def __init__(self, seed: int = 0):
         self.rng = np.random.default_rng(seed)
+        self.ctx = CompilerContext()
         self.block = Block()
         self.arena_bytes = 0
         self.consts = bytearray()
         self.count = 0
 
-    def buffer(self, shape: Sequence[int]) -> SSAValue:
-        op = AllocOp(memref(shape, i8, "dram"), offset=self.arena_bytes)
-        self.arena_bytes += -(-int(np.prod(shape)) // 64) * 64 + 64
+    def buffer(self, shape: Sequence[int], element: Any = i8) -> SSAValue:
+        op = AllocOp(memref(shape, element, "dram"), offset=self.arena_bytes)
+        item = numpy_dtype(element).itemsize
+        self.arena_bytes += -(-int(np.prod(shape)) * item // 64) * 64 + 64
         self.block.add_op(op)
         return op.result
 
     def constant(self, array: Any) -> SSAValue:
         op = GlobalOp(
-            string(f"c{len(self.consts)}"),
+            ConstantRefAttr(string(self.ctx.constants.add(array))),
             memref(array.shape, element_type(array.dtype), "const"),
             len(self.consts),
         )
@@ -144,11 +148,14 @@ class Segment:
         chain: Chain | None = None,
         accumulator: Callable[[Scalars], SSAValue] | None = None,
     ) -> NestOp:
-        """A nest; the body is the usual one of `reduce` ("add": product or sum, "max": itself)."""
+        """A nest; the body is the usual one of `reduce` ("add": product or sum, "max": itself).
+
+        `accumulator` makes another body.
+        """
         rank = len(domain)
         body = Block(arg_types=[element_of(v) for v, *_ in ins])
         inner = Scalars(self, self.rng, body, rank, out[1], out[2] or [0] * len(out[1]))
-        if reduce == "add":
+        if reduce == "add" and accumulator is None:
             wide = [
                 inner.apply("widen", [a], i32, zp=z)
                 for a, z in zip(body.args, zero_points, strict=False)
@@ -194,6 +201,16 @@ class Segment:
         self.block.add_op(ReturnOp())
         module = ModuleOp([FuncOp("npu_segment_0", ([], []), Region(self.block))])
         module.verify()
+        return module
+
+    def module_with_main(self) -> ModuleOp:
+        """The segment beside an empty @main that declares its constants, as after outline-npu."""
+        block = Block([op.clone() for op in self.block.ops if isinstance(op, GlobalOp)])
+        block.add_op(ReturnOp())
+        main = FuncOp("main", ([], []), Region(block))
+        main.attributes["const_bytes"] = integer(len(self.consts))
+        module = self.module()
+        module.body.block.insert_op_before(main, next(iter(module.ops)))
         return module
 
     def memories(self) -> tuple[Any, Any]:

@@ -109,9 +109,7 @@ def _own(ids: Sequence[int], core: int, semaphores: int) -> tuple[int, ...]:
     return tuple(core * semaphores + s for s in ids)
 
 
-def signals_of(
-    instruction: Instruction, core: int, cores: int, semaphores: int
-) -> tuple[int, ...]:
+def signals_of(instruction: Instruction, core: int, cores: int, semaphores: int) -> tuple[int, ...]:
     """The semaphores that `core` signals, of `cores` with `semaphores` each."""
     out: list[int] = []
     for i, s in enumerate(instruction.signals):

@@ -135,12 +135,12 @@ def site_costs(site: Site, expansion: Expansion, machine: Machine) -> list[Cost]
     """
     if site.instruction.mnemonic == "sync":
         return [Cost(0)] * site.executions
-    if spreads(site.instruction.mnemonic, site.instruction.params):
-        if not machine.network.bytes_per_cycle and machine.cores > 1:
-            raise SimulationError(
-                f"{describe(site, expansion.layers)}: reaches other cores, but {machine.name} has"
-                " no network"
-            )
+    alone = machine.cores > 1 and not machine.network.bytes_per_cycle
+    if alone and spreads(site.instruction.mnemonic, site.instruction.params):
+        raise SimulationError(
+            f"{describe(site, expansion.layers)}: reaches other cores, but {machine.name} has no"
+            " network"
+        )
     if site.instruction.mnemonic in ("load", "store"):
         return _dma_costs(site, machine)
     if site.instruction.mnemonic == "send":
@@ -155,9 +155,7 @@ def site_costs(site: Site, expansion: Expansion, machine: Machine) -> list[Cost]
                 f" {machine.matrix.max_tiles} tiles of {machine.matrix.rows} x"
                 f" {machine.matrix.columns}"
             )
-        work, before, after = matrix_cycles(
-            machine, m, n, k, _tile_accesses(site, machine)
-        )
+        work, before, after = matrix_cycles(machine, m, n, k, _tile_accesses(site, machine))
     else:
         work, before, after = vector_cycles(site, machine), 0, 0
     keys = zip(
@@ -180,9 +178,9 @@ def matrix_cycles(
 ) -> tuple[int, int, int]:
     """(work, before, after) of a matmul of m rows, n columns and reduction k.
 
-    `tile_accesses`: scratchpad accesses that the whole stationary operand takes.  The unit steps through tiles of
-    rows x columns, along the reduction first; loading the next one is hidden behind the present one
-    if double-buffered.
+    `tile_accesses`: scratchpad accesses that the whole stationary operand takes.  The unit steps
+    through tiles of rows x columns, along the reduction first; loading the next one is hidden
+    behind the present one if double-buffered.
     """
     unit = machine.matrix
     fill = machine.scratchpad.latency + unit.rows + unit.columns - 2
@@ -235,7 +233,7 @@ def _port(site: Site, machine: Machine) -> float:
 
 
 def dram_bandwidth(machine: Machine, cored: bool) -> float:
-    """Bytes a cycle of all DRAM that a program may use: a core's share, unless it has a core level."""
+    """Bytes a cycle of DRAM that a program may use: all with a core level, else a core's share."""
     return machine.dram.bytes_per_cycle * (machine.cores if cored else 1)
 
 

@@ -7,8 +7,9 @@
 
 A `Site` is one instruction; its executions are numbered in program order, which is the row-major
 order of its loop nest's iterations.  Where a program runs on several cores, they are the outermost
-loop: all executions of core 0 come first, then those of core 1.  Addresses, clipped boxes and bounds checks are numpy
-arithmetic over that grid, so the cost per execution is far below a Python call.
+loop: all executions of core 0 come first, then those of core 1.  Addresses, clipped boxes and
+bounds checks are numpy arithmetic over that grid, so the cost per execution is far below a Python
+call.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def memories(
     spm: int, acc: int, arena: Array, consts: Array, arena_valid: Array | None, check: bool,
     cores: int = 1,
 ) -> list[Memories]:  # fmt: skip
-    """Per core fresh poisoned on-chip memories of `spm` and `acc` bytes beside the caller's DRAM."""
+    """Per core, poisoned on-chip memories of `spm` and `acc` bytes beside the caller's DRAM."""
     out: list[Memories] = []
     for _ in range(cores):
         data = {"spm": np.full(spm, POISON, np.uint8), "acc": np.full(acc, POISON, np.uint8)}

@@ -2,12 +2,12 @@
 
 Every command has a vector clock: for each queue, how many of its commands are certainly complete
 when it starts.  Queues run in order; taking the k-th token of a semaphore (beyond its initial
-count) implies that the queue that signals it has signalled k times (where several queues signal
-one semaphore: k minus all that the others ever signal, which is sound).  Shadow memories hold, per
-byte and queue, the last command that read and that wrote it, as in FastTrack (Flanagan and Freund,
-PLDI 2009).  Queues are those of all cores (4 * core + queue), and so are semaphores; each core has
-its own shadow of on-chip memory, and what is broadcast touches all.  Commands are visited as accepted, which extends happens-before, so that each pair is
-looked at once.
+count) implies that the queue that signals it has signalled k times (where several queues signal one
+semaphore: k minus all that the others ever signal, which is sound).  Shadow memories hold, per byte
+and queue, the last command that read and that wrote it, as in FastTrack (Flanagan and Freund, PLDI
+2009).  Queues are those of all cores (4 * core + queue), and so are semaphores; each core has its
+own shadow of on-chip memory, and what is broadcast touches all.  Commands are visited as accepted,
+which extends happens-before, so that each pair is looked at once.
 """
 
 from __future__ import annotations

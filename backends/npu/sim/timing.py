@@ -62,9 +62,7 @@ class Schedule:
         never = [[-1] * n for _ in range(3)]
         accept, complete, cause = never
         ready, issue, start, end, bank, dram, network, sums = ([0] * n for _ in range(8))
-        return cls(
-            ready, issue, accept, start, end, complete, cause, bank, dram, network, sums
-        )
+        return cls(ready, issue, accept, start, end, complete, cause, bank, dram, network, sums)
 
 
 @dataclass(slots=True)
@@ -164,7 +162,9 @@ class Engine:
             if s.issue[i] > now or (unit.blocked >= 0 and not counts[unit.blocked]):
                 return
             sync = c.sync[i]
-            if not sync and (unit.active >= 0 if queue == VECTOR else queue != LOAD and unit.pending):
+            if not sync and (
+                unit.active >= 0 if queue == VECTOR else queue != LOAD and unit.pending
+            ):
                 return
             waits = c.waits[i]
             for w in waits:
@@ -197,7 +197,9 @@ class Engine:
     def _pass(self, u: int, unit: Unit, i: int, now: int) -> None:
         """Complete sync `i` when all before it in its queue have; what follows does not wait."""
         if unit.pending or unit.active >= 0:
-            unit.followers.setdefault(unit.pending[-1] if unit.pending else unit.active, []).append(i)
+            unit.followers.setdefault(unit.pending[-1] if unit.pending else unit.active, []).append(
+                i
+            )
             return
         self.s.start[i] = self.s.end[i] = max(now, unit.free)
         unit.ended += 1

@@ -1,8 +1,9 @@
 """Export of a schedule to the trace event format that Perfetto and chrome://tracing open.
 
-One group of tracks per core: one track per unit with a slice per command, named by instruction and layer; a second track per
-unit with the reasons of its waiting; a counter of DRAM bandwidth in use.  Times are in
-microseconds of the machine's clock, as the format demands; cycles stand in the arguments.
+One group of tracks per core: one track per unit with a slice per command, named by instruction and
+layer; a second track per unit with the reasons of its waiting; a counter of DRAM bandwidth in use.
+Times are in microseconds of the machine's clock, as the format demands; cycles stand in the
+arguments.
 
     {"ph": "X", "pid": 1, "tid": 3, "ts": 0.16, "dur": 0.064, "name": "matmul conv1", "args": {...}}
 

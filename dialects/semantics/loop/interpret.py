@@ -23,6 +23,7 @@ from ...graph import ConstantOp, ConstantRefAttr
 from ...locations import describe
 from ...loop import (
     AllocOp,
+    BroadcastOp,
     ConcatOp,
     CopyOp,
     FillOp,
@@ -133,6 +134,7 @@ class _Interpreter:
         self.store, self.arena, self.consts, self.observe = store, arena, consts, observe
         self.values: dict[SSAValue, Array] = {}
         self._ivs: dict[SSAValue, int] = {}
+        self.peers: list[_Interpreter] = []
 
     def run_block(self, ops: Iterable[Operation]) -> list[Array]:
         """Execute operations in order; returns the operands of `func.return`."""
@@ -180,7 +182,9 @@ class _Interpreter:
             case ReshapeOp():
                 self.values[op.result] = self.values[op.x].reshape(shape_of(op.result))
             case SubviewOp():
-                self.values[op.result] = self._subview(op)
+                self.values[op.result] = self._subview(op, self.values[op.buffer])
+            case BroadcastOp():
+                self._broadcast(op.tile, self.values[op.tile])
             case ConcatOp():
                 value = np.concatenate([self.values[a] for a in op.args], axis=op.axis.value.data)
                 self.values[op.result] = value
@@ -190,6 +194,8 @@ class _Interpreter:
                 buffer[...] = np.asarray(number).astype(buffer.dtype)
             case CopyOp():
                 self._copy(op)
+            case ForOp() if "cores" in op.attributes:
+                self._cores(op)
             case ForOp():
                 for i in op.values:
                     self._ivs[op.iv] = i
@@ -218,9 +224,31 @@ class _Interpreter:
             raise IRError(f"{describe(op)} has no offset", hint="run allocate-arena first")
         return _at(self.arena, op.offset.value.data, op.result)
 
-    def _subview(self, op: SubviewOp) -> Array:
+    def _cores(self, op: ForOp) -> None:
+        """Iterations side by side: each operation in all cores, then the next.
+
+        Cores only meet in what they broadcast and in the arena, and never within one operation of
+        the core level, so that this order is as good as any.
+        """
+        cores = [_Interpreter(store=self.store, arena=self.arena, consts=self.consts) for _ in op.values]
+        for index, core in zip(op.values, cores, strict=True):
+            core.values, core._ivs = dict(self.values), {**self._ivs, op.iv: index}
+            core.peers = [other for other in cores if other is not core]
+        for inner in op.body.block.ops:
+            for core in cores:
+                core._step(inner)
+
+    def _broadcast(self, tile: SSAValue, values: Array) -> None:
+        """Write what lies in a tile to the same place in the other cores."""
+        for peer in self.peers:
+            if isinstance(tile.owner, SubviewOp):
+                self._subview(tile.owner, peer.values[tile.owner.buffer])[...] = values
+            else:
+                peer.values[tile][...] = values
+
+    def _subview(self, op: SubviewOp, big: Array) -> Array:
         """A box as a view; IRError if it leaves the buffer."""
-        big, start = self.values[op.buffer], op.start([self._ivs[v] for v in op.ivs])
+        start = op.start([self._ivs[v] for v in op.ivs])
         index: list[slice] = []
         for low, step, n, extent in zip(
             start, int_values(op.steps), shape_of(op.result), big.shape, strict=True
@@ -257,6 +285,8 @@ class _Interpreter:
                 raise IRError(f"{describe(op)} reads outside its buffer without a fill")
             tile[...] = np.asarray(fill).astype(tile.dtype)
         tile[here] = view[there]
+        if op.broadcast is not None:
+            self._broadcast(op.tile, tile)
 
 
 def _uses(op: Operation) -> list[SSAValue]:

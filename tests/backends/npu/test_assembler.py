@@ -31,8 +31,54 @@ halt
 NAMES = (("conv1", "relu1"), ())
 
 
+CORES = """\
+.layers 1
+.semaphore 0 = 0
+.semaphore 1 = 0
+.semaphore 2 = 0
+.layer 0
+cores count=2
+  load src=dram[0](8 of 64:1 at 0+8*i0) dst=spm[0+8*i0](8:1) element=1 broadcast=1 signal s0 s1*
+  loop count=3
+    send src=spm[0+8*i0](8:1) dst=spm[64+16*i0+8*i1](8:1) element=1 wait s1 s2 signal s1*
+  end
+end
+halt
+"""
+
+
 def test_readable_text() -> None:
     assert disassemble(assemble(TEXT), NAMES) == TEXT
+
+
+def test_readable_text_of_several_cores() -> None:
+    assert disassemble(assemble(CORES)) == CORES
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("cores count=2", "loop count=2", "load: reaches other cores in a program without cores"),
+        ("  loop count=3", "cores count=3", "cores is not the first instruction"),
+        ("end\nhalt", "end\nsync load\nhalt", "sync behind the end of cores"),
+        ("end\nend\nhalt", "end\nhalt", "not properly nested"),
+        ("signal s0 s1*", "signal s2*", "2 cores signal semaphores from 2 on, outside the table"),
+        ("wait s1 s2", "wait s1*", r"'s1\*' is out of place"),
+        ("cores count=2", "cores count=1025", "count = 1025 is outside"),
+        ("cores count=2", "cores", "count = 0 is outside"),
+        ("broadcast=1", "broadcast=2", "broadcast = 2 is outside"),
+        ("send src=spm[0+8*i0](8:1)", "send src=spm[0](9:1)", r"dst has shape \(8,\), not \(9,\)"),
+        (
+            "  end\nend",
+            "  end\nvsum a=spm[0](1:1) acc=acc[0](1:4) overwrite=3\nend",
+            "overwrite names loop level 0",
+        ),
+    ],
+)
+def test_errors_of_several_cores(old: str, new: str, message: str) -> None:
+    assert CORES.count(old) >= 1
+    with pytest.raises(IRError, match=message):
+        assemble(CORES.replace(old, new, 1))
 
 
 @given(st.integers(0, 2**32))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -89,6 +90,13 @@ def _with_words(words: list[int]) -> bytes:
     )
 
 
+def test_the_header_of_a_signal_to_all_cores() -> None:
+    send = Instruction("sync", (), {"queue": 1}, (), (0, 2), all_cores=2)
+    assert instruction_words(send)[0] == 0x04 << 56 | 3 << 48 | 2 << 42 | 2 << 38
+    with pytest.raises(ValueError, match="all cores 0x4 of 2 signals"):
+        instruction_words(replace(send, all_cores=4))
+
+
 FILL_WORDS = instruction_words(FILL)
 LONGER = FILL_WORDS[0] + (1 << 48)
 HALT = instruction_words(Instruction("halt"))
@@ -100,6 +108,8 @@ HALT = instruction_words(Instruction("halt"))
         ([*FILL_WORDS], "ends without halt"),
         ([*HALT, *FILL_WORDS, *HALT], "vfill after halt"),
         ([0xFF << 56 | 1 << 48, *HALT], "unknown opcode 0xff"),
+        ([FILL_WORDS[0] | 1 << 38, *FILL_WORDS[1:], *HALT], "in a program without cores"),
+        ([FILL_WORDS[0] | 1 << 39, *FILL_WORDS[1:], *HALT], "all cores 0x2 of 1 signals"),
         ([FILL_WORDS[0] | 1 << 30, *FILL_WORDS[1:], *HALT], "not in canonical form"),
         ([LONGER, *FILL_WORDS[1:], PARAM.pack(0, 0, 7), *HALT], "not in canonical form"),
         ([*FILL_WORDS[:4], DIM.pack(0, 1) , *HALT], "empty dimension"),

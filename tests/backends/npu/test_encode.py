@@ -114,6 +114,99 @@ def test_errors_name_the_node(body: str, error: type[Exception], message: str) -
     assert "npu." in str(caught.value)
 
 
+def cored(body: str, cores: int = 4) -> tuple[tuple[int, ...], list[Instruction]]:
+    dram, alloc = HEAD.splitlines()
+    program = f"npu.program @p {{ {dram}\n npu.cores {cores} {{ {alloc}\n {body} }} }}"
+    result = decode(encode(parse_program(program)).code)
+    assert result.cores == cores
+    return result.semaphores, list(result.instructions[1:-2])
+
+
+def everywhere(command: str) -> str:
+    """`command` with a token of all cores."""
+    return command.replace("{element", "all_cores {element")
+
+
+def test_a_token_of_all_cores_is_a_semaphore_for_each() -> None:
+    body = everywhere(load("l")) + fill("f", "%l") + fill("g", "%l")
+    semaphores, (first, second, third) = cored(body)
+    assert semaphores == (0,) * 8
+    assert (first.signals, first.all_cores) == ((0, 4), 3)
+    assert (second.waits, third.waits) == ((0, 1, 2, 3), (4, 5, 6, 7))
+
+
+def test_a_token_within_each_core_beside_it() -> None:
+    """The command's own token is its core's; that of a sync behind it, all cores'."""
+    body = load("l") + '%s = npu.sync "load" all_cores\n' + fill("f", "%l") + fill("g", "%s")
+    semaphores, (first, second, third) = cored(body, 2)
+    assert semaphores == (0, 0, 0)
+    assert (len(first.signals), bin(first.all_cores).count("1")) == (2, 1)
+    assert (len(second.waits), len(third.waits)) == (1, 2)
+
+
+def test_a_token_of_all_cores_in_the_same_queue() -> None:
+    semaphores, (first, second) = cored(everywhere(load("l")) + load("m", "%l"), 3)
+    assert (semaphores, first.all_cores, second.waits) == ((0,) * 3, 1, (0, 1, 2))
+
+
+def test_waiting_for_many_cores() -> None:
+    _, instructions = cored(everywhere(load("l")) + fill("f", "%l"), 9)
+    assert [len(i.waits) for i in instructions] == [0, 4, 4, 1]
+
+
+def test_carried_tokens_of_all_cores_start_with_their_credits() -> None:
+    inside = everywhere(load("l", "%t")) + fill("f", "%l").replace("loc", "all_cores loc")
+    body = "%c = npu.token 2\n npu.loop 5 iter(%t = %c) {" + inside + "npu.yield %f }"
+    semaphores, (_, first, second, _) = cored(body, 2)
+    assert sorted(semaphores) == [0, 0, 2, 2]
+    assert (len(first.waits), first.all_cores, second.all_cores) == (2, 1, 1)
+
+
+def test_semaphores_of_all_cores_are_reused() -> None:
+    steps = "".join(
+        everywhere(load(f"l{i}", f"%f{i - 1}" if i else "")) + fill(f"f{i}", f"%l{i}")
+        for i in range(100)
+    )
+    assert len(cored(steps)[0]) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("npu.cores 0 {{ {fill} }}", "count must be in"),
+        ('npu.cores 2 {{ {fill} }} %s = npu.sync "load"', "nothing else but"),
+        ("npu.loop 2 {{ npu.cores 2 {{ {fill} }} npu.yield }}", "outermost level"),
+        ("{everywhere}", "outside npu.cores"),
+        ("{broadcast}", "outside npu.cores"),
+        ('%s = npu.sync "load" all_cores', "outside npu.cores"),
+    ],
+)
+def test_where_cores_may_stand(text: str, message: str) -> None:
+    parts = {
+        "fill": fill("f"),
+        "everywhere": everywhere(load("l")),
+        "broadcast": load("l").replace("element", "broadcast = 1 : i64, element"),
+    }
+    body = text.format(**parts)
+    inside = body.startswith("npu.cores")
+    dram, alloc = HEAD.splitlines()
+    body = body.replace("{ %f", "{ " + alloc + "\n %f", 1) if inside else alloc + "\n" + body
+    with pytest.raises(Exception, match=message):
+        parse_program(f"npu.program @p {{ {dram}\n {body} }}")
+
+
+def test_masks_do_not_name_the_cores() -> None:
+    at = "#npu.access<0 [] sizes [1, 1] strides [4, 4]>"
+    acc = '%q = npu.alloc {address = 0 : i64} : memref<64xi8, "acc">\n'
+    body = (
+        f"%v = npu.vsum(%a : {A} at #npu.access<0 [] sizes [1, 1, 1] strides [1, 1, 1]>,"
+        f' %q : memref<64xi8, "acc"> at {at})'
+        ' {p_rank = 1 : i64, t_rank = 1 : i64, overwrite = 1 : i64} loc("n")\n'
+    )
+    with pytest.raises(Exception, match="names loop level 0"):
+        cored(acc + body)
+
+
 def test_missing_addresses() -> None:
     program = parse_program(
         f"npu.program @p {{ {HEAD.replace('{address = 0 : i64}', '')} {fill('f')} }}"

@@ -38,7 +38,7 @@ from tilewright.backends.npu.sim.footprint import footprint, shadow_view
 from tilewright.backends.npu.sim.timing import schedule
 from tilewright.backends.npu.simulator import simulate
 from tilewright.backends.targets.load import list_targets, load_target
-from tilewright.backends.targets.machine import Dram, Machine, MatrixUnit, Memory
+from tilewright.backends.targets.machine import DATAFLOWS, Dram, Machine, MatrixUnit, Memory
 from tilewright.dialects.errors import SimulationError
 from tilewright.passes.npu.allocate_scratchpad import allocate
 from tilewright.passes.npu.insert_sync import synchronize
@@ -56,11 +56,12 @@ def run_on(code: DecodedProgram, target: Machine, memories: Memories) -> None:
     sizes = {"spm": 4096, "acc": 4096, "dram": ARENA, "const": CONSTS}
     expansion = expand(code, target.control, sizes, ())
     steps = executions(expansion)
-    commands = commands_of(expansion, target)
+    commands = commands_of(expansion, target, len(code.semaphores))
     times = schedule(commands, target, code.semaphores)
-    hazards.check_races(expansion, times.order, steps, code.semaphores)
+    hazards.check_races(expansion, commands, times.order, steps, code.semaphores)
     spaces: dict[str, Any] = {s: memories.space(s) for s in sizes}
-    functional.run(expansion, times.order, steps, functional.Memories(spaces, dict.fromkeys(sizes)))
+    core = functional.Memories(spaces, dict.fromkeys(sizes))
+    functional.run(expansion, times.order, steps, [core])
     gaps = counters.gaps(expansion, times)
     for unit, row in counters.unit_cycles(expansion, commands.cost, times, gaps).items():
         assert sum(row.values()) == times.cycles, unit
@@ -75,15 +76,19 @@ def targets(draw: st.DrawFn) -> Machine:
         return draw(st.sampled_from(values))
 
     base, window = machine(), pick(1, 8)
-    dataflow = pick("weight-stationary", "output-stationary", "dot-product")
+    dataflow = pick(*DATAFLOWS)
     depths = dict.fromkeys(base.control.queue_depths, pick(1, 2, 8))
     return replace(
         base,
-        matrix=MatrixUnit(16, 16, pick(1, 4), dataflow, pick(True, False)),
+        matrix=MatrixUnit(
+            pick(2, 16), 16, pick(1, 4), dataflow, pick(True, False), 8, pick(1, 3), pick(0, 9)
+        ),
         scratchpad=Memory(4096, pick(1, 4), pick(1, 2), pick(4, 16), pick(1, 8)),
         accumulator=Memory(4096, pick(1, 2), pick(1, 2), pick(16, 64)),
         dram=Dram(pick(0.7, 3.0, 64.0), pick(16, 64), pick(0, 100), pick(0, 50), window, window),
-        control=replace(base.control, issue_cycles=pick(0, 3), queue_depths=depths),
+        control=replace(
+            base.control, issue_cycles=pick(0, 3), queue_depths=depths, config_cycles=pick(0, 4)
+        ),
         dma_bytes_per_cycle=pick(1.0, 16.0),
     )
 
@@ -265,7 +270,7 @@ def test_misaligned_accumulators() -> None:
 
 
 def test_matmul_larger_than_the_array() -> None:
-    with pytest.raises(SimulationError, match=r"exceeds the array of 4 x 4"):
+    with pytest.raises(SimulationError, match=r"weights are more than 1 tiles of 4 x 4"):
         simulate_code(
             fill(64), fill(64, 256, signals=[0]), matmul(4, 5, 4, waits=[0]), semaphores=[0]
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from random import Random
 
 import numpy as np
@@ -45,6 +46,58 @@ def test_a_loop_over_tiles(allocated: bool) -> None:
     arena = np.arange(16, dtype=np.uint8)
     run(program, arena, np.zeros(0, np.uint8))
     assert arena.tolist() == [*range(8), *range(0, 16, 2)]
+
+
+_CORES = """
+npu.program @p {
+  %x = npu.dram 0 : memref<8xi8, "dram">
+  %y = npu.dram 8 : memref<32xi8, "dram">
+  npu.cores 4 {
+    %b = npu.alloc : memref<2xi8, "spm">
+    %all = npu.alloc : memref<8xi8, "spm">
+    %l = npu.load(%x : memref<8xi8, "dram"> at IN, %b : memref<2xi8, "spm"> at TILE)
+      {element = 1 : i64} loc("n")
+    %s = npu.send(%b : memref<2xi8, "spm"> at TILE, %all : memref<8xi8, "spm"> at MINE)
+      wait(%l) all_cores {element = 1 : i64} loc("n")
+    %k = npu.store(%y : memref<32xi8, "dram"> at OUT, %all : memref<8xi8, "spm"> at ALL) wait(%s)
+      {element = 1 : i64} loc("n")
+  }
+}
+"""
+PLACES = {
+    "at IN": "at #npu.tensor_map<extents [8] strides [1] start [0] steps [1] box [2] loops [[2]]>",
+    "at OUT": "at #npu.tensor_map<extents [32] strides [1] start [0] steps [1] box [8] "
+    "loops [[8]]>",
+    "at TILE": "at #npu.access<0 [] sizes [2] strides [1]>",
+    "at MINE": "at #npu.access<0 [2] sizes [2] strides [1]>",
+    "at ALL": "at #npu.access<0 [] sizes [8] strides [1]>",
+}
+CORES = reduce(lambda text, place: text.replace(*place), PLACES.items(), _CORES)
+
+
+def test_cores_send_to_all() -> None:
+    """Each core loads two bytes, sends them to all, and stores what it has received."""
+    arena = np.arange(40, dtype=np.uint8)
+    run(parse_program(CORES), arena, np.zeros(0, np.uint8))
+    assert arena[8:].tolist() == [*range(8)] * 4
+
+
+def test_broadcast_is_load_and_send() -> None:
+    text = CORES.replace("%b : memref<2xi8", "%all : memref<8xi8", 1)
+    text = text.replace("at #npu.access<0 [] sizes [2] strides [1]>)", "at #npu.access<0 [2] sizes"
+                        " [2] strides [1]>)", 1)  # fmt: skip
+    text = text.replace("{element = 1", "all_cores {broadcast = 1 : i64, element = 1", 1)
+    lines = [x for x in text.splitlines() if "npu.send" not in x and "wait(%l)" not in x]
+    arena = np.arange(40, dtype=np.uint8)
+    code = parse_program("\n".join(lines).replace("wait(%s)", "wait(%l)"))
+    run(code, arena, np.zeros(0, np.uint8))
+    assert arena[8:].tolist() == [*range(8)] * 4
+
+
+def test_on_chip_memories_are_per_core() -> None:
+    one = {"spm": np.zeros(64, np.uint8), "acc": np.zeros(0, np.uint8)}
+    with pytest.raises(ValueError, match="one mapping per core"):
+        run(parse_program(CORES), np.zeros(40, np.uint8), np.zeros(0, np.uint8), one)
 
 
 @given(st.integers(0, 2**32))

@@ -1,0 +1,145 @@
+"""Golden timings of the array's options and of configuration, counted by hand.
+
+The tiny machine of `hand_code`, as in `test_timing.py`: 4 x 4, fill 1 + 4 + 4 - 2 = 7, scratchpad
+banks with two ports of 4 bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from support.hand_code import (
+    clip,
+    fill,
+    ins,
+    load,
+    loop,
+    matmul,
+    simulate_code,
+    stalls,
+    tiny_machine,
+)
+from tilewright.backends.targets.machine import MatrixUnit
+
+FILLS = [fill(64, 0), fill(64, 256, signals=[0])]
+
+
+def array(*code: Any, **fields: Any) -> Any:
+    """`code` behind fills of both operands, on an array with these fields; and the fills alone."""
+    machine = tiny_machine(matrix=MatrixUnit(4, 4, **fields))
+    before = simulate_code(*FILLS, semaphores=[0], machine=machine)
+    after = simulate_code(*FILLS, *code, semaphores=[0], machine=machine)
+    return after, after.cycles - before.cycles
+
+
+@pytest.mark.parametrize(("rows", "preload"), [(1, 4), (2, 2), (3, 2), (4, 1), (8, 1)])
+def test_preload_rows(rows: int, preload: int) -> None:
+    """4 rows of weights, `rows` a cycle (4 accesses, 2 x rows a cycle); 8 rows stream; fill 7."""
+    result, cycles = array(matmul(8, 4, 4, waits=[0]), preload_rows=rows)
+    assert stalls(result, "matrix")["preload"] == preload
+    assert cycles == preload + 8 + 7
+
+
+def test_preload_rows_of_sums() -> None:
+    """Output-stationary: 4 rows of sums are swapped in 2 cycles, the reduction of 8 takes 8."""
+    _, cycles = array(matmul(4, 8, 4, waits=[0]), dataflow="output-stationary", preload_rows=2)
+    assert cycles == 2 + 8 + 7
+
+
+def test_preload_rows_of_dot_products() -> None:
+    """The weights' 4 accesses go through two ports twice a cycle."""
+    _, cycles = array(matmul(8, 4, 4, waits=[0]), dataflow="dot-product", preload_rows=2)
+    assert cycles == 1 + 8 + 1
+
+
+def test_input_stationary() -> None:
+    """The left operand (4 x 4) is preloaded in 4 cycles, 12 columns of weights stream, fill 7.
+
+    Weight-stationary the same product has 3 tiles of weights; here it is one command of one tile.
+    """
+    result, cycles = array(matmul(4, 4, 12, waits=[0]), dataflow="input-stationary")
+    assert stalls(result, "matrix")["preload"] == 4
+    assert stalls(result, "matrix")["busy"] == 12
+    assert cycles == 4 + 12 + 7
+
+
+def test_input_stationary_blocks_of_rows() -> None:
+    """10 rows are 3 blocks of 4: each streams 4 columns while the next 4 reductions are loaded."""
+    result, cycles = array(matmul(10, 4, 4, waits=[0]), dataflow="input-stationary")
+    assert stalls(result, "matrix")["busy"] == 12
+    assert cycles == 4 + 12 + 7
+    paid, cycles = array(
+        matmul(10, 4, 4, waits=[0]), dataflow="input-stationary", double_buffered_weights=False
+    )
+    assert stalls(paid, "matrix")["busy"] == 4 + 2 * (4 + 4)
+    assert cycles == 4 + 20 + 7
+
+
+def test_input_stationary_keeps_inputs() -> None:
+    """The same inputs with other weights need no preload; others do; a write to them ends it."""
+    first, again = matmul(4, 4, 8, waits=[0]), matmul(4, 4, 8, b=288, c=256)
+    result, _ = array(first, again, dataflow="input-stationary")
+    assert stalls(result, "matrix")["preload"] == 4
+    other = matmul(4, 4, 8, a=32, c=256)
+    exposed, _ = array(first, other, dataflow="input-stationary", double_buffered_weights=False)
+    assert stalls(exposed, "matrix")["preload"] == 8
+
+
+def test_reduction_longer_than_the_array_needs_tiles() -> None:
+    """8 reductions are 2 tiles: 4 + 8 + 8 + 7; each row of sums is read and written twice."""
+    _, cycles = array(matmul(8, 8, 4, waits=[0]), max_tiles=2)
+    assert cycles == 4 + 16 + 7
+
+
+def test_sums_still_in_the_array() -> None:
+    """4 rows stream in 4 cycles; their sums can be added to 10 after: the next waits for 6.
+
+    Without a limit, or onto other sums, or overwriting, it streams right behind.
+    """
+    one = matmul(4, 4, 4, waits=[0])
+    on_top, other = matmul(4, 4, 4, overwrite=-1), matmul(4, 4, 4, c=256)
+    late, cycles = array(one, on_top, accumulate_latency=10)
+    assert cycles == 4 + 4 + 6 + 4 + 7
+    assert stalls(late, "matrix")["drain"] == 6 + 7
+    _, free = array(one, on_top)
+    _, apart = array(one, other, accumulate_latency=10)
+    _, over = array(one, matmul(4, 4, 4), accumulate_latency=10)
+    assert free == apart == over == 4 + 4 + 4 + 7
+    _, long = array(
+        matmul(16, 4, 4, waits=[0]), matmul(16, 4, 4, overwrite=-1), accumulate_latency=10
+    )
+    assert long == 4 + 16 + 16 + 7  # streams of 16 cycles hide it
+
+
+def test_sums_of_tiles_within_a_command() -> None:
+    """Two tiles of one reduction, 4 rows each: the second waits until 10 after the first."""
+    _, cycles = array(matmul(4, 8, 4, waits=[0]), max_tiles=2, accumulate_latency=10)
+    assert cycles == 4 + 10 + 4 + 7
+
+
+def test_sums_in_place_need_not_leave_the_array() -> None:
+    """An output-stationary array adds to what it holds."""
+    code = [matmul(4, 4, 4, waits=[0]), matmul(4, 4, 4, overwrite=-1)]
+    _, slow = array(*code, dataflow="output-stationary", accumulate_latency=100)
+    _, fast = array(*code, dataflow="output-stationary")
+    assert slow == fast
+
+
+def test_configuration() -> None:
+    """5 cycles for each command unlike the one before on its queue.
+
+    Issued: fill 6, fill 7 (the same at another address), fill of another size 13, load 19, the
+    same load again 20, fill as before 21; `sync` and loops configure nothing.
+    """
+    control = replace(tiny_machine().control, config_cycles=5)
+    machine = tiny_machine(control=control)
+    code = [fill(16), fill(16, 256), fill(8, 512), load(16, 0, 768), ins("sync", queue=3)]
+    result = simulate_code(*code, load(16, 0, 800), fill(8, 520), machine=machine, check=False)
+    assert stalls(result, "control")["busy"] == 8 + 3 * 5
+    rolled = simulate_code(loop(3, fill(16), clip(4, 0, 512)), machine=machine)
+    assert stalls(rolled, "control")["busy"] == 2 + 3 * 3 + 6 * 5
+    alike = simulate_code(loop(3, fill(16), fill(16, 256)), machine=machine)
+    assert stalls(alike, "control")["busy"] == 2 + 3 * 3 + 5
