@@ -36,6 +36,8 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "promote-buffers",
         "unroll-tiles",
         "pack-constants",
+        "distribute",
+        "share-loads",
     ),
     "npu": (
         "lower-to-npu",

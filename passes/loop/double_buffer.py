@@ -22,6 +22,7 @@ from ...backends.targets.machine import Machine
 from ...dialects.loop import AllocOp, CopyOp, ForOp, ReshapeOp, SubviewOp, space_of
 from ...dialects.types import element_of, integer, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass
+from .cores import top_block
 from .tile_npu import npu_segments
 from .tiling.residents import free_scratchpad
 from .tiling.selection import sum_slots
@@ -39,7 +40,7 @@ class DoubleBufferPass(Pass):
             return
         for func in npu_segments(module):
             free = free_scratchpad(func, ctx.machine)
-            for op in func.body.block.ops:
+            for op in top_block(func).ops:
                 if isinstance(op, ForOp):
                     _assign(op, ctx.machine, free[op])
 

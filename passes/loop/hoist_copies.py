@@ -22,6 +22,7 @@ from xdsl.ir import Block, Operation, SSAValue
 from ...dialects.loop import AllocOp, CopyOp, FillOp, ForOp, GlobalOp, NestOp, ReshapeOp
 from ...dialects.types import element_of, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass
+from .cores import top_block
 from .tile_npu import npu_segments
 
 
@@ -34,7 +35,7 @@ class HoistCopiesPass(Pass):
     def run(self, ctx: CompilerContext, module: ModuleOp) -> None:
         """Hoist in every NPU segment."""
         for func in npu_segments(module):
-            _hoist(func.body.block)
+            _hoist(top_block(func))
 
 
 Range = tuple[SSAValue | None, int, int]

@@ -42,6 +42,7 @@ from ...dialects.loop import (
 )
 from ...dialects.types import element_of, memref, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass
+from .cores import core_count, top_block
 from .tile_npu import npu_segments
 from .tiling.residents import Resident, place, room
 from .tiling.selection import select
@@ -160,7 +161,8 @@ class _Promotion:
         # Banks that are ranges of addresses: leave half of them to transfers, which would hold up
         # whoever works with a resident tensor in the same bank.
         self.floor = self.capacity // 2 if machine.scratchpad.regions > 1 else 0
-        self.ops = list(func.body.block.ops)
+        self.cores = core_count(func)
+        self.ops = list(top_block(func).ops)
         self.order = {op: i for i, op in enumerate(self.ops)}
         self.works: dict[NestOp, Work] = {}
         self.kept: dict[NestOp, frozenset[int]] = {}
@@ -228,7 +230,7 @@ class _Promotion:
 
     def work(self, nest: NestOp) -> Work:
         if nest not in self.works:
-            self.works[nest] = analyse(nest, self.machine).work
+            self.works[nest] = analyse(nest, self.machine, self.cores).work
         return self.works[nest]
 
     def cost(self, nest: NestOp, kept: frozenset[int], alive: Sequence[Resident]) -> float:
@@ -244,7 +246,7 @@ class _Promotion:
     def rewrite(self, c: Candidate, address: int) -> None:
         old = c.alloc.result
         first = self.ops[c.first]
-        block = self.func.body.block
+        block = top_block(self.func)
         new = AllocOp(memref(c.shape, element_of(old), "spm"), offset=address)
         new.location = first.location
         new.result.name_hint = old.name_hint

@@ -37,6 +37,7 @@ from ...dialects.locations import onnx_nodes
 from ...dialects.loop import (
     AllocOp,
     ApplyOp,
+    BroadcastOp,
     CopyOp,
     ExtractOp,
     FillOp,
@@ -52,6 +53,7 @@ from ...dialects.loop import (
 )
 from ...dialects.types import element_of, memref, shape_of, string
 from ..base import CompilerContext, Pass
+from .cores import core_count, core_loop, split_of, top_block
 from .tiling.chain import WIDE, Stage, assign_buffers, reduced_value
 from .tiling.footprint import TileBox, restrict, tile_box
 from .tiling.residents import free_scratchpad
@@ -75,17 +77,19 @@ class TileNpuPass(Pass):
         if ctx.machine is None:
             return
         for func in npu_segments(module):
-            free = free_scratchpad(func, ctx.machine)
-            for op in list(func.body.block.ops):
+            free, loop = free_scratchpad(func, ctx.machine), core_loop(func)
+            for op in list(top_block(func).ops):
                 if not isinstance(op, NestOp) or "tensorize" in op.attributes:
                     continue
-                info, tiling = tiling_of(op, ctx.machine, free[op])
-                _Tiler(op, info, tiling).run()
+                info, tiling = tiling_of(op, ctx.machine, free[op], core_count(func))
+                _Tiler(op, info, tiling, loop).run()
 
 
-def tiling_of(nest: NestOp, machine: Machine, capacity: int | None = None) -> tuple[Nest, Tiling]:
+def tiling_of(
+    nest: NestOp, machine: Machine, capacity: int | None = None, cores: int = 1
+) -> tuple[Nest, Tiling]:
     """What a nest (in either form) computes, and its tiling; CapacityError if none fits."""
-    info = analyse(nest, machine)
+    info = analyse(nest, machine, cores)
     capacity = machine.scratchpad.bytes if capacity is None else capacity
     tiling = select(info.work, machine, capacity)
     if tiling is None:
@@ -111,9 +115,10 @@ def npu_segments(module: ModuleOp) -> list[FuncOp]:
 class _Tiler:
     """Emits the tiled form of one nest in front of it, then erases it."""
 
-    def __init__(self, nest: NestOp, info: Nest, tiling: Tiling):
+    def __init__(self, nest: NestOp, info: Nest, tiling: Tiling, cores: ForOp | None = None):
         self.nest, self.info, self.tile = nest, info, tiling.tile
-        domain = nest.sizes
+        self.cores, self.split = cores, split_of(nest)
+        self.domain = domain = info.work.domain
         self.loops = [d for d in tiling.order if self.tile[d] < domain[d]]
         self.maps, self.parallel, self.reduced = nest.linear_maps, nest.parallel, set(nest.reduced)
         self.covered = tuple(-(-n // t) * t for n, t in zip(domain, self.tile, strict=True))
@@ -141,7 +146,7 @@ class _Tiler:
 
     def enter(self, dims: Sequence[int]) -> None:
         for d in dims:
-            loop = ForOp(0, self.nest.sizes[d], self.tile[d])
+            loop = ForOp(0, self.domain[d], self.tile[d])
             loop.iv.name_hint = f"d{d}"
             self.emit(loop)
             self.block, self.ivs[d] = loop.body.block, loop.iv
@@ -182,7 +187,17 @@ class _Tiler:
         """Loop variables that move a tile, and its start coordinates in terms of them."""
         dims = [d for d in self.loops if d in self.ivs and any(row[d] for row in map.coeffs)]
         rows = [{i: row[d] for i, d in enumerate(dims)} for row in map.coeffs]
-        return [self.ivs[d] for d in dims], Linear.of(rows, len(dims), low)
+        ivs = [self.ivs[d] for d in dims]
+        if (
+            self.cores is not None
+            and self.split is not None
+            and any(row[self.split] for row in map.coeffs)
+        ):
+            part = self.domain[self.split]
+            for row, full in zip(rows, map.coeffs, strict=True):
+                row[len(ivs)] = full[self.split] * part
+            ivs.append(self.cores.iv)
+        return ivs, Linear.of(rows, len(ivs), low)
 
     def load(self, index: int, default: int = 0) -> SSAValue:
         """Load the tile of read `index`; outside the tensor its fill, or `default`."""
@@ -194,9 +209,13 @@ class _Tiler:
             self.tiles[index] = self.view(source, map, box)
             return self.tiles[index]
         tile = self.alloc(box.box, element_of(source), "spm", f"{source.name_hint or 'in'}_tile")
+        covered = [
+            n if d == self.split else c
+            for d, (n, c) in enumerate(zip(self.nest.sizes, self.covered, strict=True))
+        ]
         inside = all(
             low >= 0 and high < n
-            for (low, high), n in zip(map.bounds(self.covered), shape_of(source), strict=True)
+            for (low, high), n in zip(map.bounds(covered), shape_of(source), strict=True)
         )
         fill = self.nest.fill_values[index]
         fill = None if inside else default if fill is None else fill
@@ -220,11 +239,28 @@ class _Tiler:
 
     def store(self, tile: SSAValue, perm: Sequence[int] | None = None) -> None:
         if space_of(self.nest.output) == "spm":
+            if self.split is not None:
+                self.emit(BroadcastOp(tile))
+            return
+        if self.cores is not None and self.split is None:
+            self.store_once(tile, perm)
             return
         ivs, start = self.coordinates(self.maps[-1], self.out_box.low)
         self.emit(
             CopyOp("store", self.nest.output, tile, ivs, start, perm=perm, steps=self.out_box.steps)
         )
+
+    def store_once(self, tile: SSAValue, perm: Sequence[int] | None) -> None:
+        """All cores have the same result: those but the first store it beyond the tensor."""
+        assert self.cores is not None
+        ivs, start = self.coordinates(self.maps[-1], self.out_box.low)
+        away = shape_of(self.nest.output)[0]
+        rows = [dict(enumerate(row)) for row in start.coeffs]
+        rows[0][len(ivs)] = away
+        coords = Linear.of(rows, len(ivs) + 1, start.consts)
+        ivs = [*ivs, self.cores.iv]
+        output, steps = self.nest.output, self.out_box.steps
+        self.emit(CopyOp("store", output, tile, ivs, coords, perm=perm, steps=steps))
 
     def move(self) -> None:
         """Pure movement: load and store the same tile, axes in the order of either side."""

@@ -24,6 +24,7 @@ from xdsl.ir import Operation, SSAValue
 
 from ...dialects.loop import AllocOp, CopyOp, ForOp, NestOp, SubviewOp
 from ..base import CompilerContext, Pass
+from .cores import top_block
 from .tile_npu import npu_segments
 
 PIECES = (32, 24, 16, 12, 8, 6, 4, 3, 2)
@@ -45,10 +46,10 @@ class UnrollTilesPass(Pass):
         loops = [
             (op, len(op.values), _size(op))
             for func in segments
-            for op in func.body.block.ops
+            for op in top_block(func).ops
             if isinstance(op, ForOp) and not _reduces(op)
         ]
-        present = sum(_size(op) for func in segments for op in func.body.block.ops)
+        present = sum(_size(op) for func in segments for op in top_block(func).ops)
         for most in PIECES:
             grown = sum((min(trips, most) - 1) * size for _, trips, size in loops)
             if present + grown <= self.max_ops:

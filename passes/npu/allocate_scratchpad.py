@@ -32,7 +32,7 @@ from ..memory import buffers as planning
 from ..memory.planning import plan
 from .ages import place_by_age
 from .banks import Buffer, Spreader
-from .traffic import traffic_of
+from .traffic import program_block, traffic_of
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def _lifetimes(program: ProgramOp) -> tuple[dict[AllocOp, tuple[int, int]], list
     lifetimes: dict[AllocOp, tuple[int, int]] = {}
     layers: list[int] = []
     nodes: tuple[str, ...] | None = None
-    for index, top in enumerate(program.body.block.ops):
+    for index, top in enumerate(program_block(program).ops):
         layers.append(layers[-1] if layers else 0)
         if not isinstance(top, AllocOp):
             found = next((n for op in top.walk() if (n := onnx_nodes(op))), ())

@@ -17,18 +17,26 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
+from xdsl.dialects.builtin import LocationAttr
 from xdsl.ir import Attribute, Block, Operation
 
 from ...dialects.loop.structure import space_of
 from ...dialects.npu.attributes import AccessAttr, TensorMapAttr
 from ...dialects.npu.commands import Command
 from ...dialects.npu.descriptors import TensorBox, byte_span
-from ...dialects.npu.isa import OperandSpec, Queue
-from ...dialects.npu.operands import buffer_of, element_bytes, loop_trips, slot_stride, tensor_box
-from ...dialects.npu.structure import AllocOp, LoopOp
+from ...dialects.npu.isa import OperandSpec, Queue, spreads
+from ...dialects.npu.operands import (
+    buffer_of,
+    cores_of,
+    element_bytes,
+    loop_trips,
+    slot_stride,
+    tensor_box,
+)
+from ...dialects.npu.structure import AllocOp, CoresOp, LoopOp, ProgramOp
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,11 @@ class DramUse:
 
 @dataclass
 class Use:
-    """A queue reading or writing bytes [low, high) of a memory; `buffer` is None for DRAM."""
+    """A queue reading or writing bytes [low, high) of a memory; `buffer` is None for DRAM.
+
+    `shared`: other cores see the same bytes (DRAM), or have them written as well (broadcasts).
+    `where`: what the use is part of, if cores share it.
+    """
 
     memory: str
     low: int
@@ -49,6 +61,8 @@ class Use:
     queue: Queue
     write: bool
     buffer: AllocOp | None
+    shared: bool = False
+    where: LocationAttr | None = None
     boxes: list[DramUse] = field(default_factory=list[DramUse])
 
 
@@ -57,7 +71,8 @@ class Edge:
     """`producer`'s part of child `source` completes before `consumer`'s of child `target` starts.
 
     `distance` 0: in the same execution of the block; else that many executions later: counted over
-    all enclosing loops if `through`, else over the innermost one only.
+    all enclosing loops if `through`, else over the innermost one only.  `cross`: the part of the
+    producer in every core.
     """
 
     source: int
@@ -66,6 +81,7 @@ class Edge:
     consumer: Queue
     distance: int = 0
     through: bool = False
+    cross: bool = False
 
 
 @dataclass
@@ -81,8 +97,22 @@ Finished = dict[Queue, set[Queue]]
 """Per queue: those whose work in a block is done when this queue's work in it is."""
 
 
-def plan_block(block: Block, trips: tuple[int, ...] = ()) -> tuple[BlockPlan, list[Use], Finished]:
-    """Edges of `block` (inside loops of `trips`) and all it contains; what it uses as a whole."""
+def plan_program(program: ProgramOp) -> BlockPlan:
+    """Edges of a whole program, between cores as well."""
+    level = next((op for op in program.body.block.ops if isinstance(op, CoresOp)), None)
+    if level is None:
+        return plan_block(program.body.block)[0]
+    return plan_block(level.body.block, (level.count.value.data,), cores=True)[0]
+
+
+def plan_block(
+    block: Block, trips: tuple[int, ...] = (), *, cores: bool = False
+) -> tuple[BlockPlan, list[Use], Finished]:
+    """Edges of `block` (inside loops of `trips`) and all it contains; what it uses as a whole.
+
+    `cores`: it is the core level, whose iterations run side by side.  Cores meet there only: within
+    a loop they work on parts of their own.
+    """
     children: list[Operation] = []
     uses: list[list[Use]] = []
     loops: dict[int, BlockPlan] = {}
@@ -99,10 +129,12 @@ def plan_block(block: Block, trips: tuple[int, ...] = ()) -> tuple[BlockPlan, li
             loops[len(children)], finished[len(children)] = plan, done
             children.append(op)
             uses.append(inner)
-    forward = _Forward()
+    forward = _Forward(cores)
     for child, child_uses in enumerate(uses):
         forward.add(child, child_uses, finished.get(child, {}))
-    carried = _reduce(list(_carried(uses, local, trips)), forward) if trips else []
+    carried: list[Edge] = []
+    if trips and not cores:
+        carried = _reduce(list(_carried(uses, local, trips)), forward)
     return BlockPlan(children, forward.edges + carried, loops), _summary(uses), forward.finished()
 
 
@@ -110,8 +142,15 @@ def command_uses(op: Command, trips: tuple[int, ...]) -> list[Use]:
     """What a command reads and writes; read-only constants are left out."""
     uses: list[Use] = []
     spec, params = op.instruction, op.param_values
-    for row, value, access in zip(spec.operands, op.buffers, op.accesses.data, strict=True):
+    cored = cores_of(op) is not None
+    where = op.location if cored else None
+    for index, (row, value, access) in enumerate(
+        zip(spec.operands, op.buffers, op.accesses.data, strict=True)
+    ):
         buffer, space = buffer_of(value), space_of(value)
+        shared = cored and (
+            not isinstance(buffer, AllocOp) or (index == 1 and spreads(spec.mnemonic, params))
+        )
         if space == "const":
             continue
         if isinstance(buffer, AllocOp):
@@ -132,7 +171,7 @@ def command_uses(op: Command, trips: tuple[int, ...]) -> list[Use]:
             memory, spans = space, [dram_range(box, trips, element_bytes(row, params))]
             boxes, alloc = [DramUse(box, trips)], None
         uses += [
-            Use(memory, low, high, op.queue, d == "w", alloc, boxes)
+            Use(memory, low, high, op.queue, d == "w", alloc, shared, where, boxes)
             for low, high in spans
             for d in row.direction
             if low < high
@@ -148,7 +187,8 @@ def _part(
 
     Of a buffer that is fresh in each iteration of a loop, all of it: iterations are what counts.
     """
-    if loop_trips(buffer) or not isinstance(access, AccessAttr):
+    looped = isinstance(buffer.parent_op(), LoopOp)
+    if looped or not isinstance(access, AccessAttr):
         return 0, buffer.bytes
     low, high = byte_span(access.dims, element_bytes(row, params))
     for stride, count in zip(access.loop_strides, trips, strict=False):
@@ -179,18 +219,27 @@ def _reach(box: TensorBox, axis: int, trips: Sequence[int], outer: int) -> tuple
 
 def _summary(uses: list[list[Use]]) -> list[Use]:
     """One use per range, queue and direction."""
-    merged: dict[tuple[str, int, int, Queue, bool, AllocOp | None], Use] = {}
+    merged: dict[tuple[object, ...], Use] = {}
     for use in (u for child in uses for u in child):
-        key = (use.memory, use.low, use.high, use.queue, use.write, use.buffer)
+        key = (
+            use.memory,
+            use.low,
+            use.high,
+            use.queue,
+            use.write,
+            use.buffer,
+            use.shared,
+            use.where,
+        )
         if key in merged:
             merged[key].boxes.extend(use.boxes)
         else:
-            merged[key] = Use(*key, list(use.boxes))
+            merged[key] = replace(use, boxes=list(use.boxes))
     return list(merged.values())
 
 
-Clock = dict[Queue, int]
-"""The last child of each other queue known to be finished."""
+Clock = dict[tuple[Queue, bool], int]
+"""The last child of each queue known to be finished: of the own core, or (True) of all cores."""
 
 
 class _Forward:
@@ -199,7 +248,8 @@ class _Forward:
     `before` and `after`: what a queue knows when it starts and when it has completed a child.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, cores: bool = False) -> None:
+        self.cores = cores
         self.memories: dict[str, _Intervals] = {}
         self.clocks: dict[Queue, Clock] = {}
         self.before: dict[tuple[int, Queue], Clock] = {}
@@ -210,39 +260,61 @@ class _Forward:
     def add(self, child: int, uses: list[Use], done: Finished) -> None:
         needs: dict[Queue, Clock] = {}
         for use in uses:
-            memory = self.memories.setdefault(use.memory, _Intervals())
+            memory = self.memories.setdefault(use.memory, _Intervals(self.cores))
             memory.conflicts(use, needs.setdefault(use.queue, {}))
         for use in sorted(uses, key=lambda u: not u.write):
             self.memories[use.memory].record(use, child)
         for queue, sources in needs.items():
             clock = self.clocks.get(queue, {})
-            for producer, source in sorted(sources.items(), key=lambda item: -item[1]):
-                if clock.get(producer, -1) < source:
-                    self.edges.append(Edge(source, producer, child, queue))
-                    clock = _later(clock, {**self.after[source, producer], producer: source})
+            for (producer, cross), source in sorted(sources.items(), key=lambda item: -item[1]):
+                if _knows(clock, producer, source, cross):
+                    continue
+                self.edges.append(Edge(source, producer, child, queue, cross=cross))
+                learnt = self.after[source, producer]
+                if cross:  # what each core's producer knew of its own core holds for all cores
+                    learnt = {
+                        (q, True): max(learnt.get((q, x), -1) for x in (False, True))
+                        for q, _ in learnt
+                    }
+                clock = _later(clock, {**learnt, (producer, cross): source})
             self.before[child, queue] = clock
-            clock = clock | dict.fromkeys(done.get(queue, ()), child)
+            clock = clock | {(q, False): child for q in done.get(queue, ())}
             self.after[child, queue] = self.clocks[queue] = clock
             self.last[queue] = child
 
     def finished(self) -> Finished:
         """Per queue, those it knows to have finished their last child when it has."""
         return {
-            queue: {other for other, child in self.last.items() if clock.get(other, -1) >= child}
+            queue: {other for other, child in self.last.items() if _knows(clock, other, child)}
             for queue, clock in self.clocks.items()
         }
+
+
+def _knows(clock: Clock, queue: Queue, child: int, cross: bool = False) -> bool:
+    return latest(clock, queue, cross) >= child
+
+
+def latest(clock: Clock, queue: Queue, cross: bool = False) -> int:
+    """The last child of `queue` known to be finished (in all cores, if `cross`); -1 for none."""
+    known = clock.get((queue, True), -1)
+    return known if cross else max(known, clock.get((queue, False), -1))
 
 
 def _later(one: Clock, other: Clock) -> Clock:
     return {q: max(one.get(q, -1), other.get(q, -1)) for q in (*one, *other)}
 
 
+Cell = dict[tuple[Queue, bool, bool, LocationAttr | None], int]
+"""Last child by queue, whether it wrote, whether other cores were concerned, and what it is of."""
+
+
 class _Intervals:
     """Byte ranges of a memory with the last child of each queue that wrote or read them."""
 
-    def __init__(self) -> None:
+    def __init__(self, cores: bool = False) -> None:
+        self.cores = cores
         self.starts: list[int] = [0]
-        self.cells: list[dict[tuple[Queue, bool], int]] = [{}]
+        self.cells: list[Cell] = [{}]
 
     def _cut(self, at: int) -> None:
         index = bisect_right(self.starts, at) - 1
@@ -251,27 +323,45 @@ class _Intervals:
             self.cells.insert(index + 1, dict(self.cells[index]))
 
     def conflicts(self, use: Use, needs: Clock) -> None:
-        """Add to `needs`, per queue, the last child that `use` must wait for."""
+        """Add to `needs`, per queue, the last child that `use` must wait for.
+
+        Between cores, parts of one tensor made by one nest never overlap.
+        """
         first = bisect_right(self.starts, use.low) - 1
         for cell in self.cells[first : bisect_left(self.starts, use.high)]:
-            for (queue, write), child in cell.items():
-                if queue is not use.queue and (write or use.write):
-                    needs[queue] = max(needs.get(queue, -1), child)
+            for (queue, write, shared, where), child in cell.items():
+                if not (write or use.write):
+                    continue
+                cross = self.cores and (shared or use.shared)
+                if cross and write and use.write and where == use.where:
+                    cross = False
+                if cross or queue is not use.queue:
+                    key = queue, cross
+                    needs[key] = max(needs.get(key, -1), child)
 
     def record(self, use: Use, child: int) -> None:
         """Note the use; a write makes older uses superfluous, as it comes after them itself."""
         self._cut(use.low)
         self._cut(use.high)
         first, last = bisect_left(self.starts, use.low), bisect_left(self.starts, use.high)
+        key = use.queue, use.write, self.cores and use.shared, use.where if self.cores else None
         starts: list[int] = []
-        cells: list[dict[tuple[Queue, bool], int]] = []
+        cells: list[Cell] = []
         for start, cell in zip(self.starts[first:last], self.cells[first:last], strict=True):
-            new = {k: c for k, c in cell.items() if c == child} if use.write else dict(cell)
-            new[use.queue, use.write] = child
+            new = (
+                {k: c for k, c in cell.items() if c == child or self._kept(k, use)}
+                if use.write
+                else dict(cell)
+            )
+            new[key] = child
             if not cells or cells[-1] != new:
                 starts.append(start)
                 cells.append(new)
         self.starts[first:last], self.cells[first:last] = starts, cells
+
+    def _kept(self, key: tuple[Queue, bool, bool, LocationAttr | None], use: Use) -> bool:
+        """Whether an older use still matters behind a write that did not wait for it."""
+        return self.cores and key[1] and key[3] == use.where
 
 
 def _carried(uses: list[list[Use]], local: set[AllocOp], trips: tuple[int, ...]) -> Iterator[Edge]:
@@ -290,7 +380,7 @@ def _carried(uses: list[list[Use]], local: set[AllocOp], trips: tuple[int, ...])
                 _from_last_write(items), _to_first_write(items), buffer.slots.value.data, True
             )
         elif trips[-1] > 1 and _is_outside(buffer, len(trips)):
-            yield from _between(_from_last_write(items), _to_first_write(items), 1, False)
+            yield from _overlapping(items)
     if trips[-1] > 1:
         level = len(trips) - 1
         for source in dram:
@@ -312,6 +402,15 @@ def _between(
         for j, b in targets:
             if a.queue is not b.queue and (a.write or b.write):
                 yield Edge(i, a.queue, j, b.queue, distance, through)
+
+
+def _overlapping(items: list[tuple[int, Use]]) -> Iterator[Edge]:
+    """Edges to the next iteration among uses that may touch parts of a buffer only."""
+    for source in items:
+        for target in items:
+            a, b = source[1], target[1]
+            if a.low < b.high and b.low < a.high:
+                yield from _between([source], [target], 1, False)
 
 
 def _from_last_write(items: list[tuple[int, Use]]) -> list[tuple[int, Use]]:
@@ -355,12 +454,12 @@ def _reduce(edges: list[Edge], forward: _Forward) -> list[Edge]:
         source = (
             b.source
             if a.producer is b.producer
-            else forward.after[b.source, b.producer].get(a.producer, -1)
+            else latest(forward.after[b.source, b.producer], a.producer)
         )
         target = (
             a.target
             if a.consumer is b.consumer
-            else forward.before[a.target, a.consumer].get(b.consumer, -1)
+            else latest(forward.before[a.target, a.consumer], b.consumer)
         )
         return (
             a.source <= source

@@ -28,7 +28,7 @@ from ...dialects.npu.commands import Command, SyncOp
 from ...dialects.npu.isa import Queue
 from ...dialects.npu.structure import TOKEN, LoopOp, ProgramOp, TokenOp, YieldOp
 from ..base import CompilerContext, Pass
-from .hazards import BlockPlan, Edge, plan_block
+from .hazards import BlockPlan, Edge, plan_program
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,7 @@ def synchronize(program: ProgramOp) -> None:
     for op in program.walk():
         if isinstance(op, TokenOp | SyncOp) or (isinstance(op, Command) and op.waits):
             raise IRError(f"{describe(op)}: insert-sync needs a program without tokens")
-    plan, _, _ = plan_block(program.body.block)
-    _Writer().block(plan, [])
+    _Writer().block(plan_program(program), [])
 
 
 @dataclass(eq=False)
@@ -74,21 +73,21 @@ class _Writer:
     def block(self, plan: BlockPlan, loops: list[LoopOp]) -> None:
         """Write the tokens of a block inside `loops` and of the loops in it."""
         waits: dict[tuple[int, Queue], list[SSAValue]] = {}
-        after: dict[tuple[int, Queue], SSAValue] = {}
+        after: dict[tuple[int, Queue, bool], SSAValue] = {}
 
-        def token_of(child: int, queue: Queue) -> SSAValue:
+        def token_of(child: int, queue: Queue, cross: bool) -> SSAValue:
             op = plan.children[child]
-            if isinstance(op, Command):
+            if isinstance(op, Command) and not cross:
                 return op.token
-            if (child, queue) not in after:
-                sync = inherit(SyncOp(queue), op)
+            if (child, queue, cross) not in after:
+                sync = inherit(SyncOp(queue, all_cores=cross), op)
                 assert isinstance(sync, SyncOp) and op.parent is not None
                 op.parent.insert_op_after(sync, op)
-                after[child, queue] = sync.token
-            return after[child, queue]
+                after[child, queue, cross] = sync.token
+            return after[child, queue, cross]
 
         for edge in plan.edges:
-            source = token_of(edge.source, edge.producer)
+            source = token_of(edge.source, edge.producer, edge.cross)
             if edge.distance:
                 source = self.carry(edge, source, loops)
             waits.setdefault((edge.target, edge.consumer), []).append(source)

@@ -27,6 +27,7 @@ from ...dialects.errors import CapacityError
 from ...dialects.locations import onnx_nodes
 from ...dialects.loop import (
     AllocOp,
+    BroadcastOp,
     CopyOp,
     FillOp,
     ForOp,
@@ -42,7 +43,7 @@ from ...dialects.npu.isa import WINDOWS
 from ...dialects.types import element_of, memref, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass
 from ..loop.tile_npu import npu_segments
-from .lowering.copies import lower_copy, lower_fill
+from .lowering.copies import lower_broadcast, lower_copy, lower_fill
 from .lowering.emitter import Emitter
 from .lowering.matrix import lower_matmul
 from .lowering.vector import lower_elementwise, lower_window
@@ -106,6 +107,8 @@ class _Lowering:
                 lower_copy(op, out)
             case FillOp():
                 lower_fill(op, out)
+            case BroadcastOp():
+                lower_broadcast(op, out)
             case NestOp():
                 self.leaf(op)
             case ReturnOp():

@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -35,7 +34,7 @@ from ...dialects.npu.structure import AllocOp, DramOp, ProgramOp
 from ..base import CompilerContext, Pass
 from .allocate_scratchpad import arrange
 from .hazards import command_uses
-from .traffic import command_cycles
+from .traffic import command_cycles, executions, program_block
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -74,7 +73,7 @@ class Item:
 
 def prefetch(program: ProgramOp, machine: Machine) -> None:
     """Reorder one program, as far as its buffers can then still be placed."""
-    block = program.body.block
+    block = program_block(program)
     items = _items(program, machine)
     if not any(item.loads for item in items):
         return
@@ -94,7 +93,7 @@ def prefetch(program: ProgramOp, machine: Machine) -> None:
 
 def _arrange_ops(program: ProgramOp, order: Sequence[Operation]) -> None:
     """Bring the top level into this order."""
-    block = program.body.block
+    block = program_block(program)
     for op in order:
         op.detach()
     block.add_ops(order)
@@ -110,18 +109,18 @@ def _move(program: ProgramOp, items: Sequence[Item], places: Sequence[int | None
         for op in (item.loads, item.op) if place is not None else ():
             assert op is not None and place is not None
             op.detach()
-            program.body.block.insert_op_before(op, stays[place])
+            program_block(program).insert_op_before(op, stays[place])
 
 
 def _items(program: ProgramOp, machine: Machine) -> list[Item]:
     """The top level without declarations; what is written in DRAM makes loads immovable."""
     written = _Ranges()
     items: list[Item] = []
-    for op in program.body.block.ops:
+    for op in program_block(program).ops:
         cycles: dict[Queue, float] = {}
         for command in op.walk():
             if isinstance(command, Command):
-                times = prod(loop_trips(command))
+                times = executions(command)
                 spent = times * command_cycles(command, machine)
                 cycles[command.queue] = cycles.get(command.queue, 0.0) + spent
                 if command.queue is Queue.STORE:
@@ -162,7 +161,7 @@ class _Ranges:
         self.spans += [(u.low, u.high) for u in command_uses(op, trips) if u.memory == "dram"]
 
     def meets(self, op: Command) -> bool:
-        mine = [(u.low, u.high) for u in command_uses(op, ()) if u.memory == "dram"]
+        mine = [(u.low, u.high) for u in command_uses(op, loop_trips(op)) if u.memory == "dram"]
         return any(low < b and a < high for low, high in mine for a, b in self.spans)
 
 

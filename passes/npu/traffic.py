@@ -14,13 +14,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil, prod
 
+from xdsl.ir import Block
+
 from ...backends.targets.machine import Machine, Memory
 from ...dialects.loop.structure import space_of
 from ...dialects.npu.attributes import AccessAttr, TensorMapAttr
 from ...dialects.npu.commands import Command
 from ...dialects.npu.isa import WINDOWS, Queue
-from ...dialects.npu.operands import element_bytes, loop_trips
-from ...dialects.npu.structure import AllocOp, ProgramOp
+from ...dialects.npu.operands import cores_of, element_bytes, loop_trips
+from ...dialects.npu.structure import AllocOp, CoresOp, ProgramOp
 from ...dialects.types import int_values
 
 
@@ -54,7 +56,7 @@ def traffic_of(program: ProgramOp, machine: Machine) -> Traffic:
     for op in program.walk():
         if not isinstance(op, Command):
             continue
-        times = prod(loop_trips(op))
+        times = executions(op)
         cycles = times * command_cycles(op, machine)
         found: list[AllocOp] = []
         for index, (row, value, access) in enumerate(
@@ -87,13 +89,27 @@ def _accesses(dims: Sequence[tuple[int, int]], element: int, memory: Memory) -> 
     return outer * -(-run // memory.width)
 
 
+def program_block(program: ProgramOp) -> Block:
+    """The block whose operations are the program's, in order: that of its core level, if any."""
+    level = next((op for op in program.body.block.ops if isinstance(op, CoresOp)), program)
+    return level.body.block
+
+
+def executions(op: Command) -> int:
+    """How often a core runs a command."""
+    return prod(loop_trips(op)[1:] if cores_of(op) is not None else loop_trips(op))
+
+
 def command_cycles(op: Command, machine: Machine) -> float:
     """Cycles of work of one execution."""
     name, params = op.instruction.mnemonic, op.param_values
     if op.queue in (Queue.LOAD, Queue.STORE):
-        box = next(a for a in op.accesses.data if isinstance(a, TensorMapAttr))
         rate = min(machine.dma_bytes_per_cycle, machine.dram.bytes_per_cycle)
-        return max(1.0, prod(int_values(box.box)) * params["element"] / rate)
+        if name == "send":
+            rate = max(machine.network.bytes_per_cycle, 1.0)
+        access = op.accesses.data[1 if name == "load" else 0]
+        sizes = int_values(access.box if isinstance(access, TensorMapAttr) else access.sizes)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType, reportUnknownMemberType]
+        return max(1.0, prod(sizes) * params["element"] / rate)
     first = op.accesses.data[0]
     assert isinstance(first, AccessAttr)
     sizes = [n for n, _ in first.dims]

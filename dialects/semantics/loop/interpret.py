@@ -230,7 +230,9 @@ class _Interpreter:
         Cores only meet in what they broadcast and in the arena, and never within one operation of
         the core level, so that this order is as good as any.
         """
-        cores = [_Interpreter(store=self.store, arena=self.arena, consts=self.consts) for _ in op.values]
+        cores = [
+            _Interpreter(store=self.store, arena=self.arena, consts=self.consts) for _ in op.values
+        ]
         for index, core in zip(op.values, cores, strict=True):
             core.values, core._ivs = dict(self.values), {**self._ivs, op.iv: index}
             core.peers = [other for other in cores if other is not core]

@@ -13,11 +13,12 @@ from math import prod
 
 import numpy as np
 from xdsl.dialects.func import FuncOp
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import Block, Operation, SSAValue
 
 from ....backends.targets.machine import Machine
 from ....dialects.loop import AllocOp, space_of
 from ....dialects.types import element_of, numpy_dtype, shape_of
+from ..cores import top_block
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,11 @@ def room(residents: Sequence[Resident], index: int, capacity: int) -> int:
 
 def residents_of(func: FuncOp) -> tuple[list[Resident], dict[Operation, int]]:
     """Resident tensors of a segment, and the index of its top-level operations."""
-    order = {op: i for i, op in enumerate(func.body.block.ops)}
+    order = {op: i for i, op in enumerate(top_block(func).ops)}
     found: list[Resident] = []
     for op in order:
         if isinstance(op, AllocOp) and op.offset is not None and space_of(op.result) == "spm":
-            uses = [order[u] for u in _users(op.result, func)]
+            uses = [order[u] for u in _users(op.result, top_block(func))]
             size = prod(shape_of(op.result)) * numpy_dtype(element_of(op.result)).itemsize
             found.append(
                 Resident(op.offset.value.data, size, order[op], max(uses, default=order[op]))
@@ -66,14 +67,14 @@ def residents_of(func: FuncOp) -> tuple[list[Resident], dict[Operation, int]]:
     return found, order
 
 
-def _users(value: SSAValue, func: FuncOp) -> list[Operation]:
-    """Top-level operations that use `value` or an alias of it, themselves or inside."""
+def _users(value: SSAValue, block: Block) -> list[Operation]:
+    """Operations of `block` that use `value` or an alias of it, themselves or inside."""
     out: list[Operation] = []
     for use in value.uses:
         top: Operation | None = use.operation
         for result in use.operation.results:  # a reshape or subview
-            out += _users(result, func)
-        while top is not None and top.parent is not func.body.block:
+            out += _users(result, block)
+        while top is not None and top.parent is not block:
             top = top.parent_op()
         if top is not None:
             out.append(top)

@@ -150,7 +150,7 @@ def _moved_bytes(operand: Operand, boxes: Sequence[Any], burst: int) -> Any:
         size: Any = operand.bytes
         for box in boxes:
             size = size * box
-        return -(-size // burst) * burst
+        return -(-size // (burst * operand.share)) * burst
     run: Any = operand.bytes
     rows: Any = 1
     contiguous: Any = True

@@ -11,6 +11,7 @@ from ....backends.targets.machine import Machine
 from ....dialects.graph import ConstantOp
 from ....dialects.loop import GlobalOp, Linear, NestOp, captured, space_of
 from ....dialects.types import element_of, numpy_dtype, shape_of
+from ..cores import split_of
 from .chain import Stage, assign_buffers, reduced_value, stages
 from .classify import Reduction, Roles, choose_unit, innermost_dim, reduction_of, roles
 from .footprint import depends, overhang_leaves, whole_dims
@@ -21,7 +22,7 @@ class Operand:
     """A tensor read (or written) by a nest: access map, shape, bytes per element.
 
     Tiles of a `constant` lie in DRAM one after the other (pack-constants).  A `resident` tensor is
-    in the scratchpad as a whole, and neither loaded nor stored.
+    in the scratchpad as a whole, and neither loaded nor stored.  `share` cores load it together.
     """
 
     map: Linear
@@ -29,6 +30,7 @@ class Operand:
     bytes: int
     constant: bool = False
     resident: bool = False
+    share: int = 1
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,21 @@ class Nest:
     direct: bool
 
 
-def analyse(nest: NestOp, machine: Machine) -> Nest:
-    """Read a nest in memref (or tensor) form; CapacityError if the machine cannot run it."""
+def part_sizes(nest: NestOp, cores: int) -> tuple[int, ...]:
+    """Extents of the domain of one core: a split dimension is divided evenly."""
+    split = split_of(nest)
+    return tuple(n // cores if d == split else n for d, n in enumerate(nest.sizes))
+
+
+def analyse(nest: NestOp, machine: Machine, cores: int = 1) -> Nest:
+    """Read a nest in memref (or tensor) form; CapacityError if the machine cannot run it.
+
+    `cores`: how many share the work of a nest with a split dimension.
+    """
     reduction = choose_unit(nest, reduction_of(nest), machine)
     chain, value = stages(nest, reduction.kind)
     maps, domain, part = nest.linear_maps, nest.sizes, roles(nest, reduction)
+    split = split_of(nest)
     *reads, output = (
         Operand(
             map,
@@ -97,9 +109,12 @@ def analyse(nest: NestOp, machine: Machine) -> Nest:
             numpy_dtype(element_of(v)).itemsize,
             isinstance(v.owner, GlobalOp | ConstantOp),
             space_of(v) == "spm",
+            1 if split is not None and depends(map)[split] else cores,
         )
         for map, v in zip(maps, (*nest.reads, nest.output), strict=True)
     )
+    if split is not None:  # a core's part of the domain
+        domain = part_sizes(nest, cores)
     whole, unit, small = whole_dims(output.map, domain)
     exact = {
         d
@@ -111,6 +126,8 @@ def analyse(nest: NestOp, machine: Machine) -> Nest:
     exact |= {
         d for d in part.k if not any(overhang_leaves(o.map, o.shape, domain, d) for o in neutral)
     }
+    if split is not None:
+        exact.add(split)
     scalars = sum(isinstance(x, int) for stage in chain for x in stage.operands)
     tables = captured(nest)
     moves = direct(nest, reduction, chain, value)

@@ -12,7 +12,7 @@ from math import prod
 
 from xdsl.dialects.builtin import i8
 
-from ....dialects.loop import CopyOp, FillOp, Linear, NestOp, row_major_strides
+from ....dialects.loop import BroadcastOp, CopyOp, FillOp, Linear, NestOp, row_major_strides
 from ....dialects.npu import AccessAttr, DramOp, TensorMapAttr
 from ....dialects.npu.isa import MAX_DIMS, MAX_TENSOR_DIMS
 from ....dialects.types import element_of, int_values, memref, numpy_dtype, shape_of
@@ -102,7 +102,12 @@ def lower_copy(op: CopyOp, out: Emitter) -> None:
     tile = AccessAttr.get(0, box, [a.tile_stride for a in axes])
     if op.kind.data == "load":
         out.command(
-            "load", [op.big, op.tile], [big, tile], element=element, fill=int(op.fill_number or 0)
+            "load",
+            [op.big, op.tile],
+            [big, tile],
+            element=element,
+            fill=int(op.fill_number or 0),
+            broadcast=int(op.broadcast is not None),
         )
     else:
         out.command("store", [op.big, op.tile], [big, tile], element=element)
@@ -133,3 +138,13 @@ def lower_fill(op: FillOp, out: Emitter) -> None:
         element=item,
         fill=value,
     )
+
+
+def lower_broadcast(op: BroadcastOp, out: Emitter) -> None:
+    """A send to the same place in every core."""
+    item = numpy_dtype(element_of(op.tile)).itemsize
+    strides = byte_strides(op.tile)
+    dims = coalesce([Dim(n, (s,)) for n, s in zip(shape_of(op.tile), strides, strict=True)])
+    with out.loops(dims[:-MAX_DIMS]):
+        access = out.access(0, 0, dims[-MAX_DIMS:] or [Dim(1, (item,))])
+        out.command("send", [op.tile, op.tile], [access, access], element=item)

@@ -17,9 +17,10 @@ from xdsl.ir import Block, Operation, SSAValue
 from ....dialects.errors import CapacityError
 from ....dialects.locations import onnx_nodes
 from ....dialects.loop import ForOp, Linear, NestOp, SubviewOp, row_major_strides
-from ....dialects.npu import COMMANDS, AccessAttr, LoopOp, TensorMapAttr, YieldOp
+from ....dialects.npu import COMMANDS, AccessAttr, CoresOp, LoopOp, TensorMapAttr, YieldOp
 from ....dialects.npu.isa import MAX_LOOP_DEPTH
 from ....dialects.types import element_of, int_values, numpy_dtype, shape_of
+from ...loop.cores import CORES
 
 
 @dataclass(frozen=True)
@@ -125,13 +126,15 @@ class Emitter:
         count = len(level.values) if isinstance(level, ForOp) else level.size
         if self.depth >= MAX_LOOP_DEPTH and self.source is not None:
             raise capacity(self.source, f"needs more than {MAX_LOOP_DEPTH} nested hardware loops")
-        loop, outer = LoopOp(count), self.block
+        cores = isinstance(level, ForOp) and CORES in level.attributes
+        loop, outer = CoresOp(count) if cores else LoopOp(count), self.block
         self.add(loop)
         self.block = loop.body.block
         self.levels.append(level)
         yield
         self.levels.pop()
-        self.block.add_op(YieldOp())
+        if not cores:
+            self.block.add_op(YieldOp())
         self.block = outer
 
     @contextmanager

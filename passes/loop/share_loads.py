@@ -1,0 +1,80 @@
+"""Load once what all cores need: each core loads a part and sends it to all.
+
+    loop.copy load %w[] tile %wt                      (in all four cores)
+
+becomes
+
+    %part = loop.subview %wt[%core] at (d0) -> (d0 * 9216) : memref<36864xi8> -> memref<9216xi8>
+    loop.copy load %w[%core] at (d0) -> (d0 * 9216) tile %part broadcast
+
+DRAM is read once instead of once per core.  Loads at the top level of a core loop that do not
+depend on the core are shared where an axis divides evenly and the part is worth a transfer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from xdsl.dialects.builtin import ModuleOp
+
+from ...dialects.loop import AllocOp, CopyOp, ForOp, Linear, ReshapeOp, SubviewOp
+from ...dialects.types import element_of, int_values, memref, numpy_dtype, shape_of
+from ..base import CompilerContext, Pass
+from .cores import core_loop
+from .tile_npu import npu_segments
+
+LEAST = 256
+"""Bytes of a part from which sharing pays."""
+
+
+@dataclass(frozen=True)
+class ShareLoadsPass(Pass):
+    """Let each core load a part of what all need, and broadcast it."""
+
+    name = "share-loads"
+
+    def run(self, ctx: CompilerContext, module: ModuleOp) -> None:
+        """Share loads in every segment of several cores."""
+        for func in npu_segments(module):
+            loop = core_loop(func)
+            for op in list(loop.body.block.ops) if loop is not None else ():
+                if isinstance(op, CopyOp) and op.kind.data == "load" and not op.ivs:
+                    assert loop is not None
+                    share(op, loop)
+
+
+def share(op: CopyOp, loop: ForOp) -> None:
+    """Divide one load among the cores, if some axis divides evenly."""
+    cores, shape = len(loop.values), shape_of(op.tile)
+    item = numpy_dtype(element_of(op.tile)).itemsize
+    axis = next((k for k, n in enumerate(shape) if n % cores == 0), None)
+    if (
+        axis is None
+        or prod(shape) * item // cores < LEAST
+        or not isinstance(op.tile.owner, AllocOp | ReshapeOp)
+    ):
+        return
+    part = shape[axis] // cores
+    box = [part if k == axis else n for k, n in enumerate(shape)]
+    rows = [{0: part} if k == axis else {} for k in range(len(shape))]
+    type = memref(box, element_of(op.tile), "spm")
+    view = SubviewOp(op.tile, [loop.iv], Linear.of(rows, 1), type)
+    perm, steps = int_values(op.perm), int_values(op.steps)
+    start = op.start
+    rows = [{0: part * steps[r]} if r == perm[axis] else {} for r in range(start.rank)]
+    coords = Linear.of(rows, 1, start.consts)
+    load = CopyOp(
+        "load", op.big, view.result, [loop.iv], coords,
+        perm=perm, steps=steps, fill=op.fill_number, broadcast=True,
+    )  # fmt: skip
+    block = op.parent_block()
+    assert block is not None
+    for new in (view, load):
+        new.location = op.location
+        block.insert_op_before(new, op)
+    op.detach()
+    op.erase()
+
+
+PASS = ShareLoadsPass
