@@ -49,7 +49,8 @@ LOOP = Dialect(
 )
 
 __all__ = [
-    "LOOP", "SPACES", "AllocOp", "ApplyOp", "BroadcastOp", "ConcatOp", "CopyOp", "ExtractOp", "FillOp", "ForOp",
-    "GlobalOp", "IndexOp", "Linear", "NestOp", "ReshapeOp", "ScalarConstantOp", "ScalarYieldOp", "SubviewOp",
-    "captured", "fill_attr", "fill_value", "reduce_identity", "row_major_strides", "space_of",
+    "LOOP", "SPACES", "AllocOp", "ApplyOp", "BroadcastOp", "ConcatOp", "CopyOp", "ExtractOp",
+    "FillOp", "ForOp", "GlobalOp", "IndexOp", "Linear", "NestOp", "ReshapeOp", "ScalarConstantOp",
+    "ScalarYieldOp", "SubviewOp", "captured", "fill_attr", "fill_value", "reduce_identity",
+    "row_major_strides", "space_of",
 ]  # fmt: skip

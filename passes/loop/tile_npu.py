@@ -193,9 +193,12 @@ class _Tiler:
             and self.split is not None
             and any(row[self.split] for row in map.coeffs)
         ):
-            part = self.domain[self.split]
+            # tile by tile round the cores, so that a tile of all cores together is one box
+            part, count = self.tile[self.split], len(self.cores.values)
             for row, full in zip(rows, map.coeffs, strict=True):
                 row[len(ivs)] = full[self.split] * part
+                if self.split in dims:
+                    row[dims.index(self.split)] *= count
             ivs.append(self.cores.iv)
         return ivs, Linear.of(rows, len(ivs), low)
 

@@ -10,7 +10,6 @@ of concatenations, reshapes, rows of softmax and normalisation.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -42,15 +41,20 @@ def rows(*dims: int | None) -> list[Row]:
     return [{} if d is None else {d: 1} for d in dims]
 
 
-@dataclass
 class Chain:
-    """A segment under construction, and the tensors (1, h, w, c) that layers may read."""
+    """A segment under construction, and the tensors (1, h, w, c) that layers may read.
 
-    draw: st.DrawFn
-    segment: Segment
-    values: list[SSAValue] = field(default_factory=list[SSAValue])
-    origin: int = 0
-    """Zero point of what lies outside tensors: equal for most consumers of a chain."""
+    `origin`: zero point of what lies outside tensors, equal for most consumers.
+    """
+
+    def __init__(self, draw: st.DrawFn, segment: Segment):
+        self.draw, self.segment = draw, segment
+        self.values: list[SSAValue] = []
+        self.origin = self.pick([-128, 3])
+        self._local: list[tuple[int, int]] = []
+
+    def __repr__(self) -> str:
+        return "\n".join(str(op) for op in self.segment.block.ops)
 
     def pick(self, options: Any) -> Any:
         return self.draw(st.sampled_from(list(options)))
@@ -64,7 +68,6 @@ class Chain:
 
     def finish(self) -> None:
         """Mark tensors `local` that are read by a layer, most of them."""
-        self._local: list[tuple[int, int]] = []
         for op in self.segment.block.ops:
             if not isinstance(op, AllocOp) or op.result is self.values[0]:
                 continue
@@ -394,7 +397,6 @@ LAYERS: tuple[Layer, ...] = (
 def chains(draw: st.DrawFn, max_layers: int = 6) -> Chain:
     """A chain of random layers; most of its tensors are marked `local`."""
     c = Chain(draw, Segment(draw(st.integers(0, 1 << 16))))
-    c.origin = c.pick([-128, 3])
     shape = [1, c.pick(EXTENTS), c.pick(EXTENTS), c.pick(CHANNELS)]
     c.values.append(c.segment.buffer(shape))
     for _ in range(draw(st.integers(2, max_layers))):
