@@ -14,7 +14,7 @@ import re
 
 from ...dialects.errors import ArtefactError, IRError
 from ...dialects.npu.descriptors import Strided, TensorBox
-from ...dialects.npu.isa import BY_MNEMONIC, NUM_SEMAPHORES, QUEUES, Queue
+from ...dialects.npu.isa import BY_MNEMONIC, NUM_SEMAPHORES, PARAM_DEFAULTS, QUEUES, Queue
 from .binary import Checker, pack_words
 from .program import Instruction, Operand
 from .words import SPACES, instruction_words
@@ -123,7 +123,8 @@ class _Assembler:
                 f"{mnemonic}: operands are {', '.join(row.name for row in spec.operands) or 'none'}"
             )
         instruction = Instruction(
-            mnemonic, tuple(operands.values()), {p: params.get(p, 0) for p in spec.params},
+            mnemonic, tuple(operands.values()),
+            {p: params.get(p, PARAM_DEFAULTS.get(p, 0)) for p in spec.params},
             tuple(lists.get("wait", ())), tuple(lists.get("signal", ())), self.layer, all_cores,
         )  # fmt: skip
         self.checker.check(instruction)

@@ -12,10 +12,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from math import prod
 
 from ...dialects.errors import ArtefactError
-from ...dialects.npu.descriptors import Strided, TensorBox
-from ...dialects.npu.isa import BY_MNEMONIC, MAX_LOOP_DEPTH, NUM_SEMAPHORES, Queue, spreads
+from ...dialects.npu.descriptors import Strided, TensorBox, core_level_in
+from ...dialects.npu.isa import (
+    BY_MNEMONIC,
+    MAX_LOOP_DEPTH,
+    NUM_SEMAPHORES,
+    Queue,
+    core_trips,
+    spreads,
+)
 from ...dialects.npu.shapes import misfit
 from .program import DecodedProgram, Instruction
 from .words import instruction_words, read_instruction
@@ -96,7 +104,7 @@ class Checker:
 
     def __init__(self, semaphores: int, layers: int):
         self.semaphores, self.layers, self.depth, self.halted = semaphores, layers, 0, False
-        self.cores = 0
+        self.grid: tuple[int, ...] = ()
         self.first = True
 
     def check(self, instruction: Instruction) -> None:
@@ -112,10 +120,13 @@ class Checker:
         self.check_operands(instruction)
         if instruction.queue is Queue.CONTROL and (instruction.waits or instruction.signals):
             raise ArtefactError(f"{mnemonic} cannot wait or signal")
-        if mnemonic in ("loop", "cores"):
+        if mnemonic == "loop":
             self.depth += 1
+        elif mnemonic == "cores":
+            self.depth = len(self.grid)
         elif mnemonic == "end":
-            self.depth -= 1
+            outermost = self.depth == len(self.grid)
+            self.depth -= max(len(self.grid), 1) if outermost else 1
         if not 0 <= self.depth <= MAX_LOOP_DEPTH or (mnemonic == "halt" and self.depth):
             raise ArtefactError(
                 f"{mnemonic}: loops are not properly nested (at most {MAX_LOOP_DEPTH} deep)"
@@ -128,17 +139,19 @@ class Checker:
         if mnemonic == "cores":
             if not self.first:
                 raise ArtefactError("cores is not the first instruction")
-            self.cores = params["count"]
-        elif self.cores and not self.depth and mnemonic != "halt":
+            self.grid = core_trips(params["count"], params["inner"])
+        elif self.grid and not self.depth and mnemonic != "halt":
             raise ArtefactError(f"{mnemonic} behind the end of cores")
-        elif not self.cores and (instruction.all_cores or spreads(mnemonic, params)):
+        elif not self.grid and (instruction.all_cores or spreads(mnemonic, params)):
             raise ArtefactError(f"{mnemonic}: reaches other cores in a program without cores")
-        elif self.cores and params.get("overwrite", 0) > 0 and params["overwrite"] & 1:
-            raise ArtefactError(f"{mnemonic}: overwrite names loop level 0, the cores")
+        level = core_level_in(params.get("overwrite", 0), len(self.grid))
+        if level is not None:
+            raise ArtefactError(f"{mnemonic}: overwrite names loop level {level}, the cores")
+        cores = prod(self.grid)
         for i, s in enumerate(instruction.signals):
-            if instruction.all_cores >> i & 1 and s + self.cores > self.semaphores:
+            if instruction.all_cores >> i & 1 and s + cores > self.semaphores:
                 raise ArtefactError(
-                    f"{mnemonic}: {self.cores} cores signal semaphores from {s} on, outside the"
+                    f"{mnemonic}: {cores} cores signal semaphores from {s} on, outside the"
                     f" table of {self.semaphores}"
                 )
 

@@ -12,8 +12,9 @@
 On chip: `space[base + stride*iL + slot_stride*(nLEVEL%SLOTS)](size:stride, ...)`, where `iL` is the
 iteration of loop level L (0 outermost) and `nLEVEL` the running count of executions of the body
 inside LEVEL loops.  In DRAM, per axis: `box of extent:stride at start+advance*iL step N`.
-A program of several cores stands between `cores count=4` and `end`; `signal s8*` goes to all cores.
-Parameters that are 0 are left out; `sync` names its queue; everything behind `;` is comment.
+A program of several cores stands between `cores count=4` and `end` (of a grid of 2 x 2: `cores
+count=4 inner=2` and `end`); `signal s8*` goes to all cores.
+Parameters at their default are left out; `sync` names its queue; all behind `;` is comment.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ...dialects.npu.descriptors import Strided, TensorBox
-from ...dialects.npu.isa import BY_MNEMONIC
+from ...dialects.npu.isa import BY_MNEMONIC, PARAM_DEFAULTS
 from .binary import decode, layer_count
 from .program import Instruction, Operand
 
@@ -66,7 +67,9 @@ def instruction_text(instruction: Instruction) -> str:
         parts.append(instruction.queue.value)
     else:
         parts += [
-            f"{name}={instruction.params[name]}" for name in spec.params if instruction.params[name]
+            f"{name}={instruction.params[name]}"
+            for name in spec.params
+            if instruction.params[name] != PARAM_DEFAULTS.get(name, 0)
         ]
     signals = enumerate(instruction.signals)
     stars = ["*" if instruction.all_cores >> i & 1 else "" for i, _ in signals]

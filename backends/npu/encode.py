@@ -94,12 +94,13 @@ def _draft(program: ProgramOp) -> tuple[list[Draft], list[Channel]]:
         for index, op in enumerate(ops.ops):
             here = index if ops is outermost else top
             if isinstance(op, LoopOp | CoresOp):
-                if depth == MAX_LOOP_DEPTH:
+                inside, mnemonic, params = depth + 1, "loop", {"count": op.count.value.data}
+                if isinstance(op, CoresOp):
+                    inside, mnemonic, params["inner"] = len(op.grid), "cores", op.inner.value.data
+                if inside > MAX_LOOP_DEPTH:
                     raise CapacityError(f"{describe(op)}: loops more than {MAX_LOOP_DEPTH} deep")
-                mnemonic = "cores" if isinstance(op, CoresOp) else "loop"
-                params = {"count": op.count.value.data}
                 draft = Draft(mnemonic, Queue.CONTROL, op, here, params=params)
-                draft.body = block(op.body.block, here, depth + 1)
+                draft.body = block(op.body.block, here, inside)
             elif isinstance(op, Command):
                 draft = command(op, here)
             elif isinstance(op, SyncOp):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...dialects.npu import isa
-from ...dialects.npu.isa import INSTRUCTIONS, PARAM_RANGES, Instruction, Queue
+from ...dialects.npu.isa import INSTRUCTIONS, PARAM_DEFAULTS, PARAM_RANGES, Instruction, Queue
 from .binary import VERSION
 from .words import HEADER, SPACES, TAGS, Tag
 
@@ -29,7 +29,12 @@ _TAG_DOCS = {
     6: ("BOX", "size of the box on that axis and its start coordinate"),
     7: ("STEP", "coordinates between elements of the box, when not 1"),
     8: ("ADVANCE", "coordinates the box moves per iteration of that loop level"),
-    9: ("PARAM", "value of parameter number `parameter` of the instruction, when not 0"),
+    9: (
+        "PARAM",
+        "value of parameter number `parameter` of the instruction, when not its default: "
+        + "".join(f"{value} for `{name}`, " for name, value in PARAM_DEFAULTS.items())
+        + "else 0",
+    ),
 }
 
 _HEAD = f"""\

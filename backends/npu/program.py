@@ -19,9 +19,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 
 from ...dialects.npu.descriptors import Strided, TensorBox
-from ...dialects.npu.isa import BY_MNEMONIC, QUEUES, Queue
+from ...dialects.npu.isa import BY_MNEMONIC, QUEUES, Queue, core_trips
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +70,17 @@ class DecodedProgram:
     instructions: tuple[Instruction, ...]
 
     @property
+    def grid(self) -> tuple[int, ...]:
+        """Iterations of its core levels; none for a program without `cores`."""
+        first = self.instructions[0]
+        if first.mnemonic != "cores":
+            return ()
+        return core_trips(first.params["count"], first.params.get("inner", 1))
+
+    @property
     def cores(self) -> int:
         """How many cores run it; 0 for a program without `cores`, which runs on core 0 alone."""
-        first = self.instructions[0]
-        return first.params["count"] if first.mnemonic == "cores" else 0
+        return prod(self.grid) if self.grid else 0
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@
 
 Fields are listed from the most significant bit.  `all cores` is a bit mask
 over the signals, the lowest bit for the first.  DIM, LOOP and SLOTS belong to the OPERAND before
-them, STEP and ADVANCE to the AXIS before them.  Zero strides per loop, single slots and zero
-parameters are left out; so every instruction has exactly one encoding, and decoding rejects others.
+them, STEP and ADVANCE to the AXIS before them.  Zero strides per loop, single slots and parameters
+at their default (0, but 1 for `inner` of `cores`) are left out; so every instruction has exactly
+one encoding, and decoding rejects others.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from ...dialects.npu.isa import (
     MAX_SIGNALS,
     MAX_WAITS,
     NUM_SEMAPHORES,
+    PARAM_DEFAULTS,
 )
 from .program import Instruction, Operand
 
@@ -150,7 +152,8 @@ def instruction_words(instruction: Instruction) -> list[int]:
         body += _operand_words(index, operand)
     spec = BY_MNEMONIC[instruction.mnemonic]
     for index, name in enumerate(spec.params):
-        if value := instruction.params.get(name, 0):
+        default = PARAM_DEFAULTS.get(name, 0)
+        if (value := instruction.params.get(name, default)) != default:
             body.append(PARAM.pack(index, 0, value))
     if len(body) >= MAX_WORDS:
         raise ValueError(f"{len(body) + 1} words are more than {MAX_WORDS}")
@@ -252,7 +255,7 @@ def read_instruction(words: Sequence[int], position: int) -> Instruction:
     instruction = Instruction(
         spec.mnemonic,
         tuple(o.finish() for o in operands),
-        {p: params.get(i, 0) for i, p in enumerate(spec.params)},
+        {p: params.get(i, PARAM_DEFAULTS.get(p, 0)) for i, p in enumerate(spec.params)},
         tuple(semaphores >> 8 * i & 255 for i in range(waits)),
         tuple(semaphores >> 8 * i & 255 for i in range(4, 4 + signals)),
         layer,

@@ -31,8 +31,9 @@ from xdsl.utils.exceptions import VerifyException
 from ..loop.structure import space_of
 from ..types import params_attr, params_dict, string
 from .attributes import AccessAttr, TensorMapAttr, TokenType
+from .descriptors import core_level_in
 from .isa import BY_MNEMONIC, Instruction, Queue, spreads
-from .operands import cores_of
+from .operands import core_levels
 from .structure import TOKEN
 
 
@@ -100,9 +101,11 @@ class Command(IRDLOperation):
         if unknown := set(self.params.data) - set(spec.params):
             raise VerifyException(f"{self.name}: unknown parameter {', '.join(sorted(unknown))}")
         given = self.param_values
-        if cores_of(self) is not None:
-            if given.get("overwrite", 0) > 0 and given["overwrite"] & 1:
-                raise VerifyException(f"{self.name}: `overwrite` names loop level 0, the cores")
+        if cores := core_levels(self):
+            if (level := core_level_in(given.get("overwrite", 0), cores)) is not None:
+                raise VerifyException(
+                    f"{self.name}: `overwrite` names loop level {level}, the cores"
+                )
         elif self.all_cores is not None or spreads(spec.mnemonic, given):
             raise VerifyException(f"{self.name}: reaches other cores, but stands outside npu.cores")
 
@@ -197,7 +200,7 @@ class SyncOp(IRDLOperation):
 
     def verify_(self) -> None:
         """`all_cores` only inside npu.cores."""
-        if self.all_cores is not None and cores_of(self) is None:
+        if self.all_cores is not None and not core_levels(self):
             raise VerifyException("npu.sync: reaches other cores, but stands outside npu.cores")
 
     @property

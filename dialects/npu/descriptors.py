@@ -11,7 +11,7 @@ and `count` the running count of executions of the body at depth `slot_level`:
 
     count = (..(iteration(0) * trips(1) + iteration(1)) * trips(2) ..) + iteration(slot_level - 1)
 
-Where level 0 is the cores, each core counts for itself: iteration(0) is left out of `count`.
+Where the first levels are the cores, each core counts for itself: they are left out of `count`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def running_count(
 ) -> int:
     """Executions so far of the loop body at depth `level`: its linearised iteration index.
 
-    `first`: the outermost level that counts, 1 where level 0 is the cores.
+    `first`: the outermost level that counts, behind those of the cores.
     """
     count = 0
     for i in range(first, level):
@@ -90,7 +90,7 @@ def resolve_access(
     """Byte address of element 0 in the present iteration of the enclosing loops.
 
     `iterations` and `trips` (loop counts) have one entry per enclosing loop, outermost first;
-    `first` is 1 where level 0 is the cores.
+    `first` is the number of core levels.
     """
     address = access.base + _advance(access.loops, iterations)
     if access.slots > 1:
@@ -121,3 +121,8 @@ def overwrites(mask: int, iterations: Sequence[int]) -> bool:
     if mask < 0:
         return False
     return not any(i and mask >> level & 1 for level, i in enumerate(iterations))
+
+
+def core_level_in(mask: int, levels: int) -> int | None:
+    """The first of the `levels` core levels that an `overwrite` mask names, which it must not."""
+    return next((level for level in range(levels) if mask > 0 and mask >> level & 1), None)

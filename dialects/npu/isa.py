@@ -15,6 +15,8 @@ Memories: "dram" (arena shared with the host), "const" (read-only constants in D
 A machine may have several equal cores, each with all of the above but DRAM, which they share.  One
 program is run by all of them: between a first `cores` and its `end` stands a loop level 0 whose
 iterations are the cores and run side by side, so that a stride at level 0 is a stride per core.
+With `inner` the cores form a grid of two loop levels: core c is at (c / inner, c mod inner), with a
+stride for each.
 Cores write to each other's scratchpads by `send` and by loads that `broadcast`, and signal each
 other's semaphores: a signal s marked "all cores" adds 1 to semaphore s + (number of the signalling
 core) of every core.  Without `cores` a program runs on core 0 alone.
@@ -109,10 +111,12 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
     ),
     _control("end", 0x02, (), "End of the innermost loop body, or of `cores`."),
     _control(
-        "cores", 0x03, ("count",),
-        "Only as the first instruction: `count` cores, loop level 0, run all up to the matching "
-        "`end`, behind which `halt` stands. Slots count the executions of each core for itself; "
-        "bit 0 of `overwrite` masks is clear.",
+        "cores", 0x03, ("count", "inner"),
+        "Only as the first instruction: `count` cores run all up to the matching `end`, behind "
+        "which `halt` stands. They are loop level 0; where `inner` (a divisor of `count`) is above "
+        "1, levels 0 and 1, of `count` / `inner` and `inner` iterations. Slots count the "
+        "executions of each core for itself; the bits of core levels in `overwrite` masks are "
+        "clear.",
     ),
     _control(
         "sync", 0x04, ("queue",),
@@ -331,9 +335,12 @@ PARAM_RANGES: dict[str, tuple[int, int]] = {
     "overwrite": (-1, 2**MAX_LOOP_DEPTH - 1), "a_zp": _I8, "b_zp": _I8, "za": _I8, "zb": _I8,
     "zp": _I8, "lo": _I8, "hi": _I8, "ma": (-(2**20), 2**20), "mb": (-(2**20), 2**20),
     "multiplier": (0, 2**31 - 1), "shift": (1, 62), "bits": (21, 60), "extra": (0, 31),
-    "epsilon": (0, 2**46 - 1), "x_zp": _I8, "broadcast": (0, 1),
+    "epsilon": (0, 2**46 - 1), "x_zp": _I8, "broadcast": (0, 1), "inner": (1, MAX_CORES),
 }  # fmt: skip
 """Least and greatest value of each parameter."""
+
+PARAM_DEFAULTS = {"inner": 1}
+"""Values of parameters that are not given, where they are not 0."""
 
 WINDOWS = ("vmac", "vsum", "vmax", "vsquare", "vsumexp")
 """Instructions that reduce over taps; the other vector instructions are elementwise."""
@@ -342,6 +349,15 @@ WINDOWS = ("vmac", "vsum", "vmax", "vsquare", "vsumexp")
 def spreads(mnemonic: str, params: Mapping[str, int]) -> bool:
     """Whether operand 1, which the instruction writes, is written in every core."""
     return mnemonic == "send" or bool(params.get("broadcast"))
+
+
+def core_trips(count: int, inner: int) -> tuple[int, ...]:
+    """Iterations of the core levels of `count` cores: one level, or two where `inner` > 1.
+
+    >>> core_trips(4, 1), core_trips(6, 2)
+    ((4,), (3, 2))
+    """
+    return (count,) if inner <= 1 else (count // inner, inner)
 
 
 BY_MNEMONIC = {i.mnemonic: i for i in INSTRUCTIONS}

@@ -21,13 +21,14 @@ from .structure import AllocOp, CoresOp, DramOp, LoopOp
 
 
 def loop_trips(op: Operation) -> tuple[int, ...]:
-    """Counts of the hardware loops around `op`, outermost first; the cores are the first."""
+    """Counts of the hardware loops around `op`, outermost first; the core levels come first."""
     trips: list[int] = []
     parent = op.parent_op()
-    while isinstance(parent, LoopOp | CoresOp):
+    while isinstance(parent, LoopOp):
         trips.append(parent.count.value.data)
         parent = parent.parent_op()
-    return tuple(reversed(trips))
+    cores = parent.grid if isinstance(parent, CoresOp) else ()
+    return (*cores, *reversed(trips))
 
 
 def cores_of(op: Operation) -> CoresOp | None:
@@ -36,6 +37,12 @@ def cores_of(op: Operation) -> CoresOp | None:
     while isinstance(parent, LoopOp):
         parent = parent.parent_op()
     return parent if isinstance(parent, CoresOp) else None
+
+
+def core_levels(op: Operation) -> int:
+    """How many of the loop levels around `op` are the cores: 0, 1, or 2 where they form a grid."""
+    level = cores_of(op)
+    return 0 if level is None else len(level.grid)
 
 
 def element_bytes(operand: OperandSpec, params: Mapping[str, int]) -> int:

@@ -70,6 +70,8 @@ def misfit(mnemonic: str, shapes: Sequence[Shape], params: Mapping[str, int]) ->
             return f"fill = {params['fill']} does not fit {params['element']} bytes"
     if mnemonic == "cores" and params["count"] > MAX_CORES:
         return f"count = {params['count']} is outside [1, {MAX_CORES}]"
+    if mnemonic == "cores" and params["count"] % params["inner"]:
+        return f"inner = {params['inner']} does not divide {params['count']} cores"
     if len(shapes) != len(spec.operands):
         return f"has {len(shapes)} operands, not {len(spec.operands)}"
     for operand, shape in zip(spec.operands, shapes, strict=True):

@@ -19,7 +19,8 @@ a buffer inside loops has `slots` physical copies, used round-robin by the runni
 executions of its loop body.
 
 On several cores all of it stands in `npu.cores n { ... }`, loop level 0, whose iterations run side
-by side.  A token of a command with `all_cores` is complete when all cores have run the command.
+by side; or in `npu.cores n inner m { ... }`, loop levels 0 and 1 of n / m and m iterations.  A token
+of a command with `all_cores` is complete when all cores have run the command.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ from xdsl.utils.exceptions import VerifyException
 
 from ..types import integer
 from .attributes import TokenType
-from .isa import MAX_CORES
+from .isa import MAX_CORES, core_trips
 
 TOKEN = TokenType()
 
@@ -169,22 +170,34 @@ class CoresOp(IRDLOperation):
         npu.program @p { %x = npu.dram 0 : memref<64xi8, "dram">
           npu.cores 4 { ... } }
 
-    Beside it the program may only declare buffers in DRAM and tokens.
+    `npu.cores 6 inner 2 { ... }` is a grid of 3 x 2 cores, loop levels 0 and 1: core c is at
+    (c // inner, c % inner), so that accesses have a stride for each direction.  Beside it the program may only declare buffers in DRAM and tokens.
     """
 
     name = "npu.cores"
     count = prop_def(IntegerAttr)
+    inner = prop_def(IntegerAttr, default_value=integer(1))
     body = region_def("single_block")
     traits = traits_def(NoTerminator())
 
-    def __init__(self, count: int, body: Region | None = None):
-        super().__init__(properties={"count": integer(count)}, regions=[body or Region(Block())])
+    def __init__(self, count: int, inner: int = 1, body: Region | None = None):
+        super().__init__(
+            properties={"count": integer(count), "inner": integer(inner)},
+            regions=[body or Region(Block())],
+        )
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Iterations of its loop levels, one or two."""
+        return core_trips(self.count.value.data, self.inner.value.data)
 
     def verify_(self) -> None:
         """It stands in a program, alone but for declarations, and has 1 to 1024 cores."""
-        program = self.parent_op()
-        if not 1 <= self.count.value.data <= MAX_CORES:
+        program, count, inner = self.parent_op(), self.count.value.data, self.inner.value.data
+        if not 1 <= count <= MAX_CORES:
             raise VerifyException(f"npu.cores: count must be in [1, {MAX_CORES}]")
+        if inner < 1 or count % inner:
+            raise VerifyException(f"npu.cores: inner {inner} does not divide {count} cores")
         if self.body.block.args:
             raise VerifyException("npu.cores: carries no tokens")
         if not isinstance(program, ProgramOp):
@@ -197,8 +210,9 @@ class CoresOp(IRDLOperation):
             )
 
     def print(self, printer: Printer) -> None:
-        """`npu.cores 4 { ... }`."""
-        printer.print_string(f" {self.count.value.data} ")
+        """`npu.cores 4 { ... }`, `npu.cores 4 inner 2 { ... }`."""
+        inner = self.inner.value.data
+        printer.print_string(f" {self.count.value.data} " + (f"inner {inner} " * (inner != 1)))
         printer.print_region(self.body, print_entry_block_args=False)
         if self.attributes:
             printer.print_op_attributes(self.attributes, print_keyword=True)
@@ -206,7 +220,9 @@ class CoresOp(IRDLOperation):
     @classmethod
     def parse(cls, parser: Parser) -> CoresOp:
         """Parse what `print` prints."""
-        op = cls(parser.parse_integer(), parser.parse_region())
+        count = parser.parse_integer()
+        inner = parser.parse_integer() if parser.parse_optional_keyword("inner") else 1
+        op = cls(count, inner, parser.parse_region())
         if attributes := parser.parse_optional_attr_dict_with_keyword():
             op.attributes |= attributes.data
         return op

@@ -120,7 +120,7 @@ def view_of(
 ) -> Array | DramView:
     """The operand's elements in the present iteration: an array on chip, a `DramView` in DRAM.
 
-    `first`: the outermost loop level that slots count, 1 where level 0 is the cores.
+    `first`: the outermost loop level that slots count, behind those of the cores.
     """
     if isinstance(access, TensorBox):
         return dram_view(memory, access, iterations, element, where)

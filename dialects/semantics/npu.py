@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -50,26 +51,23 @@ class _Step:
     params: dict[str, int]
     trips: tuple[int, ...]
     where: str
-    cores: int
+    grid: tuple[int, ...]
 
     def run(self, iterations: tuple[int, ...]) -> None:
-        """In every core, for these iterations of the loops inside the core level."""
-        if not self.cores:
-            self._run(0, iterations)
-        for core in range(self.cores):
-            self._run(core, (core, *iterations))
+        """In every core, for these iterations of the loops inside the core levels."""
+        for core, position in enumerate(np.ndindex(self.grid)):
+            self._run(core, (*position, *iterations))
 
     def _run(self, core: int, iterations: Sequence[int]) -> None:
         views = [self._view(o, core, iterations) for o in self.operands]
         overwrite = overwrites(self.params.get("overwrite", 0), iterations)
         execute(self.mnemonic, views, self.params, overwrite=overwrite)
         if spreads(self.mnemonic, self.params):
-            for other in (x for x in range(self.cores) if x != core):
+            for other in (x for x in range(prod(self.grid)) if x != core):
                 self._view(self.operands[1], other, iterations)[...] = views[1]
 
     def _view(self, o: _Operand, core: int, iterations: Sequence[int]) -> Any:
-        first = 1 if self.cores else 0
-        memory = o.memories[core]
+        memory, first = o.memories[core], len(self.grid)
         return view_of(memory, o.access, iterations, self.trips, o.element, self.where, first)
 
 
@@ -96,12 +94,13 @@ def run(
     that leaves its memory or does not fit its operands.
     """
     level = next((op for op in program.body.block.ops if isinstance(op, CoresOp)), None)
-    cores = 0 if level is None else level.count.value.data
+    grid = () if level is None else level.grid
+    cores = prod(grid)
     nothing: Mapping[str, Array] = {}
-    given: Sequence[Mapping[str, Array]] = [nothing] * max(cores, 1)
+    given: Sequence[Mapping[str, Array]] = [nothing] * cores
     if on_chip is not None:
         given = on_chip if isinstance(on_chip, Sequence) else [on_chip]
-    if len(given) != max(cores, 1):
+    if len(given) != cores:
         raise ValueError(f"on_chip of {cores} cores must be one mapping per core")
     memories = [_memories(program, one) for one in given]
 
@@ -117,7 +116,7 @@ def run(
         where = describe(command)
         if problem := misfit(spec.mnemonic, [o.access.shape for o in operands], params):
             raise SimulationError(f"{where}: {problem}")
-        return _Step(spec.mnemonic, tuple(operands), params, loop_trips(command), where, cores)
+        return _Step(spec.mnemonic, tuple(operands), params, loop_trips(command), where, grid)
 
     def prepare_block(block: Block) -> list[_Step | _Loop]:
         steps: list[_Step | _Loop] = []

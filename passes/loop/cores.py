@@ -1,50 +1,68 @@
-"""The core level of a segment: one loop around all of it whose iterations are the cores.
+"""The core levels of a segment: loops around all of it whose iterations are the cores.
 
     func.func @npu_segment_0() {
-      loop.for %core = 0 to 4 step 1 {
-        ...
-        loop.nest ... {split = 1 : i64}        dimension 1 is divided among the cores
+      loop.for %row = 0 to 2 step 1 {
+        loop.for %column = 0 to 2 step 1 {
+          ...
+          loop.nest ... {split = array<i64: 1, 3>}
+        } {cores}
       } {cores}
     }
 
-`distribute` makes it; passes that order what stands at the top level work on its body.
+The cores form a grid.  A nest is divided among its rows along one dimension of the domain and among
+its columns along another, or the same one.  `distribute` makes all this; passes that order what
+stands at the top level work on the innermost body.
 """
 
 from __future__ import annotations
 
-from xdsl.dialects.builtin import IntegerAttr
+from collections.abc import Sequence
+from math import isqrt
+from typing import Any, cast
+
+from xdsl.dialects.builtin import DenseArrayBase
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Block
 
 from ...dialects.loop import ForOp, NestOp
+from ...dialects.types import int_values
 
 CORES = "cores"
-"""Attribute of the core loop."""
+"""Attribute of core loops."""
 SPLIT = "split"
-"""Attribute of nests: the dimension of the domain that is divided among the cores."""
+"""Attribute of nests: for each core loop the dimension of the domain that it divides."""
 
 
-def core_loop(func: FuncOp) -> ForOp | None:
-    """The core level; None for a segment that runs on one core."""
-    for op in func.body.block.ops:
-        if isinstance(op, ForOp):
-            return op if CORES in op.attributes else None
-    return None
+def core_grid(cores: int) -> tuple[int, ...]:
+    """Extents of the core loops for a number of cores: as square as it divides."""
+    inner = max(d for d in range(1, isqrt(cores) + 1) if cores % d == 0)
+    return (cores // inner, inner) if inner > 1 else (cores,)
+
+
+def core_loops(func: FuncOp) -> list[ForOp]:
+    """The core levels, outermost first; none for a segment that runs on one core."""
+    out: list[ForOp] = []
+    block = func.body.block
+    while isinstance(loop := block.first_op, ForOp) and CORES in loop.attributes:
+        out.append(loop)
+        block = loop.body.block
+    return out
 
 
 def top_block(func: FuncOp) -> Block:
     """The block whose operations are the segment's, in order."""
-    loop = core_loop(func)
-    return func.body.block if loop is None else loop.body.block
+    loops = core_loops(func)
+    return loops[-1].body.block if loops else func.body.block
 
 
-def core_count(func: FuncOp) -> int:
-    """Cores that run the segment."""
-    loop = core_loop(func)
-    return 1 if loop is None else len(loop.values)
+def counts(loops: Sequence[ForOp]) -> tuple[int, ...]:
+    """Iterations of each core loop."""
+    return tuple(len(loop.values) for loop in loops)
 
 
-def split_of(nest: NestOp) -> int | None:
-    """The dimension divided among the cores."""
+def split_of(nest: NestOp) -> tuple[int, ...]:
+    """The dimension that each core loop divides; empty for a nest that every core computes."""
     attr = nest.attributes.get(SPLIT)
-    return attr.value.data if isinstance(attr, IntegerAttr) else None
+    if not isinstance(attr, DenseArrayBase):
+        return ()
+    return int_values(cast(DenseArrayBase[Any], attr))

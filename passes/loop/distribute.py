@@ -1,33 +1,36 @@
 """Divide the nests of a segment among the cores of the machine.
 
     func.func @npu_segment_0() {             func.func @npu_segment_0() {
-      loop.nest domain [1, 56, 56, 64, ..]     loop.for %core = 0 to 4 step 1 {
-      ...                               ->       loop.nest domain [1, 56, 56, 64, ..] {split = 1}
-    }                                            ...
-                                               } {cores}
+      loop.nest domain [1, 56, 56, 64, ..]     loop.for %row = 0 to 2 step 1 {
+      ...                               ->       loop.for %column = 0 to 2 step 1 {
+    }                                              loop.nest domain [1, 56, ..] {split = [1, 1]}
+                                                   ...
 
-All cores run one program, each on its part of every nest: one parallel dimension is divided evenly.
-Rows split the pixels, and all cores need all weights, which they load together (share-loads);
-output channels split the weights.  Either way what a core makes of a tensor that stays on chip is
-sent to all (loop.broadcast), so that the next nest may be split differently.  The dimension is the
-one with the least modelled cycles of a core and transfers between cores, activations being on chip;
-where dividing does not pay, or nothing divides evenly, every core computes all of the nest.
+All cores run one program, each on its part of every nest: parallel dimensions are divided evenly
+over the rows and the columns of the grid of cores.  Where pixels are divided, all cores need all
+weights, which they load together (share-loads); dividing output channels divides the weights.  What
+a core makes of a tensor that stays on chip is sent to all (loop.broadcast), so that the next nest
+may be split differently.  The split is the one with the least modelled cycles of a core and of
+transfers between cores, activations being on chip; where none pays, or nothing divides evenly,
+every core computes all of the nest.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise, product
 from math import prod
 
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import ModuleOp, UnitAttr
 from xdsl.dialects.func import FuncOp, ReturnOp
 
 from ...backends.targets.machine import Machine
 from ...dialects.errors import CapacityError
 from ...dialects.loop import ForOp, Linear, NestOp
-from ...dialects.types import element_of, integer, numpy_dtype, shape_of
+from ...dialects.types import element_of, ints, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass
-from .cores import CORES, SPLIT
+from .cores import CORES, SPLIT, core_grid
 from .tile_npu import npu_segments
 from .tiling.selection import select
 from .tiling.work import Work, analyse, keep
@@ -54,36 +57,45 @@ class DistributePass(Pass):
             nests = [op for op in func.body.block.ops if isinstance(op, NestOp)]
             if any(not shape_of(nest.output) for nest in nests):
                 continue
-            chosen = {nest: choose(nest, machine) for nest in nests}
-            if all(split is None for split in chosen.values()):
+            grid = core_grid(machine.cores)
+            chosen = {nest: choose(nest, machine, grid) for nest in nests}
+            if not any(chosen.values()):
                 continue
             for nest, split in chosen.items():
-                if split is not None:
-                    nest.attributes[SPLIT] = integer(split)
-            enclose(func, machine.cores)
+                if split:
+                    nest.attributes[SPLIT] = ints(split)
+            enclose(func, grid)
 
 
-def enclose(func: FuncOp, cores: int) -> None:
-    """Move all of a segment into a core loop."""
+def enclose(func: FuncOp, grid: Sequence[int]) -> None:
+    """Move all of a segment into core loops."""
     block = func.body.block
-    loop = ForOp(0, cores, 1)
-    loop.iv.name_hint = "core"
-    loop.attributes[CORES] = integer(cores)
-    for op in list(block.ops):
-        if not isinstance(op, ReturnOp):
-            op.detach()
-            loop.body.block.add_op(op)
-    assert block.last_op is not None
-    block.insert_op_before(loop, block.last_op)
+    inside = [op for op in block.ops if not isinstance(op, ReturnOp)]
+    last = block.last_op
+    assert last is not None
+    loops = [ForOp(0, count, 1) for count in grid]
+    for loop, name in zip(loops, ("row", "column"), strict=False):
+        loop.iv.name_hint = "core" if len(grid) == 1 else name
+        loop.attributes[CORES] = UnitAttr()
+    for outer, inner in pairwise(loops):
+        outer.body.block.add_op(inner)
+    for op in inside:
+        op.detach()
+        loops[-1].body.block.add_op(op)
+    block.insert_op_before(loops[0], last)
 
 
-def candidates(nest: NestOp, cores: int) -> list[int]:
-    """Parallel dimensions that divide evenly, into boxes of the output."""
-    return [
-        d
-        for d in nest.parallel
-        if nest.sizes[d] % cores == 0 and _alone(nest.linear_maps[-1], d, nest.sizes)
-    ]
+def candidates(nest: NestOp, grid: Sequence[int]) -> list[tuple[int, ...]]:
+    """Splits along parallel dimensions that divide evenly, into boxes of the output."""
+    alone = [d for d in nest.parallel if _alone(nest.linear_maps[-1], d, nest.sizes)]
+    out: list[tuple[int, ...]] = []
+    for split in product(alone, repeat=len(grid)):
+        left = list(nest.sizes)
+        for d, count in zip(split, grid, strict=True):
+            left[d] = left[d] // count if left[d] % count == 0 else 0
+        if all(left):
+            out.append(split)
+    return out
 
 
 def _alone(output: Linear, dim: int, sizes: tuple[int, ...]) -> bool:
@@ -94,14 +106,14 @@ def _alone(output: Linear, dim: int, sizes: tuple[int, ...]) -> bool:
     )
 
 
-def choose(nest: NestOp, machine: Machine) -> int | None:
-    """The dimension to divide; None for none."""
+def choose(nest: NestOp, machine: Machine, grid: Sequence[int]) -> tuple[int, ...]:
+    """The dimensions to divide; none if that does not pay."""
     whole = _cycles(analyse(nest, machine).work, machine)
-    best: tuple[float, int] | None = None
-    for dim in candidates(nest, machine.cores):
-        nest.attributes[SPLIT] = integer(dim)
+    best: tuple[float, tuple[int, ...]] = GAIN * whole, ()
+    for split in candidates(nest, grid):
+        nest.attributes[SPLIT] = ints(split)
         try:
-            work = analyse(nest, machine, machine.cores).work
+            work = analyse(nest, machine, grid).work
         except CapacityError:
             continue
         finally:
@@ -110,10 +122,8 @@ def choose(nest: NestOp, machine: Machine) -> int | None:
         sent = prod(shape_of(nest.output)) * numpy_dtype(element_of(nest.output)).itemsize
         received = sum(o.bytes * prod(o.shape) for o in work.reads if o.constant and o.share > 1)
         cycles = max(cycles, (sent + received) / machine.network.bytes_per_cycle)
-        if best is None or cycles < best[0]:
-            best = cycles, dim
-    if best is None or best[0] > GAIN * whole:
-        return None
+        if cycles < best[0]:
+            best = cycles, split
     return best[1]
 
 

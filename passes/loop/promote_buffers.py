@@ -42,7 +42,7 @@ from ...dialects.loop import (
 )
 from ...dialects.types import element_of, memref, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass
-from .cores import core_count, top_block
+from .cores import core_loops, counts, top_block
 from .tile_npu import npu_segments
 from .tiling.residents import Resident, place, room
 from .tiling.selection import select
@@ -161,7 +161,7 @@ class _Promotion:
         # Banks that are ranges of addresses: leave half of them to transfers, which would hold up
         # whoever works with a resident tensor in the same bank.
         self.floor = self.capacity // 2 if machine.scratchpad.regions > 1 else 0
-        self.cores = core_count(func)
+        self.cores = counts(core_loops(func))
         self.ops = list(top_block(func).ops)
         self.order = {op: i for i, op in enumerate(self.ops)}
         self.works: dict[NestOp, Work] = {}

@@ -13,6 +13,7 @@ depend on the core are shared where an axis divides evenly and the part is worth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -21,7 +22,7 @@ from xdsl.dialects.builtin import ModuleOp
 from ...dialects.loop import AllocOp, CopyOp, ForOp, Linear, ReshapeOp, SubviewOp
 from ...dialects.types import element_of, int_values, memref, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass
-from .cores import core_loop
+from .cores import core_loops, counts
 from .tile_npu import npu_segments
 
 LEAST = 256
@@ -37,16 +38,15 @@ class ShareLoadsPass(Pass):
     def run(self, ctx: CompilerContext, module: ModuleOp) -> None:
         """Share loads in every segment of several cores."""
         for func in npu_segments(module):
-            loop = core_loop(func)
-            for op in list(loop.body.block.ops) if loop is not None else ():
+            loops = core_loops(func)
+            for op in list(loops[-1].body.block.ops) if loops else ():
                 if isinstance(op, CopyOp) and op.kind.data == "load" and not op.ivs:
-                    assert loop is not None
-                    share(op, loop)
+                    share(op, loops)
 
 
-def share(op: CopyOp, loop: ForOp) -> None:
+def share(op: CopyOp, loops: Sequence[ForOp]) -> None:
     """Divide one load among the cores, if some axis divides evenly."""
-    cores, shape = len(loop.values), shape_of(op.tile)
+    cores, shape = prod(counts(loops)), shape_of(op.tile)
     item = numpy_dtype(element_of(op.tile)).itemsize
     axis = next((k for k, n in enumerate(shape) if n % cores == 0), None)
     if (
@@ -57,15 +57,17 @@ def share(op: CopyOp, loop: ForOp) -> None:
         return
     part = shape[axis] // cores
     box = [part if k == axis else n for k, n in enumerate(shape)]
-    rows = [{0: part} if k == axis else {} for k in range(len(shape))]
+    ivs = [loop.iv for loop in loops]
+    weights = {i: prod(counts(loops[i + 1 :])) for i in range(len(loops))}  # the core's number
+    rows = [_times(weights, part) if k == axis else {} for k in range(len(shape))]
     type = memref(box, element_of(op.tile), "spm")
-    view = SubviewOp(op.tile, [loop.iv], Linear.of(rows, 1), type)
+    view = SubviewOp(op.tile, ivs, Linear.of(rows, len(ivs)), type)
     perm, steps = int_values(op.perm), int_values(op.steps)
     start = op.start
-    rows = [{0: part * steps[r]} if r == perm[axis] else {} for r in range(start.rank)]
-    coords = Linear.of(rows, 1, start.consts)
+    rows = [_times(weights, part * steps[r]) if r == perm[axis] else {} for r in range(start.rank)]
+    coords = Linear.of(rows, len(ivs), start.consts)
     load = CopyOp(
-        "load", op.big, view.result, [loop.iv], coords,
+        "load", op.big, view.result, ivs, coords,
         perm=perm, steps=steps, fill=op.fill_number, broadcast=True,
     )  # fmt: skip
     block = op.parent_block()
@@ -75,6 +77,10 @@ def share(op: CopyOp, loop: ForOp) -> None:
         block.insert_op_before(new, op)
     op.detach()
     op.erase()
+
+
+def _times(row: dict[int, int], factor: int) -> dict[int, int]:
+    return {i: a * factor for i, a in row.items()}
 
 
 PASS = ShareLoadsPass

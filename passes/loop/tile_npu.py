@@ -53,7 +53,7 @@ from ...dialects.loop import (
 )
 from ...dialects.types import element_of, memref, shape_of, string
 from ..base import CompilerContext, Pass
-from .cores import core_count, core_loop, split_of, top_block
+from .cores import core_loops, counts, split_of, top_block
 from .tiling.chain import WIDE, Stage, assign_buffers, reduced_value
 from .tiling.footprint import TileBox, restrict, tile_box
 from .tiling.residents import free_scratchpad
@@ -77,16 +77,16 @@ class TileNpuPass(Pass):
         if ctx.machine is None:
             return
         for func in npu_segments(module):
-            free, loop = free_scratchpad(func, ctx.machine), core_loop(func)
+            free, loops = free_scratchpad(func, ctx.machine), core_loops(func)
             for op in list(top_block(func).ops):
                 if not isinstance(op, NestOp) or "tensorize" in op.attributes:
                     continue
-                info, tiling = tiling_of(op, ctx.machine, free[op], core_count(func))
-                _Tiler(op, info, tiling, loop).run()
+                info, tiling = tiling_of(op, ctx.machine, free[op], counts(loops))
+                _Tiler(op, info, tiling, loops).run()
 
 
 def tiling_of(
-    nest: NestOp, machine: Machine, capacity: int | None = None, cores: int = 1
+    nest: NestOp, machine: Machine, capacity: int | None = None, cores: Sequence[int] = ()
 ) -> tuple[Nest, Tiling]:
     """What a nest (in either form) computes, and its tiling; CapacityError if none fits."""
     info = analyse(nest, machine, cores)
@@ -115,7 +115,7 @@ def npu_segments(module: ModuleOp) -> list[FuncOp]:
 class _Tiler:
     """Emits the tiled form of one nest in front of it, then erases it."""
 
-    def __init__(self, nest: NestOp, info: Nest, tiling: Tiling, cores: ForOp | None = None):
+    def __init__(self, nest: NestOp, info: Nest, tiling: Tiling, cores: Sequence[ForOp] = ()):
         self.nest, self.info, self.tile = nest, info, tiling.tile
         self.cores, self.split = cores, split_of(nest)
         self.domain = domain = info.work.domain
@@ -188,18 +188,18 @@ class _Tiler:
         dims = [d for d in self.loops if d in self.ivs and any(row[d] for row in map.coeffs)]
         rows = [{i: row[d] for i, d in enumerate(dims)} for row in map.coeffs]
         ivs = [self.ivs[d] for d in dims]
-        if (
-            self.cores is not None
-            and self.split is not None
-            and any(row[self.split] for row in map.coeffs)
-        ):
-            # tile by tile round the cores, so that a tile of all cores together is one box
-            part, count = self.tile[self.split], len(self.cores.values)
-            for row, full in zip(rows, map.coeffs, strict=True):
-                row[len(ivs)] = full[self.split] * part
-                if self.split in dims:
-                    row[dims.index(self.split)] *= count
-            ivs.append(self.cores.iv)
+        # tile by tile round the cores, so that a tile of all cores together is one box
+        around = dict.fromkeys(self.split, 1)
+        for level, d in reversed(list(zip(self.cores, self.split, strict=False))):
+            if any(row[d] for row in map.coeffs):
+                for row, full in zip(rows, map.coeffs, strict=True):
+                    row[len(ivs)] = full[d] * self.tile[d] * around[d]
+                ivs.append(level.iv)
+            around[d] *= len(level.values)
+        for d, count in around.items():
+            if d in dims:
+                for row in rows:
+                    row[dims.index(d)] *= count
         return ivs, Linear.of(rows, len(ivs), low)
 
     def load(self, index: int, default: int = 0) -> SSAValue:
@@ -242,10 +242,10 @@ class _Tiler:
 
     def store(self, tile: SSAValue, perm: Sequence[int] | None = None) -> None:
         if space_of(self.nest.output) == "spm":
-            if self.split is not None:
+            if self.split:
                 self.emit(BroadcastOp(tile))
             return
-        if self.cores is not None and self.split is None:
+        if self.cores and not self.split:
             self.store_once(tile, perm)
             return
         ivs, start = self.coordinates(self.maps[-1], self.out_box.low)
@@ -255,13 +255,13 @@ class _Tiler:
 
     def store_once(self, tile: SSAValue, perm: Sequence[int] | None) -> None:
         """All cores have the same result: those but the first store it beyond the tensor."""
-        assert self.cores is not None
         ivs, start = self.coordinates(self.maps[-1], self.out_box.low)
         away = shape_of(self.nest.output)[0]
         rows = [dict(enumerate(row)) for row in start.coeffs]
-        rows[0][len(ivs)] = away
-        coords = Linear.of(rows, len(ivs) + 1, start.consts)
-        ivs = [*ivs, self.cores.iv]
+        for loop in self.cores:
+            rows[0][len(ivs)] = away
+            ivs.append(loop.iv)
+        coords = Linear.of(rows, len(ivs), start.consts)
         output, steps = self.nest.output, self.out_box.steps
         self.emit(CopyOp("store", output, tile, ivs, coords, perm=perm, steps=steps))
 

@@ -102,7 +102,7 @@ def plan_program(program: ProgramOp) -> BlockPlan:
     level = next((op for op in program.body.block.ops if isinstance(op, CoresOp)), None)
     if level is None:
         return plan_block(program.body.block)[0]
-    return plan_block(level.body.block, (level.count.value.data,), cores=True)[0]
+    return plan_block(level.body.block, level.grid, cores=True)[0]
 
 
 def plan_block(

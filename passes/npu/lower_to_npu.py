@@ -42,6 +42,7 @@ from ...dialects.npu import DramOp, ProgramOp
 from ...dialects.npu.isa import WINDOWS
 from ...dialects.types import element_of, memref, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass
+from ..loop.cores import core_loops
 from ..loop.tile_npu import npu_segments
 from .lowering.copies import lower_broadcast, lower_copy, lower_fill
 from .lowering.emitter import Emitter
@@ -75,7 +76,12 @@ class LowerToNpuPass(Pass):
 def lower_segment(func: FuncOp, machine: Machine) -> ProgramOp:
     """The program of one tiled segment."""
     program = Block()
-    _Lowering(Emitter(program, {}), machine).block(func.body.block)
+    loops, emitter = core_loops(func), Emitter(program, {})
+    if loops:
+        with emitter.cores(loops):
+            _Lowering(emitter, machine).block(loops[-1].body.block)
+    else:
+        _Lowering(emitter, machine).block(func.body.block)
     out = ProgramOp(func.sym_name.data, Region(program))
     out.attributes.update(func.attributes)
     return out

@@ -21,7 +21,7 @@ from ...dialects.loop.structure import space_of
 from ...dialects.npu.attributes import AccessAttr, TensorMapAttr
 from ...dialects.npu.commands import Command
 from ...dialects.npu.isa import WINDOWS, Queue
-from ...dialects.npu.operands import cores_of, element_bytes, loop_trips
+from ...dialects.npu.operands import core_levels, element_bytes, loop_trips
 from ...dialects.npu.structure import AllocOp, CoresOp, ProgramOp
 from ...dialects.types import int_values
 
@@ -97,7 +97,7 @@ def program_block(program: ProgramOp) -> Block:
 
 def executions(op: Command) -> int:
     """How often a core runs a command."""
-    return prod(loop_trips(op)[1:] if cores_of(op) is not None else loop_trips(op))
+    return prod(loop_trips(op)[core_levels(op) :])
 
 
 def command_cycles(op: Command, machine: Machine) -> float:

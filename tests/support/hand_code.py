@@ -18,7 +18,7 @@ from tilewright.backends.targets.machine import (
     VectorUnit,
 )
 from tilewright.dialects.npu.descriptors import Strided, TensorBox
-from tilewright.dialects.npu.isa import BY_MNEMONIC
+from tilewright.dialects.npu.isa import BY_MNEMONIC, PARAM_DEFAULTS
 
 
 def tiny_machine(**changes: Any) -> Machine:
@@ -50,7 +50,7 @@ def ins(
     **params: int,
 ) -> Instruction:
     """One instruction of one 8-byte word: a cycle of fetch on the tiny machine."""
-    given = {p: params.get(p, 0) for p in BY_MNEMONIC[mnemonic].params}
+    given = {p: params.get(p, PARAM_DEFAULTS.get(p, 0)) for p in BY_MNEMONIC[mnemonic].params}
     return Instruction(
         mnemonic, operands, given, tuple(waits), tuple(signals), layer, all_cores, words=1
     )

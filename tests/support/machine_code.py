@@ -8,7 +8,7 @@ from tilewright.backends.npu.encode import encode
 from tilewright.backends.npu.program import DecodedProgram, EncodedProgram, Instruction, Operand
 from tilewright.dialects.npu import BY_MNEMONIC, INSTRUCTIONS
 from tilewright.dialects.npu.descriptors import Strided, TensorBox
-from tilewright.dialects.npu.isa import PARAM_RANGES, WINDOWS
+from tilewright.dialects.npu.isa import PARAM_RANGES, WINDOWS, core_trips
 from tilewright.passes.npu.allocate_scratchpad import allocate
 from tilewright.passes.npu.insert_sync import synchronize
 
@@ -90,7 +90,13 @@ def _shapes(mnemonic: str, random: Random) -> tuple[list[tuple[int, ...]], dict[
 
 
 def _instruction(
-    random: Random, mnemonic: str, depth: int, semaphores: int, layers: int, cores: int = 0
+    random: Random,
+    mnemonic: str,
+    depth: int,
+    semaphores: int,
+    layers: int,
+    cores: int = 0,
+    levels: int = 1,
 ) -> Instruction:
     spec = BY_MNEMONIC[mnemonic]
     shapes, fixed = _shapes(mnemonic, random) if spec.operands else ([], {})
@@ -106,7 +112,7 @@ def _instruction(
     if "broadcast" in params and not cores:
         params["broadcast"] = 0
     if cores and params.get("overwrite", 0) > 0:
-        params["overwrite"] &= ~1
+        params["overwrite"] &= -1 << levels
     operands: list[Operand] = []
     for row, shape in zip(spec.operands, shapes, strict=True):
         space = random.choice(row.spaces)
@@ -134,20 +140,21 @@ def random_program(random: Random) -> tuple[DecodedProgram, int]:
     """A random machine program (it need not make sense) and its number of layers."""
     semaphores, layers = random.choice((0, 1, 5, 255)), random.choice((1, 3, 1 << 24))
     names = [i.mnemonic for i in INSTRUCTIONS if i.operands or i.mnemonic == "sync"]
-    cores = random.choice((0, 1, 3, 1024))
+    cores, inner = random.choice(((0, 1), (1, 1), (3, 1), (1024, 1), (4, 2), (3, 3), (1024, 8)))
     code: list[Instruction] = []
     if cores:
-        code.append(Instruction("cores", (), {"count": cores}, layer=random.randrange(layers)))
+        grid = {"count": cores, "inner": inner}
+        code.append(Instruction("cores", (), grid, layer=random.randrange(layers)))
     else:
         names.remove("send")
-    depth = outer = len(code)
+    depth = outer = len(core_trips(cores, inner)) if cores else 0
     for _ in range(random.randint(0, 12)):
         kind = random.choice((*names, "loop", "loop", "end"))
         if (kind == "end" and depth == outer) or (kind == "loop" and depth == 12):
             continue
-        code.append(_instruction(random, kind, depth, semaphores, layers, cores))
+        code.append(_instruction(random, kind, depth, semaphores, layers, cores, outer))
         depth += (kind == "loop") - (kind == "end")
-    code += [_instruction(random, "end", 0, 0, layers)] * depth
+    code += [_instruction(random, "end", 0, 0, layers)] * (depth - outer + bool(cores))
     code.append(Instruction("halt", layer=random.randrange(layers)))
     return DecodedProgram(
         tuple(random.randrange(1 << 16) for _ in range(semaphores)), tuple(code)

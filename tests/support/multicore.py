@@ -12,6 +12,7 @@ from tilewright.backends.npu.program import DecodedProgram, Instruction
 from tilewright.backends.targets.machine import Machine, Network
 from tilewright.dialects.loop.structure import space_of
 from tilewright.dialects.npu import COMMANDS, AllocOp, Command, CoresOp, ProgramOp, Queue
+from tilewright.dialects.npu.isa import core_trips
 from tilewright.dialects.types import integer, params_attr, params_dict
 
 from .npu_programs import ProgramMaker, Scope, machine
@@ -37,31 +38,33 @@ def place(program: ProgramOp) -> None:
 class CoredMaker(ProgramMaker):
     """Programs inside a core level, with loops or without; tokens are left to others.
 
-    Every access may move with the core; some loads broadcast, some copies are sends.
+    Every access may move with the core, in a grid with its row and column; some loads broadcast, some copies are sends.
     """
 
     def __init__(self, random: Random, cores: int, loops: bool):
         super().__init__(random)
         self.cores, self.loops = cores, loops
+        self.inner = random.choice([d for d in range(1, cores + 1) if cores % d == 0])
 
     def program(self) -> ProgramOp:
         """The whole program."""
         body = Block()
-        self._block(body, Scope([], [], [self.cores]), 1 if self.loops else 3)
+        grid = core_trips(self.cores, self.inner)
+        self._block(body, Scope([], [], [*grid]), 1 if self.loops else 3)
         for op in list(body.walk()):
             if isinstance(op, Command):
-                self._adapt(op)
-        self.top.add_op(CoresOp(self.cores, Region(body)))
+                self._adapt(op, len(grid))
+        self.top.add_op(CoresOp(self.cores, self.inner, Region(body)))
         return ProgramOp("segment_0", Region(self.top))
 
-    def _adapt(self, op: Command) -> None:
+    def _adapt(self, op: Command, levels: int) -> None:
         """No overwriting by core; broadcasts and sends where they fit."""
         params = params_dict(op.params)
         mask = int(params.get("overwrite", 0))
         if op.name == "npu.load" and self.random.random() < 0.3:
             params["broadcast"] = 1
         if mask > 0:
-            params["overwrite"] = mask & ~1
+            params["overwrite"] = mask >> levels << levels
         op.params = params_attr(params)
 
     def _commands(self, scope: Scope) -> list[Operation]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import FuncOp
 
+from tilewright.backends.targets.load import load_target
 from tilewright.backends.targets.machine import Machine
 from tilewright.dialects.constants import Array
 from tilewright.dialects.semantics import npu as npu_semantics
@@ -41,3 +42,14 @@ def run_programs(module: ModuleOp, arena: Array, consts: Array) -> Array:
     for program in npu_semantics.programs(module):
         npu_semantics.run(program, arena, consts)
     return arena
+
+
+TARGETS = ("gemmini-16x16", "auto-200", "tpu-v1", "ethos-u65-512", "vta-pynq")
+"""Targets of different kinds: banked and interleaved scratchpads, commands of one and many tiles."""
+
+
+def target(name: str) -> Machine:
+    """A target that has an NPU."""
+    machine = load_target(name)
+    assert machine is not None
+    return machine

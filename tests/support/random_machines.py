@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
 from tilewright.backends.targets.machine import (
@@ -40,3 +42,10 @@ def machines(draw: st.DrawFn, min_scratchpad: int = 1024, max_scratchpad: int = 
         accumulator=Memory(max(256, 4 * columns * draw(st.integers(2, 64)) * banks), banks),
         dram=Dram(draw(st.sampled_from([1.0, 8.0, 25.6]))),
     )
+
+
+@st.composite
+def flat_machines(draw: st.DrawFn) -> Machine:
+    """A machine whose scratchpad is one region, from very small to ample."""
+    machine = draw(machines(2048, draw(st.sampled_from([4096, 16384, 65536]))))
+    return replace(machine, scratchpad=replace(machine.scratchpad, banks=1))

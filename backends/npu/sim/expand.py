@@ -88,7 +88,10 @@ class Place:
 
 @dataclass
 class Site:
-    """One static command: its instruction, loop trip counts, operands; `queue` indexes QUEUES."""
+    """One static command: its instruction, loop trip counts, operands; `queue` indexes QUEUES.
+
+    `grid`: the trip counts of the core levels, the first of `trips`.
+    """
 
     index: int
     instruction: Instruction
@@ -96,8 +99,17 @@ class Site:
     trips: tuple[int, ...]
     places: list[Place]
     overwrite: list[bool]
-    cores: int = 1
-    cored: bool = False
+    grid: tuple[int, ...] = ()
+
+    @property
+    def cores(self) -> int:
+        """How many cores run it."""
+        return math.prod(self.grid)
+
+    @property
+    def cored(self) -> bool:
+        """Whether its program has a core level."""
+        return bool(self.grid)
 
     @property
     def executions(self) -> int:
@@ -112,6 +124,10 @@ class Site:
     def iteration(self, i: int) -> tuple[int, ...]:
         """Loop iterations of execution `i`, outermost first."""
         return tuple(int(x) for x in np.unravel_index(i, self.trips)) if self.trips else ()
+
+    def inside(self, i: int) -> tuple[int, ...]:
+        """Iterations of the loops inside the core levels."""
+        return self.iteration(i)[len(self.grid) :]
 
 
 @dataclass
@@ -152,10 +168,8 @@ class Expansion:
 def describe(site: Site, layers: Sequence[Sequence[str]], step: int | None = None) -> str:
     """Name a site, and an execution of it where `step` is given."""
     layer = layer_name(layers, site.instruction.layer)
-    iteration = () if step is None else site.iteration(step)
-    core = ""
-    if iteration and site.cored:
-        core, iteration = f", core {iteration[0]}", iteration[1:]
+    iteration = () if step is None else site.inside(step)
+    core = f", core {step // site.per_core}" if step is not None and site.cored else ""
     at = f", iteration {iteration}" if iteration else ""
     return f"{site.instruction.mnemonic} (instruction {site.index}, layer {layer}{core}{at})"
 
@@ -189,9 +203,9 @@ def expand(
         if instruction.queue is not Queue.CONTROL:
             costs[index] = max(fetch, control.issue_cycles)
             site_of[index] = len(sites)
-            if program.cores:
-                trips = (cores, *trips[1:])
-            sites.append(_site(index, instruction, trips, sizes, layers, program.cores))
+            if program.grid:
+                trips = (*program.grid, *trips[1:])
+            sites.append(_site(index, instruction, trips, sizes, layers, program.grid))
     site = site_of[static]
     commands = np.flatnonzero(site >= 0)
     dynamic = costs[static]
@@ -210,7 +224,7 @@ def expand(
         tail,
         layers,
         cores,
-        program.cores > 0,
+        bool(program.grid),
     )
 
 
@@ -265,11 +279,11 @@ def _count(loop: Instruction) -> int:
 
 def _site(
     index: int, instruction: Instruction, trips: tuple[int, ...], sizes: Sizes,
-    layers: Sequence[Sequence[str]], cores: int,
+    layers: Sequence[Sequence[str]], grid: tuple[int, ...],
 ) -> Site:  # fmt: skip
     specs = BY_MNEMONIC[instruction.mnemonic].operands
     queue = QUEUE_INDEX[instruction.queue]
-    site = Site(index, instruction, queue, trips, [], [], max(cores, 1), cores > 0)
+    site = Site(index, instruction, queue, trips, [], [], grid)
     iterations: list[Array] = [g.ravel() for g in np.indices(trips)] if trips else []
     for spec, operand in zip(specs, instruction.operands, strict=True):
         element = element_bytes(spec, instruction.params)
@@ -310,7 +324,7 @@ def _on_chip(
     if access.slots > 1:
         count = np.zeros(site.executions, np.int64)
         levels = list(zip(site.trips[: access.slot_level], iterations, strict=False))
-        for trips, iteration in levels[site.cored :]:
+        for trips, iteration in levels[len(site.grid) :]:
             count = count * trips + iteration
         address += access.slot_stride * (count % access.slots)
     low, high = byte_span(access.dims, element)

@@ -57,7 +57,7 @@ def trace_events(
         args = {
             "layer": names[layer] if layer < len(names) else f"#{layer}",
             "instruction": site.index,
-            "iteration": list(site.iteration(i)[site.cored :]),
+            "iteration": list(site.inside(i)),
             "issued": s.issue[c],
             "accepted": s.accept[c],
             "start": s.start[c],

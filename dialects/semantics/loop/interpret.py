@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import product
 from typing import Any, cast
 
 import numpy as np
@@ -230,15 +231,22 @@ class _Interpreter:
         Cores only meet in what they broadcast and in the arena, and never within one operation of
         the core level, so that this order is as good as any.
         """
-        cores = [
-            _Interpreter(store=self.store, arena=self.arena, consts=self.consts) for _ in op.values
-        ]
-        for index, core in zip(op.values, cores, strict=True):
-            core.values, core._ivs = dict(self.values), {**self._ivs, op.iv: index}
+        levels = [op]
+        while isinstance(inner := levels[-1].body.block.first_op, ForOp) and (
+            "cores" in inner.attributes
+        ):
+            levels.append(inner)
+        cores: list[_Interpreter] = []
+        for index in product(*(level.values for level in levels)):
+            core = _Interpreter(store=self.store, arena=self.arena, consts=self.consts)
+            core.values = dict(self.values)
+            core._ivs = self._ivs | {v.iv: i for v, i in zip(levels, index, strict=True)}
+            cores.append(core)
+        for core in cores:
             core.peers = [other for other in cores if other is not core]
-        for inner in op.body.block.ops:
+        for step in levels[-1].body.block.ops:
             for core in cores:
-                core._step(inner)
+                core._step(step)
 
     def _broadcast(self, tile: SSAValue, values: Array) -> None:
         """Write what lies in a tile to the same place in the other cores."""

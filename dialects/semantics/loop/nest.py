@@ -40,7 +40,7 @@ UFUNCS = {
 
 
 def run_nest(nest: NestOp, lookup: Lookup, out: Array) -> None:
-    """Execute `nest`, reading operands through `lookup`, writing into contiguous `out`."""
+    """Execute `nest`, reading operands through `lookup`, writing into `out`."""
     maps, domain, parallel = nest.linear_maps, nest.sizes, nest.parallel
     if any(domain[d] == 0 for d in parallel):
         return

@@ -33,8 +33,16 @@ def read_view(x: Array, map: Linear, domain: Sequence[int], fill: float | int | 
 
 
 def write_view(y: Array, map: Linear, domain: Sequence[int], parallel: Sequence[int]) -> Array:
-    """The (writable) elements of contiguous `y` at `map`, over the parallel dimensions."""
-    return _strided(y, map, parallel, [domain[d] for d in parallel])
+    """The (writable) elements of `y` at `map`, over the parallel dimensions.
+
+    `y` may be a view itself: a subview of a larger buffer.
+    """
+    extents = [domain[d] for d in parallel]
+    if 0 in extents:
+        return np.empty(extents, y.dtype)
+    strides, _ = map.flat(y.strides)
+    first = y[(*(slice(c, None) for c in map.consts), ...)]
+    return as_strided(first, extents, [strides[d] for d in parallel])
 
 
 def _used(map: Linear, dim: int) -> bool:

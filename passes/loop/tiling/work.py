@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -87,16 +88,18 @@ class Nest:
     direct: bool
 
 
-def part_sizes(nest: NestOp, cores: int) -> tuple[int, ...]:
-    """Extents of the domain of one core: a split dimension is divided evenly."""
-    split = split_of(nest)
-    return tuple(n // cores if d == split else n for d, n in enumerate(nest.sizes))
+def part_sizes(nest: NestOp, cores: Sequence[int]) -> tuple[int, ...]:
+    """Extents of the domain of one core: split dimensions are divided evenly."""
+    sizes = list(nest.sizes)
+    for d, count in zip(split_of(nest), cores, strict=False):
+        sizes[d] //= count
+    return tuple(sizes)
 
 
-def analyse(nest: NestOp, machine: Machine, cores: int = 1) -> Nest:
+def analyse(nest: NestOp, machine: Machine, cores: Sequence[int] = ()) -> Nest:
     """Read a nest in memref (or tensor) form; CapacityError if the machine cannot run it.
 
-    `cores`: how many share the work of a nest with a split dimension.
+    `cores`: extents of the core levels, among which a nest with a split is divided.
     """
     reduction = choose_unit(nest, reduction_of(nest), machine)
     chain, value = stages(nest, reduction.kind)
@@ -109,11 +112,11 @@ def analyse(nest: NestOp, machine: Machine, cores: int = 1) -> Nest:
             numpy_dtype(element_of(v)).itemsize,
             isinstance(v.owner, GlobalOp | ConstantOp),
             space_of(v) == "spm",
-            1 if split is not None and depends(map)[split] else cores,
+            1 if any(depends(map)[d] for d in split) else prod(cores),
         )
         for map, v in zip(maps, (*nest.reads, nest.output), strict=True)
     )
-    if split is not None:  # a core's part of the domain
+    if split:  # a core's part of the domain
         domain = part_sizes(nest, cores)
     whole, unit, small = whole_dims(output.map, domain)
     exact = {
@@ -126,8 +129,7 @@ def analyse(nest: NestOp, machine: Machine, cores: int = 1) -> Nest:
     exact |= {
         d for d in part.k if not any(overhang_leaves(o.map, o.shape, domain, d) for o in neutral)
     }
-    if split is not None:
-        exact.add(split)
+    exact |= set(split)
     scalars = sum(isinstance(x, int) for stage in chain for x in stage.operands)
     tables = captured(nest)
     moves = direct(nest, reduction, chain, value)

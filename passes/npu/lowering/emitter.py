@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 
 from xdsl.dialects.builtin import LocationAttr
 from xdsl.ir import Block, Operation, SSAValue
@@ -20,7 +21,7 @@ from ....dialects.loop import ForOp, Linear, NestOp, SubviewOp, row_major_stride
 from ....dialects.npu import COMMANDS, AccessAttr, CoresOp, LoopOp, TensorMapAttr, YieldOp
 from ....dialects.npu.isa import MAX_LOOP_DEPTH
 from ....dialects.types import element_of, int_values, numpy_dtype, shape_of
-from ...loop.cores import CORES
+from ...loop.cores import counts
 
 
 @dataclass(frozen=True)
@@ -126,16 +127,24 @@ class Emitter:
         count = len(level.values) if isinstance(level, ForOp) else level.size
         if self.depth >= MAX_LOOP_DEPTH and self.source is not None:
             raise capacity(self.source, f"needs more than {MAX_LOOP_DEPTH} nested hardware loops")
-        cores = isinstance(level, ForOp) and CORES in level.attributes
-        loop, outer = CoresOp(count) if cores else LoopOp(count), self.block
+        loop, outer = LoopOp(count), self.block
         self.add(loop)
         self.block = loop.body.block
         self.levels.append(level)
         yield
         self.levels.pop()
-        if not cores:
-            self.block.add_op(YieldOp())
+        self.block.add_op(YieldOp())
         self.block = outer
+
+    @contextmanager
+    def cores(self, loops: Sequence[ForOp]) -> Generator[None]:
+        """Inside: the core level of a grid of cores."""
+        sizes = counts(loops)
+        level = CoresOp(prod(sizes), inner=sizes[1] if len(sizes) > 1 else 1)
+        self.add(level)
+        self.block = level.body.block
+        self.levels += loops
+        yield
 
     @contextmanager
     def loops(self, dims: Sequence[Dim]) -> Generator[None]:

@@ -47,12 +47,59 @@ halt
 """
 
 
+GRID = """\
+.layers 1
+.layer 0
+cores count=6 inner=2
+  loop count=3
+    vmax a=spm[0+64*i0+8*i1](1:1, 1:1, 8:1) dst=spm[512+8*i2+24*(n3%2)](1:1, 8:1) \
+p_rank=1 t_rank=1 overwrite=4
+  end
+end
+halt
+"""
+
+
 def test_readable_text() -> None:
     assert disassemble(assemble(TEXT), NAMES) == TEXT
 
 
 def test_readable_text_of_several_cores() -> None:
     assert disassemble(assemble(CORES)) == CORES
+
+
+def test_readable_text_of_a_grid_of_cores() -> None:
+    code = assemble(GRID)
+    assert disassemble(code) == GRID
+    assert assemble(
+        GRID.replace("inner=2", "inner=1")
+        .replace("*i2", "*i1")
+        .replace("n3", "n2")
+        .replace("+8*i1](1:1, 1", "](1:1, 1")
+        .replace("overwrite=4", "overwrite=2")
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("inner=2", "inner=4", "inner = 4 does not divide 6 cores"),
+        ("inner=2", "inner=0", "inner = 0 is outside"),
+        ("overwrite=4", "overwrite=6", "overwrite names loop level 1, the cores"),
+        ("overwrite=4", "overwrite=5", "overwrite names loop level 0, the cores"),
+        ("inner=2", "", "uses loop level 2 at depth 2"),
+        ("  end\nend", "  end\nend\nend", "end behind the end of cores"),
+    ],
+)
+def test_errors_of_a_grid(old: str, new: str, message: str) -> None:
+    assert old in GRID
+    with pytest.raises(IRError, match=message):
+        assemble(GRID.replace(old, new, 1))
+
+
+def test_one_encoding_of_a_row_of_cores() -> None:
+    """`inner=1` is what is left out."""
+    assert assemble(CORES) == assemble(CORES.replace("count=2", "count=2 inner=1"))
 
 
 @pytest.mark.parametrize(

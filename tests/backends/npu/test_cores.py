@@ -37,10 +37,10 @@ NAMES = (("conv1",), ("relu1",))
 QUAD = tiny_machine(cores=4, network=Network(4.0, 6))
 
 
-def cored(count: int, *body: Instruction | list[Instruction]) -> list[Instruction]:
+def cored(count: int, *body: Instruction | list[Instruction], inner: int = 1) -> list[Instruction]:
     """`body` on `count` cores."""
     inside = [i for part in body for i in (part if isinstance(part, list) else [part])]
-    return [ins("cores", count=count), *inside, ins("end")]
+    return [ins("cores", count=count, inner=inner), *inside, ins("end")]
 
 
 def send(n: int, source: int, target: int, **kw: object) -> Instruction:
@@ -51,11 +51,11 @@ def send(n: int, source: int, target: int, **kw: object) -> Instruction:
 def on_cores(
     count: int, *body: Instruction | list[Instruction], semaphores: int = 0,
     target: Machine = QUAD, arena: np.ndarray | None = None,
-    check: bool = True, trace: bool = False,
+    check: bool = True, trace: bool = False, inner: int = 1,
 ) -> SimulationResult:  # fmt: skip
     """Simulate; counters must add up over all cores."""
     arena = np.zeros(4096, np.uint8) if arena is None else arena
-    code = program(cored(count, *body), semaphores=[0] * semaphores)
+    code = program(cored(count, *body, inner=inner), semaphores=[0] * semaphores)
     consts = np.arange(4096).astype(np.uint8)
     result = simulate(code, target, arena, consts, layers=NAMES, check=check, trace=trace)
     add_up(result)
@@ -218,6 +218,48 @@ def test_slots_count_per_core() -> None:
         begin = 2048 + 32 * core
         assert arena[begin : begin + 4].tolist() == [100 * core + 8 + i for i in range(4)]
         assert arena[begin + 16 : begin + 20].tolist() == [100 * core + 4 + i for i in range(4)]
+
+
+def test_a_grid_has_a_stride_for_each_direction() -> None:
+    """Cores (0, 0), (0, 1), (1, 0), (1, 1) of a tensor of 2 x 32 bytes: rows 32 apart, columns 8.
+
+    A quarter cannot be addressed by the core's number: it lies at 0, 8, 32 and 40.
+    """
+    arena = np.arange(4096).astype(np.uint8)
+    fetch = ins("load", flat(0, 8, loops=(32, 8)), spm(0, (8, 1)), element=1, signals=[0])
+    keep = ins("store", flat(1024, 8, loops=(16, 8)), spm(0, (8, 1)), element=1, waits=[0])
+    on_cores(4, fetch, keep, semaphores=1, arena=arena, inner=2)
+    assert arena[1024:1056].tolist() == [b + i for b in (0, 8, 32, 40) for i in range(8)]
+
+
+def test_slots_and_masks_of_a_grid() -> None:
+    """Slots count the loop alone, in level 2; a reduction overwrites in its first iteration."""
+    slots = {"slots": 2, "slot_stride": 16, "slot_level": 3}
+    body = ins("load", flat(0, 4, loops=(100, 50, 4)), spm(0, (4, 1), **slots), element=1)
+    done = ins("sync", queue=0, signals=[0])
+    keep = ins("store", flat(2048, 32, loops=(64, 32)), spm(0, (32, 1)), element=1, waits=[0])
+    arena = np.arange(4096).astype(np.uint8)
+    on_cores(4, loop(3, body), done, keep, semaphores=1, arena=arena, check=False, inner=2)
+    for core in range(4):
+        begin = 2048 + 32 * core
+        first = 100 * (core // 2) + 50 * (core % 2)
+        assert arena[begin : begin + 4].tolist() == [first + 8 + i for i in range(4)]
+        assert arena[begin + 16 : begin + 20].tolist() == [first + 4 + i for i in range(4)]
+
+
+def test_a_grid_times_as_a_row_of_cores() -> None:
+    """Who runs where is all that a grid changes: the same addresses take the same time."""
+    row, grid = (
+        on_cores(4, load(16), send(16, 0, 512), check=False, inner=inner) for inner in (1, 2)
+    )
+    assert (grid.cycles, grid.units) == (row.cycles, row.units)
+
+
+def test_a_race_in_a_grid_names_the_core() -> None:
+    """Columns write 16 bytes each, rows the same: core 2 meets core 0."""
+    same = ins("store", flat(0, 16, loops=(0, 16)), spm(0, (16, 1)), element=1, waits=[0])
+    with pytest.raises(SimulationError, match=r"store .*core 0\).* store .*core 2\)"):
+        on_cores(4, fill(16, signals=[0]), same, semaphores=1, inner=2)
 
 
 def gather(waits: list[int]) -> list[Instruction | list[Instruction]]:

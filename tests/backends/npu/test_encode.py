@@ -10,6 +10,7 @@ from tilewright.backends.npu.encode import decode, encode, encode_module
 from tilewright.backends.npu.program import Instruction
 from tilewright.dialects.errors import CapacityError, IRError
 from tilewright.dialects.npu import Queue
+from tilewright.dialects.npu.descriptors import Strided
 from tilewright.dialects.npu.isa import NUM_SEMAPHORES
 from tilewright.passes.npu.allocate_scratchpad import allocate
 
@@ -114,11 +115,11 @@ def test_errors_name_the_node(body: str, error: type[Exception], message: str) -
     assert "npu." in str(caught.value)
 
 
-def cored(body: str, cores: int = 4) -> tuple[tuple[int, ...], list[Instruction]]:
+def cored(body: str, cores: int | str = 4) -> tuple[tuple[int, ...], list[Instruction]]:
     dram, alloc = HEAD.splitlines()
     program = f"npu.program @p {{ {dram}\n npu.cores {cores} {{ {alloc}\n {body} }} }}"
     result = decode(encode(parse_program(program)).code)
-    assert result.cores == cores
+    assert result.cores == int(str(cores).split()[0])
     return result.semaphores, list(result.instructions[1:-2])
 
 
@@ -174,6 +175,8 @@ def test_semaphores_of_all_cores_are_reused() -> None:
     ("text", "message"),
     [
         ("npu.cores 0 {{ {fill} }}", "count must be in"),
+        ("npu.cores 4 inner 3 {{ {fill} }}", "inner 3 does not divide 4 cores"),
+        ("npu.cores 4 inner 0 {{ {fill} }}", "inner 0 does not divide 4 cores"),
         ('npu.cores 2 {{ {fill} }} %s = npu.sync "load"', "nothing else but"),
         ("npu.loop 2 {{ npu.cores 2 {{ {fill} }} npu.yield }}", "outermost level"),
         ("{everywhere}", "outside npu.cores"),
@@ -205,6 +208,29 @@ def test_masks_do_not_name_the_cores() -> None:
     )
     with pytest.raises(Exception, match="names loop level 0"):
         cored(acc + body)
+    column = body.replace("overwrite = 1", "overwrite = 2")
+    with pytest.raises(Exception, match="names loop level 1"):
+        cored(acc + column, "4 inner 2")
+
+
+def test_a_grid_of_cores() -> None:
+    """Strides and depths behind two core levels; the text comes back as it went in."""
+    step = fill("f").replace("access<0 []", "access<0 [32, 16]")
+    dram, alloc = HEAD.splitlines()
+    text = f"npu.program @p {{ {dram}\n npu.cores 6 inner 2 {{ {alloc}\n {step} }} }}"
+    program = parse_program(text)
+    again = parse_program(str(program))
+    assert str(again) == str(program)
+    assert "npu.cores 6 inner 2 {" in str(program)
+    decoded = decode(encode(again).code)
+    assert (decoded.cores, decoded.grid) == (6, (3, 2))
+    access = decoded.instructions[1].operands[0].access
+    assert isinstance(access, Strided)
+    assert access.loops == (32, 16)
+    deep = "npu.loop 2 {" * 11 + fill("f") + "npu.yield }" * 11
+    assert cored(deep)
+    with pytest.raises(CapacityError, match="more than 12 deep"):
+        cored(deep, "4 inner 2")
 
 
 def test_missing_addresses() -> None:

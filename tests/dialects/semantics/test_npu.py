@@ -82,6 +82,17 @@ def test_cores_send_to_all() -> None:
     assert arena[8:].tolist() == [*range(8)] * 4
 
 
+def test_cores_of_a_grid_send_to_all() -> None:
+    """Core (row, column) loads two bytes of its quarter of a tensor of 2 x 4 bytes."""
+    text = CORES.replace("npu.cores 4", "npu.cores 4 inner 2")
+    for old, new in (("[[2]]", "[[4, 2]]"), ("[[8]]", "[[16, 8]]"), ("<0 [2]", "<0 [4, 2]")):
+        assert old in text
+        text = text.replace(old, new)
+    arena = np.arange(40, dtype=np.uint8)
+    run(parse_program(text), arena, np.zeros(0, np.uint8))
+    assert arena[8:].tolist() == [*range(8)] * 4
+
+
 def test_broadcast_is_load_and_send() -> None:
     text = CORES.replace("%b : memref<2xi8", "%all : memref<8xi8", 1)
     text = text.replace("at #npu.access<0 [] sizes [2] strides [1]>)", "at #npu.access<0 [2] sizes"

@@ -1,0 +1,107 @@
+"""unroll-tiles: pieces of a loop, one after the other, do what the loop does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from xdsl.dialects.builtin import ModuleOp
+
+from support.npu_passes import run_loops, run_programs, target, tile
+from support.random_chains import Chain, chains
+from support.random_machines import flat_machines
+from support.random_nests import segments
+from support.segments import Segment
+from tilewright.backends.targets.machine import Machine
+from tilewright.dialects.loop import ForOp
+from tilewright.passes.base import CompilerContext
+from tilewright.passes.loop.tile_npu import npu_segments
+from tilewright.passes.loop.unroll_tiles import UnrollTilesPass
+
+TILING = ("promote-buffers", "tile-npu", "hoist-copies")
+
+
+def unroll(module: ModuleOp, machine: Machine, limit: int) -> None:
+    """The pass with a limit, verified."""
+    UnrollTilesPass(max_ops=limit).apply(CompilerContext(machine=machine), module)
+    module.verify()
+
+
+def outermost(module: ModuleOp) -> list[int]:
+    """Trip counts of top-level loops."""
+    ops = npu_segments(module)[0].body.block.ops
+    return [len(op.values) for op in ops if isinstance(op, ForOp)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(chains(), flat_machines(), st.sampled_from([40, 200, 1000, 4000]))
+def test_meaning_is_kept(chain: Chain, machine: Machine, limit: int) -> None:
+    module, (arena, consts) = chain.segment.module(), chain.segment.memories()
+    expected = chain.visible(run_loops(module, arena, consts))
+    tile(module, machine, TILING)
+    unroll(module, machine, limit)
+    assert (chain.visible(run_loops(module, arena, consts)) == expected).all()
+    tile(module, machine, ("double-buffer", "lower-to-npu", "allocate-scratchpad", "insert-sync"))
+    assert (chain.visible(run_programs(module, arena, consts)) == expected).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(segments(), flat_machines())
+def test_ragged_and_reducing_loops_keep_their_meaning(segment: Segment, machine: Machine) -> None:
+    module, (arena, consts) = segment.module(), segment.memories()
+    expected = run_loops(module, arena, consts)
+    small = replace(machine, accumulator=replace(machine.accumulator, bytes=1024))
+    try:
+        tile(module, small, TILING)
+    except Exception:  # too small for this nest
+        return
+    unroll(module, small, 4000)
+    assert (run_loops(module, arena, consts) == expected).all()
+
+
+def _elementwise(count: int) -> Segment:
+    s = Segment()
+    for _ in range(2):
+        x, y = s.buffer([count, 1024]), s.buffer([count, 1024])
+        s.nest(
+            [count, 1024],
+            [(x, [{0: 1}, {1: 1}], None, None)],
+            (y, [{0: 1}, {1: 1}], None),
+            accumulator=lambda c: c.table(c.block.args[0]),
+        )
+    return s
+
+
+def _small(bytes: int = 8192, banks: int = 1) -> Machine:
+    machine = target("gemmini-16x16")
+    return replace(machine, scratchpad=replace(machine.scratchpad, bytes=bytes, banks=banks))
+
+
+def test_short_loops_disappear() -> None:
+    module = _elementwise(6).module()
+    tile(module, _small(), ("tile-npu",))
+    before = outermost(module)
+    assert before and max(before) <= 32
+    unroll(module, _small(), 4000)
+    assert not outermost(module)
+
+
+def test_the_limit_on_operations_leaves_longer_loops() -> None:
+    trips: list[int] = []
+    for limit in (0, 60, 200, 4000):
+        module = _elementwise(24).module()
+        tile(module, _small(), ("tile-npu",))
+        unroll(module, _small(), limit)
+        trips.append(len(outermost(module)))
+    module = _elementwise(24).module()
+    tile(module, _small(), ("tile-npu",))
+    assert trips[0] == len(outermost(module)) and trips[-1] != trips[0]
+
+
+def test_banked_scratchpads_keep_their_loops() -> None:
+    module = _elementwise(6).module()
+    tile(module, _small(), ("tile-npu",))
+    before = str(module)
+    unroll(module, _small(banks=4), 4000)
+    assert str(module) == before
