@@ -13,7 +13,8 @@ loop yields the inner loop's result).  Waiting for a loop's result means waiting
 behind the loop.  Tokens between commands of one queue need no channel: queues are in order.
 
 A semaphore serves one pair of queues and one number of credits for ever, so signals and waits pair
-up first in, first out; it is reused by a channel that begins in a later top-level operation.
+up first in, first out; it is reused by a channel that begins in a later top-level operation, or
+whose one signal and one wait both come later (loads ahead of their use, one after the other).
 
 A token of a command with `all_cores` is n channels, one from each of n cores, on n consecutive
 semaphores, because a core that runs ahead must not be taken for one that lags:
@@ -23,7 +24,6 @@ semaphores, because a core that runs ahead must not be taken for one that lags:
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -157,18 +157,35 @@ def connect(
             target.waits.append(channel)
 
 
+def _follows(channel: Channel, before: Channel) -> bool:
+    """Whether a channel can use the semaphore of one before it: waits come in the order of signals.
+
+    Behind its end anyway; and where both are single, between top-level operations, if the later
+    signal is also waited for later.
+    """
+    if before.last_top < channel.first_top:
+        return True
+    single = before.first_top < before.last_top and channel.first_top < channel.last_top
+    in_order = before.first_top < channel.first_top and before.last_top < channel.last_top
+    return single and in_order and not channel.credits
+
+
 def assign(channels: Iterable[Channel], program: Operation) -> tuple[int, ...]:
     """Number the semaphores; returns their initial counts.  CapacityError if there are too few."""
     counts: list[int] = []
-    free: dict[tuple[tuple[Queue, Queue], int, int], list[tuple[int, int]]] = {}
+    pools: dict[tuple[tuple[Queue, Queue], int, int], list[Channel]] = {}
     for channel in sorted(channels, key=lambda c: (c.first_top, c.last_top)):
-        pool = free.setdefault((channel.queues, channel.credits, channel.cores), [])
-        if pool and pool[0][0] < channel.first_top:
-            _, channel.semaphore = heapq.heappop(pool)
-        else:
+        pool = pools.setdefault((channel.queues, channel.credits, channel.cores), [])
+        before = max(
+            (c for c in pool if _follows(channel, c)), key=lambda c: c.last_top, default=None
+        )
+        if before is None:
             channel.semaphore = len(counts)
             counts += [channel.credits] * max(channel.cores, 1)
-        heapq.heappush(pool, (channel.last_top, channel.semaphore))
+        else:
+            channel.semaphore = before.semaphore
+            pool.remove(before)
+        pool.append(channel)
     if len(counts) > NUM_SEMAPHORES:
         raise CapacityError(
             f"{describe(program)}: needs {len(counts)} semaphores, the machine has {NUM_SEMAPHORES}"

@@ -19,8 +19,8 @@ a buffer inside loops has `slots` physical copies, used round-robin by the runni
 executions of its loop body.
 
 On several cores all of it stands in `npu.cores n { ... }`, loop level 0, whose iterations run side
-by side; or in `npu.cores n inner m { ... }`, loop levels 0 and 1 of n / m and m iterations.  A token
-of a command with `all_cores` is complete when all cores have run the command.
+by side; or in `npu.cores n inner m { ... }`, loop levels 0 and 1 of n / m and m iterations.  A
+token of a command with `all_cores` is complete when all cores have run the command.
 """
 
 from __future__ import annotations
@@ -171,7 +171,9 @@ class CoresOp(IRDLOperation):
           npu.cores 4 { ... } }
 
     `npu.cores 6 inner 2 { ... }` is a grid of 3 x 2 cores, loop levels 0 and 1: core c is at
-    (c // inner, c % inner), so that accesses have a stride for each direction.  Beside it the program may only declare buffers in DRAM and tokens.
+    (c // inner, c % inner), so that accesses have a stride for each direction.
+
+    Beside it the program may only declare buffers in DRAM and tokens.
     """
 
     name = "npu.cores"

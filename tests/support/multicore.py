@@ -38,7 +38,8 @@ def place(program: ProgramOp) -> None:
 class CoredMaker(ProgramMaker):
     """Programs inside a core level, with loops or without; tokens are left to others.
 
-    Every access may move with the core, in a grid with its row and column; some loads broadcast, some copies are sends.
+    Every access may move with the core, or with its row and column in a grid; some loads broadcast,
+    some copies are sends.
     """
 
     def __init__(self, random: Random, cores: int, loops: bool):

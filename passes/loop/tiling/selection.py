@@ -31,6 +31,8 @@ COMMAND_BYTES = 176
 """Typical size of an encoded command, which the control processor fetches."""
 CONTENTION = 0.2
 """Share of transfer time that is paid for even when it overlaps: less traffic wins a tie."""
+UNBANDED = 1.08
+"""Factor on tiles of a resident tensor that are not bands of it."""
 _COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024, 4096)
 
 
@@ -275,6 +277,7 @@ def _evaluate(work: Work, machine: Machine, attempt: Attempt, capacity: int) -> 
     between = window + stages * tiled / every
     slack = _slack(work, matrix, commands, between, machine) if slots > 1 else 0 * ones
     turnaround = turnaround_cycles(machine) if work.kind == "matmul" else 0
+    spread = _where(_bands(work, tiles), 1.0, UNBANDED) if work.output.resident else 1.0
     best: Tiling | None = None
     for order in _orders(work):
         used, traffic, first, exposed, inner = spm, store * tiled, store, 0 * ones, 0 * ones
@@ -308,11 +311,27 @@ def _evaluate(work: Work, machine: Machine, attempt: Attempt, capacity: int) -> 
             + vector
             + np.minimum(matrix * every, steady) / tiled
         )
+        cycles = cycles * spread
         cycles = _where(fits & (used <= capacity), cycles, np.inf)
         index = int(np.argmin(cycles))
         if np.isfinite(cycles[index]) and (best is None or cycles[index] < best.cycles):
             best = Tiling(tuple(int(t[index]) for t in tiles), order, float(cycles[index]))
     return best
+
+
+def _bands(work: Work, tiles: Sequence[Any]) -> Any:
+    """Whether tiles are bands of the output: whole behind the first axis that is divided.
+
+    What reads a resident tensor can begin with its first bands while the last are being made.
+    """
+    out: Any = np.ones_like(tiles[0], np.bool_)
+    outer: Any = np.ones_like(tiles[0], np.bool_)  # all axes so far have tiles of one element
+    columns = {d for d, a in enumerate(work.output.map.coeffs[-1]) if a}
+    for row in work.output.map.coeffs[:-1]:
+        for d in (d for d, a in enumerate(row) if a and d not in columns):
+            out = out & (outer | (tiles[d] == work.domain[d]))
+            outer = outer & (tiles[d] == 1)
+    return out
 
 
 def _slack(work: Work, matrix: Any, commands: Any, vector: Any, machine: Machine) -> Any:
