@@ -17,6 +17,7 @@ from xdsl.dialects.builtin import IntegerAttr, ModuleOp
 from xdsl.dialects.func import FuncOp
 
 from ..backends.targets.load import load_target
+from ..backends.targets.machine import Machine
 from ..dialects.errors import (
     EmptyTensorError,
     InputError,
@@ -358,7 +359,7 @@ def _artefact(
     steps: list[dict[str, Any]] = []
     for segment in segments(func):
         key = f"npu_segment_{segment.index}"
-        if segment.kind == "npu" and key in run.programs:
+        if segment.kind == "npu" and key in run.programs and ctx.machine is not None:
             encoded = run.programs[key]
             files[f"npu/segment_{segment.index}.twb"] = encoded.code
             steps.append(
@@ -366,7 +367,7 @@ def _artefact(
                     "kind": "npu",
                     "program": f"npu/segment_{segment.index}.twb",
                     "layers": [list(n) for n in encoded.layers],
-                    "work": _layer_work(segment, encoded.layers),
+                    "work": _layer_work(segment, encoded.layers, ctx.machine),
                 }
             )
         else:
@@ -392,7 +393,9 @@ def _artefact(
     return Artefact(manifest, files)
 
 
-def _layer_work(segment: Segment, layers: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
+def _layer_work(
+    segment: Segment, layers: Sequence[tuple[str, ...]], machine: Machine
+) -> list[dict[str, Any]]:
     """What each layer of an NPU segment has to compute: the fields of `LayerWork`."""
     contractions = {names: list[list[int]]() for names in layers}
     elements = dict.fromkeys(layers, 0)
@@ -401,7 +404,7 @@ def _layer_work(segment: Segment, layers: Sequence[tuple[str, ...]]) -> list[dic
             continue
         if (shape := contraction(op)) is not None:
             contractions[names].append(list(shape))
-        elements[names] += statistics(op).vector_elements
+        elements[names] += statistics(op, machine).vector_elements
     return [
         {"contractions": contractions[names], "vector_elements": elements[names]}
         for names in layers

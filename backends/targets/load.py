@@ -35,7 +35,7 @@ MAX_MEMORY = 1 << 32
 _MAY_BE_ZERO = frozenset(
     {"latency", "read_latency", "write_latency", "startup", "issue_cycles", "vector"}
     | {"spm_byte", "acc_byte", "dram_byte", "network_byte", "idle_cycle"}
-    | {"accumulate_latency", "config_cycles", "interleave"}
+    | {"accumulate_latency", "config_cycles", "interleave", "window_channels"}
 )
 _MAY_BE_ZERO_IN = frozenset({("energy", "mac"), ("network", "bytes_per_cycle")})
 

@@ -24,6 +24,8 @@ class MatrixUnit:
     `max_tiles`: stationary tiles that one command steps through by itself.
     `preload_rows`: rows of the stationary tile loaded per cycle.  `accumulate_latency`: cycles from
     a sum's entering the array until it can be added to again.
+    `window_channels`: channels that take part per cycle, beside `pixels` positions, in depthwise
+    convolutions and pooling on the array; 0: those run on the vector unit.
     """
 
     rows: int
@@ -34,6 +36,7 @@ class MatrixUnit:
     max_tiles: int = 1
     preload_rows: int = 1
     accumulate_latency: int = 0
+    window_channels: int = 0
 
     @property
     def macs_per_cycle(self) -> int:

@@ -42,6 +42,11 @@ MEANING: dict[str, tuple[str, str]] = {
         "cycles",
         "from a row's entering the array until its sums can be added to again; 0: no limit",
     ),
+    "matrix.window_channels": (
+        "1/cycle",
+        "channels of a depthwise convolution or pooling that the array takes a cycle, beside "
+        "`pixels` positions; 0: the vector unit does those",
+    ),
     "vector.lanes": ("", "elements in a group, which the costs below are of"),
     "vector.startup": ("cycles", "before the first group of a command"),
     "vector.mac": ("cycles/group", "a multiply-accumulate or a sum (depthwise, average pooling)"),
@@ -81,7 +86,7 @@ MEANING: dict[str, tuple[str, str]] = {
         "what a core sends, and what a core receives, at most; 0: the cores are not connected",
     ),
     "network.latency": ("cycles", "from the last data sent to their arrival"),
-    "energy.mac": ("pJ", "a multiply-accumulate of the matrix unit"),
+    "energy.mac": ("pJ", "a multiply-accumulate of the matrix unit, or an element that it pools"),
     "energy.vector": ("pJ", "an element of a vector command"),
     "energy.spm_byte": ("pJ/B", "scratchpad, read or written"),
     "energy.acc_byte": ("pJ/B", "accumulators, read or written"),

@@ -103,6 +103,49 @@ def _control(mnemonic: str, code: int, params: tuple[str, ...], semantics: str) 
     return Instruction(mnemonic, code, Queue.CONTROL, (), params, semantics)
 
 
+def _window_time(queue: Queue) -> str:
+    """Windows run on the vector unit, or with an m in front on the arrays that can."""
+    if queue is Queue.VECTOR:
+        return _TAP_TIME
+    return (
+        "ceil(positions / pixels) * taps * ceil(channels / window_channels); only on machines with "
+        "`window_channels`, and the array loses its stationary tile"
+    )
+
+
+def _mac(mnemonic: str, code: int, queue: Queue) -> Instruction:
+    operands = (
+        _spm("a", "r", _TAP_DIMS),
+        _spm("b", "r", "the tap dimensions, then the channel dimension"),
+        _acc("rw", "the position dimensions, then the channel dimension"),
+    )
+    return Instruction(
+        mnemonic, code, queue, operands, ("p_rank", "t_rank", "a_zp", "b_zp", "overwrite"),
+        "acc[p, c] (+)= sum_t (a[p, t, c] - a_zp) * (b[t, c] - b_zp), wrapping in i32: depthwise "
+        "convolution. `overwrite` as for matmul.",
+        _window_time(queue),
+    )  # fmt: skip
+
+
+def _sum(mnemonic: str, code: int, queue: Queue) -> Instruction:
+    return Instruction(
+        mnemonic, code, queue, (_spm("a", "r", _TAP_DIMS), _acc("rw", "positions, channel")),
+        ("p_rank", "t_rank", "a_zp", "overwrite"),
+        "acc[p, c] (+)= sum_t (a[p, t, c] - a_zp), wrapping in i32. `overwrite` as for matmul.",
+        _window_time(queue),
+    )  # fmt: skip
+
+
+def _max(mnemonic: str, code: int, queue: Queue) -> Instruction:
+    return Instruction(
+        mnemonic, code, queue, (_spm("a", "r", _TAP_DIMS), _spm("dst", "rw", "positions, channel")),
+        ("p_rank", "t_rank", "overwrite"),
+        "dst[p, c] = max_t a[p, t, c]; or the greater of that and dst, where matmul would "
+        "accumulate.",
+        _window_time(queue),
+    )  # fmt: skip
+
+
 INSTRUCTIONS: tuple[Instruction, ...] = (
     _control("halt", 0x00, (), "End of the program: wait until every queue is idle."),
     _control(
@@ -169,33 +212,12 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
         "weight-stationary: rows(b) preload (hidden when double-buffered) + m / pixels, fill and "
         "drain rows + columns",
     ),
-    Instruction(
-        "vmac", 0x30, Queue.VECTOR,
-        (
-            _spm("a", "r", _TAP_DIMS),
-            _spm("b", "r", "the tap dimensions, then the channel dimension"),
-            _acc("rw", "the position dimensions, then the channel dimension"),
-        ),
-        ("p_rank", "t_rank", "a_zp", "b_zp", "overwrite"),
-        "acc[p, c] (+)= sum_t (a[p, t, c] - a_zp) * (b[t, c] - b_zp), wrapping in i32: depthwise "
-        "convolution. `overwrite` as for matmul.",
-        _TAP_TIME,
-    ),
-    Instruction(
-        "vsum", 0x31, Queue.VECTOR,
-        (_spm("a", "r", _TAP_DIMS), _acc("rw", "positions, channel")),
-        ("p_rank", "t_rank", "a_zp", "overwrite"),
-        "acc[p, c] (+)= sum_t (a[p, t, c] - a_zp), wrapping in i32. `overwrite` as for matmul.",
-        _TAP_TIME,
-    ),
-    Instruction(
-        "vmax", 0x32, Queue.VECTOR,
-        (_spm("a", "r", _TAP_DIMS), _spm("dst", "rw", "positions, channel")),
-        ("p_rank", "t_rank", "overwrite"),
-        "dst[p, c] = max_t a[p, t, c]; or the greater of that and dst, where matmul would "
-        "accumulate.",
-        _TAP_TIME,
-    ),
+    _mac("mmac", 0x21, Queue.MATRIX),
+    _sum("msum", 0x22, Queue.MATRIX),
+    _max("mmax", 0x23, Queue.MATRIX),
+    _mac("vmac", 0x30, Queue.VECTOR),
+    _sum("vsum", 0x31, Queue.VECTOR),
+    _max("vmax", 0x32, Queue.VECTOR),
     Instruction(
         "vsquare", 0x33, Queue.VECTOR,
         (_spm("a", "r", _TAP_DIMS), _acc("rw", "positions, channel")),
@@ -342,7 +364,9 @@ PARAM_RANGES: dict[str, tuple[int, int]] = {
 PARAM_DEFAULTS = {"inner": 1}
 """Values of parameters that are not given, where they are not 0."""
 
-WINDOWS = ("vmac", "vsum", "vmax", "vsquare", "vsumexp")
+ON_ARRAY = {"vmac": "mmac", "vsum": "msum", "vmax": "mmax"}
+"""Windows that some arrays can run, and what they are called there."""
+WINDOWS = ("vmac", "vsum", "vmax", "vsquare", "vsumexp", *ON_ARRAY.values())
 """Instructions that reduce over taps; the other vector instructions are elementwise."""
 
 

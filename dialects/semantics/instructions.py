@@ -287,7 +287,7 @@ def _vfill(views: Sequence[View], params: Mapping[str, int], overwrite: bool) ->
 _EXECUTE: dict[str, Callable[[Sequence[View], Mapping[str, int], bool], None]] = {
     "load": _load, "store": _store, "send": _send, "matmul": _matmul, "vmac": _vmac, "vsum": _vsum,
     "vmax": _vmax, "vrequant": _vrequant, "vadd": _vadd, "vmul": _vmul, "vlut": _vlut,
-    "vclip": _vclip, "vfill": _vfill, **ROWS,
+    "vclip": _vclip, "vfill": _vfill, "mmac": _vmac, "msum": _vsum, "mmax": _vmax, **ROWS,
 }  # fmt: skip
 
 

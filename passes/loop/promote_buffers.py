@@ -302,7 +302,7 @@ def borders(
             if extent:
                 at = [begin if r == axis else s for r, s in enumerate(start)]
                 box = [extent if r == axis else s for r, s in enumerate(size)]
-                coords = Linear.of([{}] * len(shape), 0, at)
+                coords = Linear.of([dict[int, int]()] * len(shape), 0, at)
                 view = SubviewOp(buffer, [], coords, memref(box, element_of(buffer), "spm"))
                 out += [view, FillOp(view.result, fill)]
         start[axis], size[axis] = low[axis], n - low[axis] - high[axis]

@@ -212,10 +212,9 @@ class _Tiler:
             self.tiles[index] = self.view(source, map, box)
             return self.tiles[index]
         tile = self.alloc(box.box, element_of(source), "spm", f"{source.name_hint or 'in'}_tile")
-        covered = [
-            n if d == self.split else c
-            for d, (n, c) in enumerate(zip(self.nest.sizes, self.covered, strict=True))
-        ]
+        covered = list(self.covered)
+        for d in self.split:
+            covered[d] = self.nest.sizes[d]
         inside = all(
             low >= 0 and high < n
             for (low, high), n in zip(map.bounds(covered), shape_of(source), strict=True)

@@ -63,7 +63,9 @@ def _size(op: Operation) -> int:
     """Operations of the npu level that a tile loop, or what is in it, becomes; about."""
     if isinstance(op, ForOp):
         return 2 + sum(_size(inner) for inner in op.body.block.ops)
-    return {NestOp: 5, CopyOp: 2, AllocOp: 1}.get(type(op), 0)
+    if isinstance(op, NestOp):
+        return 5
+    return 2 if isinstance(op, CopyOp) else int(isinstance(op, AllocOp))
 
 
 def _reduces(loop: ForOp) -> bool:

@@ -340,7 +340,11 @@ class _Intervals:
                     needs[key] = max(needs.get(key, -1), child)
 
     def record(self, use: Use, child: int) -> None:
-        """Note the use; a write makes older uses superfluous, as it comes after them itself."""
+        """Note the use; a write makes older uses superfluous, as it comes after them itself.
+
+        On several cores only one that all cores see: what a core writes to its own scratchpad comes
+        after what that core has done there, while others may still work on the bytes before.
+        """
         self._cut(use.low)
         self._cut(use.high)
         first, last = bisect_left(self.starts, use.low), bisect_left(self.starts, use.high)
@@ -348,11 +352,9 @@ class _Intervals:
         starts: list[int] = []
         cells: list[Cell] = []
         for start, cell in zip(self.starts[first:last], self.cells[first:last], strict=True):
-            new = (
-                {k: c for k, c in cell.items() if c == child or self._kept(k, use)}
-                if use.write
-                else dict(cell)
-            )
+            new = dict(cell)
+            if use.write and (use.shared or not self.cores):
+                new = {k: c for k, c in cell.items() if c == child or self._kept(k, use)}
             new[key] = child
             if not cells or cells[-1] != new:
                 starts.append(start)

@@ -151,7 +151,7 @@ class _Lowering:
         elif name in _ELEMENTWISE:
             lower_elementwise(nest, name, self.out)
         elif name in WINDOWS:
-            lower_window(nest, name, self.out)
+            lower_window(nest, name, self.machine, self.out)
         else:
             raise self.unknown(nest)
 

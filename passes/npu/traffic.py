@@ -62,7 +62,8 @@ def traffic_of(program: ProgramOp, machine: Machine) -> Traffic:
         for index, (row, value, access) in enumerate(
             zip(op.instruction.operands, op.buffers, op.accesses.data, strict=True)
         ):
-            alloc, stationary = value.owner, op.queue is Queue.MATRIX and index == 1
+            weights = op.instruction.mnemonic in ("matmul", "mmac") and index == 1
+            alloc, stationary = value.owner, weights
             if not isinstance(alloc, AllocOp) or stationary:
                 continue
             assert isinstance(access, AccessAttr)
@@ -115,6 +116,10 @@ def command_cycles(op: Command, machine: Machine) -> float:
     sizes = [n for n, _ in first.dims]
     if op.queue is Queue.MATRIX:
         unit = machine.matrix
+        if name in WINDOWS:
+            blocks = ceil(prod(sizes[: params["p_rank"]]) / unit.pixels)
+            groups = ceil(sizes[-1] / max(unit.window_channels, 1))
+            return blocks * prod(sizes[params["p_rank"] : -1]) * groups
         rows, k = prod(sizes[: params["m_rank"]]), prod(sizes[params["m_rank"] :])
         second = op.accesses.data[1]
         assert isinstance(second, AccessAttr)

@@ -29,8 +29,9 @@ from tilewright.passes.base import CompilerContext
 ARENA, CONSTS = 4096, 1024
 KINDS = (
     *("load", "store") * 4, "vfill", "vclip", "vadd", "vmul", "vlut",
-    "matmul", "matmul", "vmac", "vsum", "vmax", "vrequant", "vrequant",
+    "matmul", "matmul", "vmac", "vsum", "vmax", "vrequant", "vrequant", "mmac", "msum", "mmax",
 )  # fmt: skip
+_SUMMING = ("matmul", "vrequant", "vsum", "vmac", "msum", "mmac")
 _Row = tuple[str, tuple[int, ...], int, bool]
 """An operand to make up: memory, shape, element bytes, whether it is written."""
 
@@ -42,7 +43,7 @@ def machine(spm: int = 4096, acc: int = 4096, alignment: int = 16, banks: int = 
         "",
         "",
         1e9,
-        MatrixUnit(16, 16),
+        MatrixUnit(16, 16, window_channels=8),
         VectorUnit(16),
         Memory(spm, banks),
         Memory(acc, banks),
@@ -126,14 +127,14 @@ class ProgramMaker:
 
     def _commands(self, scope: Scope) -> list[Operation]:
         kind = self.random.choice(KINDS)
-        if not scope.spm or (kind in ("matmul", "vsum", "vrequant", "vmac") and not scope.acc):
+        if not scope.spm or (kind in _SUMMING and not scope.acc):
             return []
         match kind:
             case "load" | "store":
                 return self._transfer(kind, scope)
             case "matmul":
                 return self._matmul(scope)
-            case "vmac" | "vsum" | "vmax":
+            case "vmac" | "vsum" | "vmax" | "mmac" | "msum" | "mmax":
                 return self._taps(kind, scope)
             case "vrequant":
                 return self._vrequant(scope)
@@ -210,9 +211,10 @@ class ProgramMaker:
     def _taps(self, kind: str, scope: Scope) -> list[Operation]:
         p, t, c = (self.random.randint(1, 3) for _ in range(3))
         rows: list[_Row] = [("spm", (p, t, c), 1, False)]
-        rows += [("spm", (t, c), 1, False)] if kind == "vmac" else []
-        rows += [("spm", (p, c), 1, True)] if kind == "vmax" else [("acc", (p, c), 4, True)]
-        params = {"vmac": {"a_zp": 3, "b_zp": -1}, "vsum": {"a_zp": 5}, "vmax": {}}[kind]
+        what = kind[1:]
+        rows += [("spm", (t, c), 1, False)] if what == "mac" else []
+        rows += [("spm", (p, c), 1, True)] if what == "max" else [("acc", (p, c), 4, True)]
+        params = {"mac": {"a_zp": 3, "b_zp": -1}, "sum": {"a_zp": 5}, "max": {}}[what]
         params = {
             "p_rank": 1,
             "t_rank": 1,

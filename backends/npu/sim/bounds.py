@@ -120,6 +120,7 @@ def work_bound(machine: Machine, layers: Sequence[LayerWork], compulsory: int) -
 
     A weight in the array is useful to at most N columns of its row and K rows of its column, so a
     contraction runs at no more than min(rows * min(columns, N), columns * min(rows, K)) * pixels.
+    Where the array takes windows, it can do any of them at `window_channels` * pixels, too.
     Its MACs may be divided between matrix and vector unit, which run in parallel.  For any weight
     w in [0, 1], time >= w * (matrix time) + (1 - w) * (vector time), and each contraction costs at
     least the cheaper of the two; the largest such bound (linear programming duality) is at one of
@@ -132,7 +133,7 @@ def work_bound(machine: Machine, layers: Sequence[LayerWork], compulsory: int) -
     rated: dict[int, int] = {}
     for macs, n, k in (c for w in layers for c in w.contractions):
         cells = min(m.rows * min(m.columns, n), m.columns * min(m.rows, k))
-        rate = cells * m.pixels * machine.cores
+        rate = max(cells, m.window_channels) * m.pixels * machine.cores
         rated[rate] = rated.get(rate, 0) + macs
 
     def bound(weight: float) -> float:

@@ -4,7 +4,7 @@ Every core has units and semaphores of its own, numbered core after core: unit 4
 
 The matrix unit keeps its stationary tile (weights, or accumulators in an output-stationary array):
 a matmul with the same tile as the one before needs no preload, unless a load or a vector command
-has written to the scratchpad bytes that the tile came from.
+has written to the scratchpad bytes that the tile came from.  Windows on the array displace it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 
-from ....dialects.npu.isa import QUEUES, spreads
+from ....dialects.npu.isa import ON_ARRAY, QUEUES, spreads
 from ...targets.machine import Machine
 from ..program import Instruction
 from .costs import (
@@ -36,7 +36,8 @@ class Commands:
     `tile[c]`: for a matmul a key of its stationary tile (equal: no preload), `touched[c]`: for a
     matmul the scratchpad bytes of that tile, for others the scratchpad bytes it writes (a write
     there ends the tile's reuse), in all cores if `spreads[c]`.  `sums[c]`: for a matmul a key of
-    its sums, `adds[c]` whether it adds to them.
+    its sums, `adds[c]` whether it adds to them.  `settles[c]`: what follows on its queue may read
+    what it writes, and starts when it is complete.
     """
 
     unit: list[int]
@@ -50,6 +51,7 @@ class Commands:
     spreads: list[bool] = field(default_factory=list[bool])
     sums: list[object] = field(default_factory=list[object])
     adds: list[bool] = field(default_factory=list[bool])
+    settles: list[bool] = field(default_factory=list[bool])
     tail: int = 0
     cores: int = 1
     semaphores: int = 0
@@ -74,6 +76,7 @@ def commands_of(expansion: Expansion, machine: Machine, semaphores: int) -> Comm
     order = expansion.site
     sums, adds = [iter(_sums(s)) for s in sites], [iter(_adds(s)) for s in sites]
     sync = [s.instruction.mnemonic == "sync" for s in sites]
+    settles = [s.instruction.mnemonic == "mmax" for s in sites]
     spread = [spreads(s.instruction.mnemonic, s.instruction.params) for s in sites]
     unit: list[int] = []
     waits: list[tuple[int, ...]] = []
@@ -98,6 +101,7 @@ def commands_of(expansion: Expansion, machine: Machine, semaphores: int) -> Comm
         spreads=[spread[s] for s in order],
         sums=[next(sums[s]) for s in order],
         adds=[next(adds[s]) for s in order],
+        settles=[settles[s] for s in order],
         tail=expansion.tail,
         cores=cores,
         semaphores=semaphores,
@@ -133,6 +137,8 @@ def _adds(site: Site) -> list[bool]:
 
 
 def _tiles(site: Site, machine: Machine) -> list[object]:
+    if site.instruction.mnemonic in ON_ARRAY.values():  # displaces every tile, and finds none
+        return [(site.index, i) for i in range(site.executions)]
     if site.instruction.mnemonic != "matmul":
         return [None] * site.executions
     place = site.places[stationary_operand(machine)]
@@ -144,6 +150,8 @@ def _touched(site: Site, machine: Machine) -> list[tuple[int, int] | None]:
     if site.instruction.mnemonic == "matmul":
         kept = site.places[stationary_operand(machine)]
         place = kept if kept.space == "spm" else None
+    elif site.instruction.mnemonic in ON_ARRAY.values():
+        place = None
     else:
         place = next((p for p in site.places if p.space == "spm" and p.writes()), None)
     if place is None:

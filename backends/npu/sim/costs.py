@@ -18,7 +18,7 @@ import numpy as np
 
 from ....dialects.constants import Array
 from ....dialects.errors import SimulationError
-from ....dialects.npu.isa import WINDOWS, spreads
+from ....dialects.npu.isa import ON_ARRAY, WINDOWS, spreads
 from ...targets.machine import Machine, Memory
 from .expand import Dims, Expansion, Place, Site, describe
 
@@ -103,6 +103,9 @@ def effort(site: Site, machine: Machine) -> Effort:
     if name == "matmul":
         m, n, k = matmul_shape(site)
         return Effort(m * n * k, m * n * k, spm_bytes=spm, acc_bytes=acc)
+    if name in ON_ARRAY.values():
+        taken = math.prod(n for n, _ in _work_place(site).dims)
+        return Effort(taken if name == "mmac" else 0, taken, spm_bytes=spm, acc_bytes=acc)
     if site.places and name.startswith("v"):
         elements = math.prod(n for n, _ in _work_place(site).dims)
         macs = elements if name == "vmac" else 0
@@ -116,7 +119,7 @@ def _bytes(place: Place) -> int:
 
 
 def _work_place(site: Site) -> Place:
-    """The operand whose elements are a vector command's work: a, acc, or dst of vfill."""
+    """The operand whose elements are a window's or vector command's work: a, acc, or vfill's dst."""
     return site.places[0]
 
 
@@ -156,6 +159,12 @@ def site_costs(site: Site, expansion: Expansion, machine: Machine) -> list[Cost]
                 f" {machine.matrix.columns}"
             )
         work, before, after = matrix_cycles(machine, m, n, k, _tile_accesses(site, machine))
+    elif site.instruction.mnemonic in ON_ARRAY.values():
+        if not machine.matrix.window_channels:
+            raise SimulationError(
+                f"{describe(site, expansion.layers)}: the array of {machine.name} takes no windows"
+            )
+        work, before, after = window_cycles(site, machine)
     else:
         work, before, after = vector_cycles(site, machine), 0, 0
     keys = zip(
@@ -200,6 +209,24 @@ def matrix_cycles(
     step = max(stream, loading) if unit.double_buffered_weights else stream + loading
     waiting = (down - 1) * columns * max(unit.accumulate_latency - step, 0)  # for its own sums
     return stream + (tiles - 1) * step + waiting, loading, after
+
+
+def window_cycles(site: Site, machine: Machine) -> tuple[int, int, int]:
+    """(work, before, after) of a window on the array, which takes a group of channels at a time.
+
+    The weights of a group are read as a stationary tile of a dot-product array.
+    """
+    unit, place = machine.matrix, _work_place(site)
+    sizes, p_rank = [n for n, _ in place.dims], site.instruction.params["p_rank"]
+    groups = -(-sizes[-1] // unit.window_channels)
+    stream = -(-math.prod(sizes[:p_rank]) // unit.pixels) * math.prod(sizes[p_rank:-1])
+    loading = 0
+    if site.instruction.mnemonic == "mmac":
+        weights = accesses(site.places[1].dims, 1, machine.scratchpad.width)
+        loading = -(-weights // (machine.scratchpad.region_ports * groups * unit.preload_rows))
+    step = max(stream, loading) if unit.double_buffered_weights else stream + loading
+    drain = 0 if unit.dataflow == "dot-product" else unit.rows + unit.columns - 2
+    return stream + (groups - 1) * step, loading, machine.scratchpad.latency + drain
 
 
 def array_tiles(machine: Machine, m: int, n: int, k: int) -> tuple[int, int]:
@@ -332,6 +359,8 @@ def _with_banks(
         stationary, streamed = stationary_operand(machine), 0
         if stationary == 0:
             streamed = 1
+    elif site.instruction.mnemonic == "mmac":
+        stationary = 1
     for index, place in enumerate(site.places):
         memory = _memory(place, machine)
         if memory is None or (index == stationary and place.space == "spm"):

@@ -71,7 +71,7 @@ class _Core:
 
     `next` is to be issued, of commands up to `end`, at `time` or later.  `resident` is the key of
     the stationary tile, which lies in bytes `span` of the scratchpad; `preload` when it is there;
-    `sums` the last matmul's, `added` when that began.
+    `sums` the last matmul's, `added` when that began; `settles`: the last result must be complete.
     """
 
     next: int
@@ -82,6 +82,7 @@ class _Core:
     preload: int = 0
     sums: object = None
     added: int = 0
+    settles: bool = False
 
 
 class Engine:
@@ -246,7 +247,7 @@ class Engine:
         unit.version += 1
         if queue == MATRIX:
             core = self.cores[unit.core]
-            core.sums, core.added = self.c.sums[i], now
+            core.sums, core.added, core.settles = self.c.sums[i], now, self.c.settles[i]
         elif touched := self.c.touched[i]:
             for core in self.cores if self.c.spreads[i] else (self.cores[unit.core],):
                 if touched[0] < core.span[1] and core.span[0] < touched[1]:
@@ -258,18 +259,19 @@ class Engine:
             self._try(u, unit, now)
 
     def _array_free(self, i: int, unit: Unit, now: int) -> int:
-        """Cycle at which matmul `i` can start: its tile is in place, and the sums it adds to."""
+        """Cycle at which `i` can start: its tile is in place, and what it adds to or may read."""
         core = self.cores[unit.core]
         if core.preload < 0:
             core.preload = now - core.preload
-        when = max(now, core.preload)
+        when = there = max(now, core.preload)
         latency = self.machine.matrix.accumulate_latency
         if latency and self.c.adds[i] and self.c.sums[i] == core.sums and not self.in_place:
-            there = max(when, core.added + latency)
-            if there > now:
-                self.s.sums[i] = there - when
-            return there
-        return when
+            there = max(there, core.added + latency)
+        if core.settles:
+            there = max(there, unit.promised)
+        if there > now:
+            self.s.sums[i] = there - when
+        return there
 
     def _credit(self, queue: int, unit: Unit, cost: Cost) -> int:
         """Cycle at which the limit on outstanding requests allows the next command's first."""

@@ -19,6 +19,7 @@ from xdsl.ir import SSAValue
 from ....backends.targets.machine import Machine
 from ....dialects.loop import ExtractOp, Linear, NestOp, ScalarYieldOp, captured, space_of
 from ....dialects.types import element_of, numpy_dtype, shape_of
+from .classify import reduction_of, takes_windows
 from .footprint import depends
 
 
@@ -26,9 +27,9 @@ from .footprint import depends
 class Statistics:
     """Of one nest: multiply-accumulates, elements of vector work, compulsory DRAM bytes.
 
-    `matrix_macs` are those of contractions that the matrix unit can run; multiply-accumulates of
-    depthwise convolutions count as `vector_elements` (taps), as do sums, maxima and the output's
-    elementwise stages (one each at least).  `weight_bytes` are the constant part of `bytes`.
+    `matrix_macs` are those of contractions that the matrix unit can run, depthwise ones left out;
+    `vector_elements` are the taps of sums and maxima, unless the array takes them, and one for each
+    element of an output with elementwise stages.  `weight_bytes` are the constant part of `bytes`.
     """
 
     macs: int
@@ -46,7 +47,7 @@ def _fields(s: Statistics) -> tuple[int, ...]:
     return s.macs, s.matrix_macs, s.vector_elements, s.bytes, s.weight_bytes
 
 
-def statistics(nest: NestOp) -> Statistics:
+def statistics(nest: NestOp, machine: Machine) -> Statistics:
     """Work and compulsory traffic of a nest in memref or tensor form."""
     domain, maps = nest.sizes, nest.linear_maps
     points, parallel = prod(domain), prod(domain[d] for d in nest.parallel)
@@ -59,7 +60,7 @@ def statistics(nest: NestOp) -> Statistics:
     vector = parallel if nest.reduce.data != "none" and nest.epilogue_block is not None else 0
     if nest.reduce.data == "none":
         vector = parallel if len(list(nest.body.block.ops)) > 1 else 0
-    elif not contraction:
+    elif not contraction and not takes_windows(reduction_of(nest).kind, machine):
         vector = points
     total = weights = 0
     seen: set[tuple[SSAValue, Linear]] = set()

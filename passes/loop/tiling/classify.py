@@ -9,6 +9,8 @@ A nest is a reduction (or none) followed by a chain of elementwise stages (`chai
     vsumexp  sum of table[b - a], b a result of the maximum of a       vector unit (softmax)
     vmax     maximum of a                                               vector unit (max pooling)
     none     no reduction: the chain alone
+
+vmac, vsum and vmax run on the matrix unit of machines whose array takes windows (`takes_windows`).
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from ....backends.targets.machine import Machine
 from ....dialects.errors import CapacityError
 from ....dialects.locations import onnx_nodes
 from ....dialects.loop import ApplyOp, ExtractOp, Linear, NestOp, ScalarYieldOp
+from ....dialects.npu.isa import ON_ARRAY
 from ....dialects.types import element_of
 from .footprint import depends
 
@@ -157,8 +160,13 @@ def roles(nest: NestOp, reduction: Reduction) -> Roles:
     )
 
 
+def takes_windows(kind: str, machine: Machine) -> bool:
+    """Whether reductions of `kind` over windows run on the array."""
+    return kind in ON_ARRAY and machine.matrix.window_channels > 0
+
+
 def choose_unit(nest: NestOp, reduction: Reduction, machine: Machine) -> Reduction:
-    """Run a contraction as vmac where the vector unit is at least as fast as the matrix unit."""
+    """Run a contraction as vmac where that is at least as fast as a product of matrices."""
     if reduction.kind != "matmul":
         return reduction
     domain, part = nest.sizes, roles(nest, reduction)
@@ -168,6 +176,9 @@ def choose_unit(nest: NestOp, reduction: Reduction, machine: Machine) -> Reducti
     k, n = prod(domain[d] for d in part.k), prod(domain[d] for d in part.n)
     rate = min(k, machine.matrix.rows) * min(n, machine.matrix.columns) * machine.matrix.pixels
     # a matmul has one channel only: its streams are short, so the array must be twice as fast
-    if min(domain[inner], machine.vector.lanes) / machine.vector.mac * 2 >= rate:
+    each = min(domain[inner], machine.vector.lanes) / machine.vector.mac
+    if takes_windows("vmac", machine):
+        each = min(domain[inner], machine.matrix.window_channels) * machine.matrix.pixels
+    if each * 2 >= rate:
         return Reduction("vmac", reduction.a, reduction.b, reduction.a_zp, reduction.b_zp)
     return reduction

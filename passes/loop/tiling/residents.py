@@ -37,11 +37,12 @@ class Resident:
 
 def place(residents: Sequence[Resident], size: int, first: int, last: int, capacity: int) -> int:
     """The highest free address for `size` bytes; negative if there is none."""
+    # Tensors that are not alive together may overlap: highest end first, all others end below it.
     taken = sorted(
-        ((r.address, r.address + r.size) for r in residents if r.alive(first, last)), reverse=True
+        ((r.address + r.size, r.address) for r in residents if r.alive(first, last)), reverse=True
     )
     top = capacity
-    for low, high in taken:
+    for high, low in taken:
         if top - high >= size:
             break
         top = min(top, low)

@@ -23,6 +23,7 @@ import numpy as np
 
 from ....backends.targets.machine import Machine
 from ....dialects.npu.isa import WINDOWS
+from .classify import takes_windows
 from .footprint import depends, near_even
 from .work import Operand, Work
 
@@ -101,6 +102,8 @@ def candidates(work: Work, dim: int, machine: Machine, attempt: Attempt) -> list
         return [extent, 1]  # kernel dimensions are split completely or not at all
     sizes = {near_even(extent, c) for c in _COUNTS if c <= extent} | {1}
     block = machine.vector.lanes if dim == work.inner else 1
+    if dim == work.inner and takes_windows(work.kind, machine):
+        block = max(block, machine.matrix.window_channels)
     if work.kind == "matmul" and dim in part.n[-1:]:
         block = machine.matrix.columns
     elif work.kind == "matmul" and dim in part.k:
@@ -218,6 +221,19 @@ def _matrix_cycles(work: Work, tiles: Sequence[Any], machine: Machine) -> tuple[
     return passes * each, commands
 
 
+def _window_cycles(work: Work, tiles: Sequence[Any], machine: Machine) -> tuple[Any, Any]:
+    """(cycles, commands) of one tile whose windows the array takes."""
+    unit, positions = machine.matrix, np.ones_like(tiles[0])
+    for d in work.parallel:
+        if d != work.inner:
+            positions = positions * tiles[d]
+    channels = np.ones_like(tiles[0]) if work.inner is None else tiles[work.inner]
+    cycles: Any = -(-positions // unit.pixels) * -(-channels // unit.window_channels)
+    for d in work.roles.k:
+        cycles = cycles * tiles[d]
+    return cycles, np.ones_like(tiles[0])
+
+
 def _vector_cycles(work: Work, tiles: Sequence[Any], machine: Machine) -> tuple[Any, Any]:
     """(cycles of the elementwise stages of one tile, cycles of one part of its windows)."""
     unit = machine.vector
@@ -231,7 +247,7 @@ def _vector_cycles(work: Work, tiles: Sequence[Any], machine: Machine) -> tuple[
         (points / unit.lanes * unit.cost(c) + unit.startup for c in work.chain),
         np.zeros(1),
     )
-    if work.kind in WINDOWS:
+    if work.kind in WINDOWS and not takes_windows(work.kind, machine):
         groups = points // channels * -(-channels // unit.lanes)
         for d in work.roles.k:
             groups = groups * tiles[d]
@@ -261,9 +277,11 @@ def _evaluate(work: Work, machine: Machine, attempt: Attempt, capacity: int) -> 
     every = tiled
     for d in work.roles.k:
         every = every * counts[d]
-    matrix, commands = (
-        _matrix_cycles(work, tiles, machine) if work.kind == "matmul" else (0 * ones, ones)
-    )
+    on_array = work.kind == "matmul" or takes_windows(work.kind, machine)
+    matrix, commands = 0 * ones, ones
+    if on_array:
+        cycles_of = _matrix_cycles if work.kind == "matmul" else _window_cycles
+        matrix, commands = cycles_of(work, tiles, machine)
     stages, window = _vector_cycles(work, tiles, machine)
     vector = stages + window
     burst = machine.dram.burst_bytes
@@ -275,8 +293,10 @@ def _evaluate(work: Work, machine: Machine, attempt: Attempt, capacity: int) -> 
     held = [_tile_bytes(o, boxes, align) for o, boxes in reads]
     latency = machine.dram.read_latency
     between = window + stages * tiled / every
-    slack = _slack(work, matrix, commands, between, machine) if slots > 1 else 0 * ones
-    turnaround = turnaround_cycles(machine) if work.kind == "matmul" else 0
+    slack: Any = 0 * ones
+    if slots > 1:
+        slack = _slack(matrix, commands, machine) + 0 * between if on_array else between
+    turnaround = turnaround_cycles(machine) if on_array else 0
     spread = _where(_bands(work, tiles), 1.0, UNBANDED) if work.output.resident else 1.0
     best: Tiling | None = None
     for order in _orders(work):
@@ -334,16 +354,14 @@ def _bands(work: Work, tiles: Sequence[Any]) -> Any:
     return out
 
 
-def _slack(work: Work, matrix: Any, commands: Any, vector: Any, machine: Machine) -> Any:
+def _slack(matrix: Any, commands: Any, machine: Machine) -> Any:
     """Cycles of work queued when the control processor issues the next tile's loads.
 
     It issues in program order and stops at a full queue, so that it runs ahead of the matrix unit
     by no more commands than its queue holds.
     """
-    if work.kind != "matmul":
-        return vector
     depth = machine.control.queue_depths.get("matrix", 1)
-    return matrix / commands * np.minimum(commands, depth) + 0 * vector
+    return matrix / commands * np.minimum(commands, depth)
 
 
 def _repeats(operand: Operand, order: Sequence[int], counts: Sequence[Any]) -> Any:

@@ -203,7 +203,8 @@ class Emitter:
         """Append a command on loop-level `buffers`."""
         given = {k: v for k, v in params.items() if v}
         placed = [self._place(b, a) for b, a in zip(buffers, accesses, strict=True)]
-        self.add(COMMANDS[mnemonic]([self.values[b] for b in buffers], placed, waits=(), **given))
+        whole = [self.values[b] for b in buffers]
+        self.add(COMMANDS[mnemonic](whole, placed, waits=(), all_cores=False, **given))
 
     def _place(
         self, buffer: SSAValue, access: AccessAttr | TensorMapAttr

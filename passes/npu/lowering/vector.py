@@ -2,18 +2,20 @@
 
 Dimensions are merged where they are one for every operand, so a whole tile is usually a descriptor
 of one or two dimensions.  Reductions (vmac, vsum, vmax) take position dimensions, tap dimensions
-and one channel dimension, the one that is innermost in the output.
+and one channel dimension, the one that is innermost in the output; where the machine's array takes
+windows, they are commands of the matrix unit (mmac, msum, mmax).
 """
 
 from __future__ import annotations
 
 from xdsl.ir import SSAValue
 
+from ....backends.targets.machine import Machine
 from ....dialects.loop import ApplyOp, NestOp, ScalarConstantOp, captured
 from ....dialects.npu import AccessAttr
-from ....dialects.npu.isa import BY_MNEMONIC, MAX_DIMS
+from ....dialects.npu.isa import BY_MNEMONIC, MAX_DIMS, ON_ARRAY
 from ....dialects.types import element_of, numpy_dtype
-from ...loop.tiling.classify import innermost_dim, reduction_of
+from ...loop.tiling.classify import innermost_dim, reduction_of, takes_windows
 from .emitter import Dim, Emitter, capacity, coalesce, dims_of, operands_of
 
 _ONE = Dim(1, (0, 0, 0, 0, 0))
@@ -52,8 +54,11 @@ def _params(nest: NestOp) -> dict[str, int]:
     return {"lo": given["min"], "hi": given["max"]} if last.fn.data == "clip" else given
 
 
-def lower_window(nest: NestOp, kind: str, out: Emitter) -> None:
-    """Reductions over taps; what a softmax subtracts is read at positions, like the result."""
+def lower_window(nest: NestOp, kind: str, machine: Machine, out: Emitter) -> None:
+    """Reductions over taps; what a softmax subtracts is read at positions, like the result.
+
+    Those that the array of `machine` takes go there.
+    """
     reduction = reduction_of(nest)
     values, maps = operands_of(nest)
     order = [reduction.a, *([reduction.b] if reduction.b is not None else []), len(values) - 1]
@@ -90,5 +95,6 @@ def lower_window(nest: NestOp, kind: str, out: Emitter) -> None:
             "b_zp": reduction.b_zp,
             "overwrite": reducing,
         }
-        allowed = BY_MNEMONIC[kind].params
-        out.command(kind, values, accesses, **{k: params[k] for k in allowed})
+        mnemonic = ON_ARRAY[kind] if takes_windows(kind, machine) else kind
+        allowed = BY_MNEMONIC[mnemonic].params
+        out.command(mnemonic, values, accesses, **{k: params[k] for k in allowed})

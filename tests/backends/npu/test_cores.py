@@ -111,7 +111,9 @@ def targets(draw: st.DrawFn) -> Machine:
 
     base = cored_machine()
     rate, window = pick(0.7, 3.0, 64.0), pick(1, 8)
-    array = MatrixUnit(16, 16, 1, pick(*DATAFLOWS), pick(True, False), 1, pick(1, 3), pick(0, 9))
+    array = MatrixUnit(
+        16, 16, 1, pick(*DATAFLOWS), pick(True, False), 1, pick(1, 3), pick(0, 9), pick(1, 3, 16)
+    )
     return replace(
         base,
         matrix=array,

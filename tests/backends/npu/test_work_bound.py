@@ -32,7 +32,9 @@ def optimum(machine: Machine, work: list[LayerWork], compulsory: int) -> float:
     lanes = v.lanes * machine.cores / min(v.mac, 1.0)
     shapes = [c for w in work for c in w.contractions]
     rates = [
-        min(m.rows * min(m.columns, n), m.columns * min(m.rows, k)) * m.pixels * machine.cores
+        max(min(m.rows * min(m.columns, n), m.columns * min(m.rows, k)), m.window_channels)
+        * m.pixels
+        * machine.cores
         for _, n, k in shapes
     ]
     cheapest = min(v.move, v.requantize, v.lookup, v.mac, 1.0)

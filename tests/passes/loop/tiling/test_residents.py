@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tilewright.passes.loop.tiling.residents import Resident, place, room
@@ -8,7 +8,8 @@ from tilewright.passes.loop.tiling.residents import Resident, place, room
 lives = st.tuples(st.integers(0, 9), st.integers(0, 9)).map(sorted)
 
 
-@given(st.lists(st.tuples(st.integers(1, 40), lives), max_size=12))
+@settings(max_examples=500)
+@given(st.lists(st.tuples(st.integers(1, 40), lives), max_size=16))
 def test_placed_tensors_never_overlap(wanted: list[tuple[int, list[int]]]) -> None:
     placed: list[Resident] = []
     for size, (first, last) in wanted:
@@ -34,3 +35,8 @@ def test_tensors_are_packed_from_the_top() -> None:
     assert place([first, second], 31, 5, 6, 100) == 19
     assert room([first, second], 3, 100) == 50 and room([first, second], 7, 100) == 100
     assert place([first, second], 60, 0, 9, 100) < 0
+
+
+def test_tensors_that_are_not_alive_together_hide_no_other() -> None:
+    wide, short = Resident(20, 80, 0, 4), Resident(70, 20, 5, 9)
+    assert place([wide, short], 10, 3, 6, 100) == 10
