@@ -36,6 +36,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "promote-buffers",
         "unroll-tiles",
         "pack-constants",
+        "pack-pixels",
         "distribute",
         "share-loads",
     ),

@@ -21,17 +21,16 @@ from itertools import product
 from math import lcm, prod
 
 import numpy as np
-from xdsl.dialects.builtin import IntegerAttr, ModuleOp
+from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Block
 
 from ...backends.targets.machine import Machine
 from ...dialects.constants import Array
-from ...dialects.graph import ConstantRefAttr
 from ...dialects.loop import AllocOp, CopyOp, ForOp, GlobalOp, Linear, ReshapeOp
-from ...dialects.types import element_of, int_values, integer, memref, numpy_dtype, shape_of, string
+from ...dialects.types import element_of, int_values, memref, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass, main_function
-from .packing import CONSTANT_ALIGNMENT, align, global_array
+from .packing import ConstantAppender, global_array
 from .tile_npu import npu_segments
 
 GROWTH = 1.25
@@ -144,12 +143,10 @@ class _Packer:
     """Replaces loads; equal ones share a packed constant."""
 
     def __init__(self, ctx: CompilerContext, machine: Machine, main: FuncOp):
-        self.store, self.burst, self.main = ctx.constants, machine.dram.burst_bytes, main
-        self.offsets: dict[str, int] = {}
+        self.constants, self.burst = ConstantAppender(main, ctx.constants), machine.dram.burst_bytes
 
     def visit(self, op: CopyOp, constant: GlobalOp) -> None:
-        size = self.main.attributes.get("const_bytes")
-        if not shape_of(op.big) or not isinstance(size, IntegerAttr):
+        if not shape_of(op.big) or not self.constants.ready:
             return
         item = numpy_dtype(element_of(op.big)).itemsize
         plan = layout(op, self.burst)
@@ -157,20 +154,9 @@ class _Packer:
             return
         if bursts(op, self.burst) <= WASTE * -(-plan.size * item // self.burst):
             return
-        key = self.store.add(pack(op, global_array(constant, self.store), plan))
+        array = pack(op, global_array(constant, self.constants.store), plan)
         type = memref([plan.total], element_of(op.big), "const")
-        if key not in self.offsets:
-            self.offsets[key] = size.value.data
-            self.main.attributes["const_bytes"] = integer(
-                size.value.data + align(plan.total * item, CONSTANT_ALIGNMENT)
-            )
-            declared = GlobalOp(ConstantRefAttr(string(key)), type, self.offsets[key])
-            declared.result.name_hint = constant.result.name_hint
-            first = self.main.body.block.first_op
-            assert first is not None
-            self.main.body.block.insert_op_before(declared, first)
-        packed = GlobalOp(ConstantRefAttr(string(key)), type, self.offsets[key])
-        packed.result.name_hint = constant.result.name_hint
+        packed = self.constants.add(array, type, constant)
         block = constant.parent_block()
         assert block is not None
         block.insert_op_before(packed, constant)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-from xdsl.dialects.builtin import IntegerAttr, ModuleOp
+from xdsl.dialects.builtin import IntegerAttr, MemRefType, ModuleOp
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import SSAValue
 
@@ -18,7 +19,7 @@ from ...dialects.constants import Array, ConstantStore, content_key
 from ...dialects.errors import IRError
 from ...dialects.graph import ConstantOp, ConstantRefAttr
 from ...dialects.loop import GlobalOp
-from ...dialects.types import element_of, integer, numpy_dtype, shape_of, tensor
+from ...dialects.types import element_of, integer, numpy_dtype, shape_of, string, tensor
 from ..base import main_function
 
 ALIGNMENT = 64
@@ -64,6 +65,38 @@ def assign_offsets(func: FuncOp, store: ConstantStore) -> int:
             end += align(buffer_bytes(op.result), CONSTANT_ALIGNMENT)
         op.offset = integer(placed[key])
     return end
+
+
+class ConstantAppender:
+    """Adds constants to an allocated `@main`, behind those it has; equal ones share a place."""
+
+    def __init__(self, main: FuncOp, store: ConstantStore):
+        self.main, self.store = main, store
+        self.offsets: dict[str, int] = {}
+
+    @property
+    def ready(self) -> bool:
+        """Whether allocate-arena has placed the constants."""
+        return isinstance(self.main.attributes.get("const_bytes"), IntegerAttr)
+
+    def add(self, array: Array, type: MemRefType[Any], like: GlobalOp) -> GlobalOp:
+        """A declaration, yet to be inserted, of `array` as `type`, with the name of `like`."""
+        key = self.store.add(array)
+        if key not in self.offsets:
+            size = self.main.attributes["const_bytes"]
+            assert isinstance(size, IntegerAttr)
+            self.offsets[key] = size.value.data
+            end = size.value.data + align(array.nbytes, CONSTANT_ALIGNMENT)
+            self.main.attributes["const_bytes"] = integer(end)
+            first = self.main.body.block.first_op
+            assert first is not None
+            self.main.body.block.insert_op_before(self._declare(key, type, like), first)
+        return self._declare(key, type, like)
+
+    def _declare(self, key: str, type: MemRefType[Any], like: GlobalOp) -> GlobalOp:
+        out = GlobalOp(ConstantRefAttr(string(key)), type, self.offsets[key])
+        out.result.name_hint = like.result.name_hint
+        return out
 
 
 def pack_constants(module: ModuleOp, store: ConstantStore) -> bytes:

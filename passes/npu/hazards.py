@@ -47,12 +47,16 @@ class DramUse:
     trips: tuple[int, ...]
 
 
+Place = tuple[LocationAttr, Operation]
+"""The nest that a use is part of, by location, and the tensor, as nests of one node share that."""
+
+
 @dataclass
 class Use:
     """A queue reading or writing bytes [low, high) of a memory; `buffer` is None for DRAM.
 
     `shared`: other cores see the same bytes (DRAM), or have them written as well (broadcasts).
-    `where`: what the use is part of, if cores share it.
+    `where`: the tensor and the nest that the use is part of, if cores share it.
     """
 
     memory: str
@@ -62,7 +66,7 @@ class Use:
     write: bool
     buffer: AllocOp | None
     shared: bool = False
-    where: LocationAttr | None = None
+    where: Place | None = None
     boxes: list[DramUse] = field(default_factory=list[DramUse])
 
 
@@ -143,11 +147,11 @@ def command_uses(op: Command, trips: tuple[int, ...]) -> list[Use]:
     uses: list[Use] = []
     spec, params = op.instruction, op.param_values
     cored = cores_of(op) is not None
-    where = op.location if cored else None
     for index, (row, value, access) in enumerate(
         zip(spec.operands, op.buffers, op.accesses.data, strict=True)
     ):
         buffer, space = buffer_of(value), space_of(value)
+        where = (op.location, buffer) if cored else None
         shared = cored and (
             not isinstance(buffer, AllocOp) or (index == 1 and spreads(spec.mnemonic, params))
         )
@@ -304,7 +308,7 @@ def _later(one: Clock, other: Clock) -> Clock:
     return {q: max(one.get(q, -1), other.get(q, -1)) for q in (*one, *other)}
 
 
-Cell = dict[tuple[Queue, bool, bool, LocationAttr | None], int]
+Cell = dict[tuple[Queue, bool, bool, Place | None], int]
 """Last child by queue, whether it wrote, whether other cores were concerned, and what it is of."""
 
 
@@ -361,7 +365,7 @@ class _Intervals:
                 cells.append(new)
         self.starts[first:last], self.cells[first:last] = starts, cells
 
-    def _kept(self, key: tuple[Queue, bool, bool, LocationAttr | None], use: Use) -> bool:
+    def _kept(self, key: tuple[Queue, bool, bool, Place | None], use: Use) -> bool:
         """Whether an older use still matters behind a write that did not wait for it."""
         return self.cores and key[1] and key[3] == use.where
 

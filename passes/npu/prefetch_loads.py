@@ -101,6 +101,7 @@ def _arrange_ops(program: ProgramOp, order: Sequence[Operation]) -> None:
 
 def _move(program: ProgramOp, items: Sequence[Item], places: Sequence[int | None]) -> None:
     """Put every load that moves, with its buffer, in front of its new successor."""
+    places = [*places[:-1], None]  # what stands last has no successor of its own
     stays: list[Operation] = []  # per item, the next one that is not moved
     for item, place in zip(reversed(items), reversed(places), strict=True):
         stays.append(item.op if place is None else stays[-1])

@@ -82,7 +82,9 @@ def _shapes(mnemonic: str, random: Random) -> tuple[list[tuple[int, ...]], dict[
         return [(*m, *k), (*k, *n), (*m, *n)], {"m_rank": len(m)}
     if mnemonic in WINDOWS:
         p, t, c = dims(0, 3), dims(0, 3), (5,)
-        middle = {"vmac": [(*t, *c)], "mmac": [(*t, *c)], "vsumexp": [(*p, *c), (256,)]}.get(mnemonic, [])
+        middle = {"vmac": [(*t, *c)], "mmac": [(*t, *c)], "vsumexp": [(*p, *c), (256,)]}.get(
+            mnemonic, []
+        )
         return [(*p, *t, *c), *middle, (*p, *c)], {"p_rank": len(p), "t_rank": len(t)}
     shape = dims(1, 6)
     operands = BY_MNEMONIC[mnemonic].operands

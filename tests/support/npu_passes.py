@@ -45,7 +45,7 @@ def run_programs(module: ModuleOp, arena: Array, consts: Array) -> Array:
 
 
 TARGETS = ("gemmini-16x16", "auto-200", "tpu-v1", "ethos-u65-512", "vta-pynq")
-"""Targets of different kinds: banked and interleaved scratchpads, commands of one and many tiles."""
+"""Targets of all kinds: scratchpads banked and interleaved, commands of one tile and of many."""
 
 
 def target(name: str) -> Machine:

@@ -113,7 +113,7 @@ def convolve(
         sh, dh, ph, oh, sw, dw, pw, ow = 1, 1, kernel // 2, h, 1, 1, kernel // 2, w
     if oh < 1 or ow < 1:
         return
-    outputs = c.pick(CHANNELS + (40,)) if count is None else count
+    outputs = c.pick((*CHANNELS, 40)) if count is None else count
     zp = c.pick([c.origin, c.origin, c.origin, 5])
     out = s.buffer([1, oh, ow, outputs]) if y is None else y
     s.nest(
@@ -205,7 +205,8 @@ def move(c: Chain, x: SSAValue) -> None:
         target = [{0: 1}, {1: 2, 2: 1}, {3: 2, 4: 1}, {5: 1}]
         s.nest([1, h, 2, w, 2, channels], [(x, rows(0, 1, 3, 5), None, None)], (out, target, None))
     elif kind == "slice":
-        axis, step = c.pick([1, 2, 3]), c.pick([1, 2])
+        axis: int = c.pick([1, 2, 3])
+        step: int = c.pick([1, 2])
         begin = shape[axis] // 3
         shape[axis] = -(-(shape[axis] - begin) // step)
         source = [{d: step if d == axis else 1} for d in range(4)]
@@ -227,7 +228,7 @@ def move(c: Chain, x: SSAValue) -> None:
 
 def concat(c: Chain, x: SSAValue) -> None:
     """Two producers into slices of one tensor; perhaps one slice is read on its own."""
-    s, (_, h, w, channels) = c.segment, shape_of(x)
+    s, (_, h, w, _) = c.segment, shape_of(x)
     first, second = c.pick(CHANNELS), c.pick(CHANNELS)
     whole = s.buffer([1, h, w, first + second])
     convolve(c, x, whole, 0, first)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import prod
+from math import gcd, prod
 
 import numpy as np
 from xdsl.ir import SSAValue
@@ -88,7 +88,8 @@ def multiplies(nest: NestOp) -> bool:
 def contraction(nest: NestOp) -> tuple[int, int, int] | None:
     """(MACs, N, K) of a contraction: N outputs share a value of the first operand, K terms a sum.
 
-    None for other nests.  A depthwise convolution has N = 1.
+    None for other nests.  Outputs of neighbouring windows share values: each channel's of a 3x3
+    convolution 9, a depthwise one's too (pack-pixels has them on the array side by side).
     """
     if not multiplies(nest):
         return None
@@ -96,7 +97,22 @@ def contraction(nest: NestOp) -> tuple[int, int, int] | None:
     only_right = [
         d for d in nest.parallel if depends(right)[d] and not depends(left)[d]
     ]  # fmt: skip
-    return prod(domain), prod(domain[d] for d in only_right), prod(domain[d] for d in nest.reduced)
+    n = prod(domain[d] for d in only_right) * _overlap(nest, left)
+    return prod(domain), n, prod(domain[d] for d in nest.reduced)
+
+
+def _overlap(nest: NestOp, map: Linear) -> int:
+    """Windows (positions of the output) that a value of an operand is part of, at most."""
+    domain, out = nest.sizes, 1
+    for row in map.coeffs:
+        taps = [d for d in nest.reduced if row[d] and domain[d] > 1]
+        positions = [d for d in nest.parallel if row[d] and domain[d] > 1]
+        if not taps or not positions:
+            continue
+        step = min(abs(row[d]) // gcd(row[d], *(row[t] for t in taps)) for d in positions)
+        windows = -(-prod(domain[t] for t in taps) // step)
+        out *= min(windows, prod(domain[d] for d in positions))
+    return out
 
 
 @lru_cache(maxsize=4096)

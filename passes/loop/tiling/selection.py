@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -178,9 +178,52 @@ def _orders(work: Work) -> list[tuple[int, ...]]:
     return [(*batch, *part.n, *part.m, *part.k), (*batch, *part.m, *part.n, *part.k)]
 
 
-def _matrix_cycles(work: Work, tiles: Sequence[Any], machine: Machine) -> tuple[Any, Any]:
-    """(cycles, commands) of the matrix unit for one tile."""
+def _strides(operand: Operand, tiles: Sequence[Any], dims: Sequence[int]) -> list[Any]:
+    """Elements from one step of each dimension to the next, in a tile of the operand's own."""
+    boxes: list[Any] = _boxes(operand, tiles)
+    if operand.resident:
+        boxes = [n + 0 * b for n, b in zip(operand.shape, boxes, strict=True)]
+    out: list[Any] = [np.zeros_like(tiles[0]) for _ in dims]
+    size: Any = np.ones_like(tiles[0])
+    for row, box in zip(reversed(operand.map.coeffs), reversed(boxes), strict=True):
+        step: Any = np.zeros_like(tiles[0])
+        for d, a in enumerate(row):
+            step = np.gcd(step, _where(tiles[d] > 1, abs(a), 0))
+        step = 1 if operand.resident else np.maximum(step, 1)
+        for i, d in enumerate(dims):
+            out[i] = out[i] + row[d] // step * size
+        size = size * box
+    return out
+
+
+def _coalesced(dims: Sequence[int], operands: Sequence[Operand], tiles: Sequence[Any]) -> list[Any]:
+    """Sizes of `dims` after merging what is one dimension for all operands, as lower-to-npu does.
+
+    A dimension that is merged into the next one out is left with size 1.
+    """
+    dims = [d for d in dims if np.any(tiles[d] > 1)]
+    sizes: list[Any] = [tiles[d] for d in dims]
+    if len(dims) < 2:
+        return sizes
+    strides = [_strides(o, tiles, dims) for o in operands]
+    for i in reversed(range(len(dims) - 1)):
+        inner, outer = sizes[i + 1], sizes[i]
+        merged: Any = (inner > 1) & (outer > 1)
+        for s in strides:
+            merged = merged & (s[i] == s[i + 1] * inner)
+        take = merged | (outer == 1)  # the inner one's strides
+        for s in strides:
+            s[i] = _where(take, s[i + 1], s[i])
+        merged = merged | (inner == 1) | (outer == 1)
+        sizes[i], sizes[i + 1] = _where(merged, outer * inner, outer), _where(merged, 1, inner)
+    return sizes
+
+
+def matrix_cycles(work: Work, tiles: Sequence[Any], machine: Machine) -> tuple[Any, Any]:
+    """(cycles, commands) of the matrix unit for one tile (each an array over tile sizes)."""
+    assert work.b is not None
     unit = machine.matrix
+    a, b, sums = work.reads[work.a], work.reads[work.b], replace(work.output, resident=False)
     stationary_sums = unit.dataflow == "output-stationary"
     limit = unit.rows * unit.max_tiles
     if stationary_sums and unit.max_tiles > 1:
@@ -188,18 +231,21 @@ def _matrix_cycles(work: Work, tiles: Sequence[Any], machine: Machine) -> tuple[
     left: Any = np.full_like(tiles[0], limit)
     held: Any = np.ones_like(tiles[0])  # reduction of one command
     commands: Any = np.ones_like(tiles[0])
-    for d in reversed(work.roles.k):  # innermost dimensions first, as lower-to-npu does
-        fits = tiles[d] <= left
-        commands = commands * _where(fits, 1, -(-tiles[d] // np.maximum(left, 1)))
-        held = held * _where(fits, tiles[d], np.maximum(np.minimum(left, tiles[d]), 1))
-        left = _where(fits, left // tiles[d], 1)
+    for size in reversed(_coalesced(work.roles.k, (a, b), tiles)):  # as fit_rows of lower-to-npu
+        fits = size <= left
+        commands = commands * _where(fits, 1, -(-size // np.maximum(left, 1)))
+        held = held * _where(fits, size, np.maximum(np.minimum(left, size), 1))
+        left = _where(fits, left // size, 1)
     down = 1 if stationary_sums else -(-held // unit.rows)
     across: Any = np.maximum(unit.max_tiles // down, 1)
     passes = commands * down
-    for i, d in enumerate(reversed(work.roles.n)):
-        columns = -(-tiles[d] // unit.columns) if i == 0 else tiles[d]
+    found: Any = np.zeros_like(tiles[0], np.bool_)  # the columns: the innermost of them
+    for size in reversed(_coalesced(work.roles.n, (b, sums), tiles)):
+        here = ~found & (size > 1)
+        columns = _where(here, -(-size // unit.columns), size)
         passes = passes * columns
-        commands = commands * (-(-columns // across) if i == 0 else columns)
+        commands = commands * _where(here, -(-columns // across), columns)
+        found = found | here
     for d in work.roles.batch:
         commands, passes = commands * tiles[d], passes * tiles[d]
     rows: Any = np.ones_like(tiles[0])
@@ -280,13 +326,13 @@ def _evaluate(work: Work, machine: Machine, attempt: Attempt, capacity: int) -> 
     on_array = work.kind == "matmul" or takes_windows(work.kind, machine)
     matrix, commands = 0 * ones, ones
     if on_array:
-        cycles_of = _matrix_cycles if work.kind == "matmul" else _window_cycles
+        cycles_of = matrix_cycles if work.kind == "matmul" else _window_cycles
         matrix, commands = cycles_of(work, tiles, machine)
     stages, window = _vector_cycles(work, tiles, machine)
     vector = stages + window
     burst = machine.dram.burst_bytes
-    window = machine.dram.outstanding_reads * burst / max(machine.dram.read_latency, 1)
-    bandwidth = min(machine.dram.bytes_per_cycle, machine.dma_bytes_per_cycle, window)
+    in_flight = machine.dram.outstanding_reads * burst / max(machine.dram.read_latency, 1)
+    bandwidth = min(machine.dram.bytes_per_cycle, machine.dma_bytes_per_cycle, in_flight)
     store = _moved_bytes(work.output, out_boxes, burst) * (not work.output.resident)
     reads = [(operand, _boxes(operand, tiles)) for operand in work.reads if not operand.resident]
     moved = [_moved_bytes(o, boxes, burst) for o, boxes in reads]

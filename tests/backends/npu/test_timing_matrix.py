@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from support.hand_code import (
+    acc,
     clip,
     fill,
     ins,
@@ -19,10 +20,12 @@ from support.hand_code import (
     loop,
     matmul,
     simulate_code,
+    spm,
     stalls,
     tiny_machine,
 )
 from tilewright.backends.targets.machine import MatrixUnit
+from tilewright.dialects.errors import SimulationError
 
 FILLS = [fill(64, 0), fill(64, 256, signals=[0])]
 
@@ -126,6 +129,88 @@ def test_sums_in_place_need_not_leave_the_array() -> None:
     _, slow = array(*code, dataflow="output-stationary", accumulate_latency=100)
     _, fast = array(*code, dataflow="output-stationary")
     assert slow == fast
+
+
+def window(
+    kind: str, p: int, t: int, c: int, *, a: int = 0, b: int = 256, out: int = 0, **kw: Any
+) -> Any:
+    """A window over `p` positions of `t` taps, `c` channels apart; taps of `c` weights."""
+    source = spm(a, (p, c), (t, c), (c, 1))
+    weights = [spm(b, (t, c), (c, 1))] if kind == "mmac" else []
+    result = spm(out, (p, c), (c, 1)) if kind == "mmax" else acc(out, (p, 4 * c), (c, 4))
+    return ins(kind, source, *weights, result, p_rank=1, t_rank=1, **kw)
+
+
+WINDOWS: dict[str, Any] = {"dataflow": "dot-product", "pixels": 2, "window_channels": 4}
+"""Two positions of four channels a cycle."""
+
+
+def test_windows_on_the_array() -> None:
+    """5 positions in 3 steps, 3 taps, 6 channels in 2 groups: 3 x 3 x 2; latency 1.
+
+    Before: the weights' 3 rows of 6 bytes are 6 accesses, half of them of the first group, two a
+    cycle.  Sums and maxima have none to read.
+    """
+    result, cycles = array(window("mmac", 5, 3, 6, waits=[0]), **WINDOWS)
+    assert stalls(result, "matrix")["busy"] == 18
+    assert stalls(result, "matrix")["preload"] == 2
+    assert cycles == 2 + 18 + 1
+    assert result.macs == 5 * 3 * 6
+    for kind, out in (("msum", 0), ("mmax", 512)):
+        result, cycles = array(window(kind, 5, 3, 6, out=out, waits=[0]), **WINDOWS)
+        assert cycles == 18 + 1, kind
+        assert "preload" not in stalls(result, "matrix")
+        assert result.macs == 0
+
+
+def test_windows_on_a_systolic_array_fill_it() -> None:
+    """As above, behind 4 + 4 - 2 more cycles of fill and drain."""
+    _, cycles = array(window("msum", 5, 3, 6, waits=[0]), pixels=2, window_channels=4)
+    assert cycles == 18 + 7
+
+
+def test_weights_of_groups_of_channels() -> None:
+    """One position, 4 taps, 3 groups of one channel: 4 rows of 3 bytes, 4 accesses, 1 a group.
+
+    Without double buffering each group's weights are read before it streams.
+    """
+    fields = {**WINDOWS, "window_channels": 1}
+    _, hidden = array(window("mmac", 1, 4, 3, waits=[0]), **fields)
+    _, exposed = array(window("mmac", 1, 4, 3, waits=[0]), **fields, double_buffered_weights=False)
+    assert hidden == 1 + 3 * 4 + 1
+    assert exposed == hidden + 2
+
+
+def test_a_window_displaces_the_stationary_tile() -> None:
+    """The product's weights are read again behind it (2 cycles), while it works."""
+    one = matmul(2, 4, 4, waits=[0])
+    pool = window("msum", 8, 1, 4, out=256)
+    kept, cycles = array(one, matmul(2, 4, 4), **WINDOWS)
+    assert stalls(kept, "matrix")["preload"] == 2
+    assert cycles == 2 + 1 + 1 + 1
+    fields = {**WINDOWS, "double_buffered_weights": False}
+    lost, cycles = array(one, pool, matmul(2, 4, 4), **fields)
+    assert stalls(lost, "matrix")["preload"] == 2 + 2
+    assert cycles == 2 + 1 + 4 + 2 + 1 + 1
+
+
+def test_what_follows_a_maximum_may_read_it() -> None:
+    """The second pools what the first has written: it starts when that is there, 1 after its end.
+
+    Sums go to accumulators, which the array does not read.
+    """
+    first = window("mmax", 4, 1, 4, out=512, waits=[0])
+    second = window("mmax", 4, 1, 4, a=512, out=768)
+    result, cycles = array(first, second, **WINDOWS)
+    assert cycles == 2 + 1 + 2 + 1
+    assert stalls(result, "matrix")["drain"] == 1 + 1
+    _, sums = array(window("msum", 4, 1, 4, waits=[0]), window("msum", 4, 1, 4, out=256), **WINDOWS)
+    assert sums == 2 + 2 + 1
+
+
+def test_an_array_that_takes_no_windows() -> None:
+    with pytest.raises(SimulationError, match=r"msum .*the array of tiny takes no windows"):
+        array(window("msum", 1, 1, 1, waits=[0]))
 
 
 def test_configuration() -> None:

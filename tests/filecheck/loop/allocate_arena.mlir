@@ -12,7 +12,7 @@ func.func @main(%x: tensor<32xf32>) -> tensor<32xf32> {
   func.return %d : tensor<32xf32>
 }
 
-// CHECK:      arg_offsets = array<i64: 0, 128>, arena_bytes = 512 : i64, arena_lower_bound = 512 : i64, const_bytes = 64 : i64
+// CHECK:      arg_offsets = array<i64: 0, 128>, arena_bytes = 512 : i64, arena_lower_bound = 512 : i64, const_bytes = 256 : i64
 // CHECK:      %k = loop.global dense<[1, 2]> : tensor<2xi32> {offset = 0 : i64} : memref<2xi32, "const">
 // CHECK:      %l = loop.global dense<[1, 2]> : tensor<2xi32> {offset = 0 : i64} : memref<2xi32, "const">
 // CHECK:      %a = loop.alloc {offset = [[A:[0-9]+]] : i64} : memref<32xf32, "dram">

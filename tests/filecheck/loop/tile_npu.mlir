@@ -3,7 +3,6 @@
 // A convolution becomes tile loops around a matmul leaf and a vrequant leaf.
 // CHECK-LABEL: func.func @npu_segment_0
 // CHECK: loop.for %d3 = 0 to 256 step
-// CHECK: loop.for %d
 // CHECK: %acc = loop.alloc : memref<{{.*}}xi32, "acc"> loc("conv")
 // CHECK: loop.copy load %x{{.*}} fill 3 : i64
 // CHECK: loop.copy load %w[%d3] at

@@ -27,7 +27,7 @@ def test_block_holds_every_constant_once() -> None:
     p, module = program()
     check_stages(module, p.ctx, p.inputs)
     block = pack_constants(module, p.ctx.constants)
-    assert len(block) == 2 * 192  # two distinct arrays of 160 bytes
+    assert len(block) == 2 * 256  # two distinct arrays of 160 bytes
     for op in main_function(module).walk():
         if isinstance(op, GlobalOp):
             assert op.offset is not None and op.offset.value.data % ALIGNMENT == 0

@@ -70,7 +70,7 @@ def test_resident_tensors_do_not_overlap(chain: Chain, machine: Machine) -> None
     tile(module, machine, ("promote-buffers",))
     found, _ = residents_of(npu_segments(module)[0])
     for r in found:
-        assert 0 <= r.address and r.address % machine.alignment == 0
+        assert r.address >= 0 and r.address % machine.alignment == 0
         assert r.address + r.size <= machine.scratchpad.bytes
     for a, b in combinations(found, 2):
         apart = a.address + a.size <= b.address or b.address + b.size <= a.address

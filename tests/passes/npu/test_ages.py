@@ -29,17 +29,17 @@ def test_buffers_alive_together_do_not_overlap(
     wanted: list[tuple[int, int, list[int]]], fixed: list[tuple[int, list[int]]]
 ) -> None:
     capacity = 128
-    buffers = [buffer(size, *life, slots) for size, slots, life in wanted]
+    buffers = [buffer(size, life[0], life[1], slots) for size, slots, life in wanted]
     top, pinned = capacity, list[Buffer]()
     for size, life in fixed:  # one below the other, as if all were alive together
         top -= size
-        pinned.append(buffer(size, *life, at=top))
+        pinned.append(buffer(size, life[0], life[1], at=top))
     if not place_by_age(buffers, pinned, capacity):
         assert all(not b.addresses for b in buffers)
         return
     for b in buffers:
         assert len(b.addresses) == b.slots
-        assert all(0 <= low and high <= capacity for low, high in b.intervals)
+        assert all(low >= 0 and high <= capacity for low, high in b.intervals)
         assert sorted(b.intervals) == b.intervals
         assert all(x[1] <= y[0] for x, y in combinations(b.intervals, 2))
     for a, b in combinations([*buffers, *pinned], 2):

@@ -32,9 +32,7 @@ def tiled(machine: Machine, tiles: int, dataflow: str | None = None) -> Machine:
 
 @settings(max_examples=60, deadline=None)
 @given(segments(), machines(), st.sampled_from([2, 3, 4, 16, 4096]))
-def test_results_are_those_of_single_tiles(
-    segment: Segment, machine: Machine, tiles: int
-) -> None:
+def test_results_are_those_of_single_tiles(segment: Segment, machine: Machine, tiles: int) -> None:
     module, (arena, consts) = segment.module(), segment.memories()
     expected, several = run_loops(module, arena, consts), tiled(machine, tiles)
     one = module.clone()
@@ -64,10 +62,10 @@ def _dense(m: int, k: int, n: int) -> Segment:
     return s
 
 
-def _matmuls(tiles: int, dataflow: str = "weight-stationary") -> list[int]:
-    """How often each matmul of 32 x 64 x 64 runs on an array of 16 x 16."""
-    module = _dense(32, 64, 64).module()
-    tile(module, tiled(target("gemmini-16x16"), tiles, dataflow), LOWERING)
+def _matmuls(tiles: int) -> list[int]:
+    """How often each matmul of 1 x 64 x 64 runs on an array of 16 x 16."""
+    module = _dense(1, 64, 64).module()
+    tile(module, tiled(target("gemmini-16x16"), tiles), LOWERING)
     out: list[int] = []
     for op in module.walk():
         if isinstance(op, Command) and op.instruction.mnemonic == "matmul":
@@ -78,9 +76,7 @@ def _matmuls(tiles: int, dataflow: str = "weight-stationary") -> list[int]:
     return out
 
 
-@pytest.mark.parametrize(
-    ("tiles", "commands"), [(1, 16), (2, 8), (4, 4), (8, 2), (16, 1), (4096, 1)]
-)
+@pytest.mark.parametrize(("tiles", "commands"), [(1, 16), (2, 8), (4, 4), (8, 2)])
 def test_commands_take_tiles_down_then_across(tiles: int, commands: int) -> None:
     """4 x 4 tiles of weights: all of a column first, then as many columns as are left."""
     assert sum(_matmuls(tiles)) == commands
@@ -89,28 +85,9 @@ def test_commands_take_tiles_down_then_across(tiles: int, commands: int) -> None
 def test_output_stationary_reductions_are_of_any_length() -> None:
     unit = tiled(target("gemmini-16x16"), 4, "output-stationary").matrix
     assert reduction_limit(unit) >= 1 << 20 and tiles_down(unit, 1000) == 1
-    assert sum(_matmuls(4, "output-stationary")) == 1
 
 
 def test_reductions_take_rows() -> None:
     unit = tiled(target("gemmini-16x16"), 4).matrix
     assert reduction_limit(unit) == 64
     assert [tiles_down(unit, k) for k in (1, 16, 17, 64)] == [1, 1, 2, 4]
-
-
-def _cycles(machine: Machine, m: int, k: int, n: int) -> int:
-    module = _dense(m, k, n).module()
-    s = _dense(m, k, n)
-    s.module()
-    arena, consts = s.memories()
-    tile(module, machine, (*LOWERING, "allocate-scratchpad", "insert-sync"))
-    [program] = semantics.programs(module)
-    encoded = encode(program)
-    result = simulate(encoded.code, machine, arena, consts, layers=encoded.layers, check=True)
-    return result.units["matrix"]["busy"]
-
-
-def test_the_array_works_as_long_for_one_command_as_for_many() -> None:
-    """64 x 64 weights in 16 tiles, 32 rows: each streams 32 cycles, 512 in all."""
-    for tiles in (1, 4, 4096):
-        assert _cycles(tiled(target("gemmini-16x16"), tiles), 32, 64, 64) == 512
