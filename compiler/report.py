@@ -51,12 +51,13 @@ def simulation_table(figures: Simulation) -> str:
         )
         lines.append(f"{unit:<9} {kinds.get('busy', 0) / total:>7.1%}  {stalls}")
     lines += ["", f"{'layer':<44} {'cycles':>11} {'bound':>11} {'ratio':>6}  limited by"]
-    rows = sorted(figures.layers, key=lambda row: -row["cycles"])
+    rows = sorted(figures.layers, key=lambda row: -row["exclusive_cycles"])
     for row in rows[:12]:
         name = row["name"] if len(row["name"]) <= 44 else row["name"][:41] + "..."
         lines.append(
-            f"{name:<44} {row['cycles']:>11,} {row['lower_bound_cycles']:>11,} "
-            f"{row['cycles'] / max(1, row['lower_bound_cycles']):>6.2f}  {row.get('unit', '')}"
+            f"{name:<44} {row['exclusive_cycles']:>11,} {row['lower_bound_cycles']:>11,} "
+            f"{row['exclusive_cycles'] / max(1, row['lower_bound_cycles']):>6.2f}"
+            f"  {row.get('unit', '')}"
         )
     if len(rows) > 12:
         lines.append(f"... and {len(rows) - 12} more layers (--json or --report has all)")

@@ -186,6 +186,8 @@ def _check(machine: Machine, where: str) -> None:
     near = _did_you_mean(m.dataflow, DATAFLOWS)
     need(m.dataflow in DATAFLOWS, f"[matrix] dataflow {m.dataflow!r} is none of {known}{near}")
     need(m.macs_per_cycle <= 1 << 26, "[matrix] rows * columns * pixels exceed 2^26")
+    windows = m.window_channels <= m.rows * m.columns
+    need(windows, "[matrix] window_channels exceed rows * columns: it has no more multipliers")
     for name, memory in (("scratchpad", spm), ("accumulator", acc)):
         need(memory.bytes <= MAX_MEMORY, f"[{name}] bytes exceed the 32-bit address space")
         need(memory.bytes % memory.banks == 0, f"[{name}] bytes must divide evenly into its banks")

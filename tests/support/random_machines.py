@@ -36,7 +36,7 @@ def machines(draw: st.DrawFn, min_scratchpad: int = 1024, max_scratchpad: int = 
             draw(st.sampled_from([1, 2, 4])),
             draw(st.sampled_from(DATAFLOWS)),
             draw(st.booleans()),
-            window_channels=draw(st.sampled_from([0, 0, 1, 3, 8])),
+            window_channels=min(draw(st.sampled_from([0, 0, 1, 3, 8])), rows * columns),
         ),
         vector=VectorUnit(draw(st.sampled_from([1, 4, 16]))),
         scratchpad=Memory(scratchpad, banks, draw(st.sampled_from([1, 2]))),

@@ -119,7 +119,7 @@ def _bytes(place: Place) -> int:
 
 
 def _work_place(site: Site) -> Place:
-    """The operand whose elements are a window's or vector command's work: a, acc, or vfill's dst."""
+    """The operand whose elements are a command's work: a of windows, acc, or dst of vfill."""
     return site.places[0]
 
 

@@ -244,9 +244,10 @@ def test_missing_addresses() -> None:
 
 
 def test_too_many_semaphores() -> None:
+    """The first to be signalled is the last to be waited for: none can stand in for another."""
     count = NUM_SEMAPHORES + 1
     loads = "".join(load(f"l{i}") for i in range(count))
-    fills = "".join(fill(f"f{i}", f"%l{i}") for i in range(count))
+    fills = "".join(fill(f"f{i}", f"%l{i}") for i in reversed(range(count)))
     with pytest.raises(CapacityError, match=f"needs {count} semaphores"):
         code(loads + fills)
 

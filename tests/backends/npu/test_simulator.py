@@ -81,7 +81,15 @@ def targets(draw: st.DrawFn) -> Machine:
     return replace(
         base,
         matrix=MatrixUnit(
-            pick(2, 16), 16, pick(1, 4), dataflow, pick(True, False), 8, pick(1, 3), pick(0, 9)
+            pick(2, 16),
+            16,
+            pick(1, 4),
+            dataflow,
+            pick(True, False),
+            8,
+            pick(1, 3),
+            pick(0, 9),
+            pick(1, 3, 16),
         ),
         scratchpad=Memory(4096, pick(1, 4), pick(1, 2), pick(4, 16), pick(1, 8)),
         accumulator=Memory(4096, pick(1, 2), pick(1, 2), pick(16, 64)),

@@ -109,6 +109,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         ),
         ("rows = 8", "rows = 8\ndouble_buffered_weights = 1", "must be true or false"),
         ("rows = 8", "rows = 100000\npixels = 100000", "exceed"),
+        ("rows = 8", "rows = 8\nwindow_channels = 999", "exceed rows . columns"),
         ("clock_hz = 1e9", "clock_hz = nan", "'clock_hz' must be positive"),
         ("clock_hz = 1e9", "clock_hz = 1e99", "absurdly large"),
         ("clock_hz = 1e9", 'clock_hz = "fast"', "'clock_hz' must be a number"),

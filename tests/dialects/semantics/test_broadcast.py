@@ -155,7 +155,7 @@ def test_broadcasts_of_boxes_with_steps(data: st.DataObject) -> None:
         %x = loop.alloc {{offset = 0 : i64}} : {dram}
         %z = loop.alloc {{offset = {n} : i64}} : memref<{cores}x{rows}x{width}xi8, "dram">
         %y = loop.alloc : {big}
-        loop.fill %y with 0 : i64 : {big}
+        loop.fill %y with 0 : i64 : {big} loc("fill")
         %t = loop.alloc : {box}
         loop.copy load %x[%core] at affine_map<(d0) -> ({begin}, d0)> tile %t steps [1, {cores}]
           : {dram}, {box}
