@@ -46,7 +46,10 @@ class MatrixUnit:
 
 @dataclass(frozen=True)
 class VectorUnit:
-    """`lanes` elements a cycle; the other fields are cycles per group of `lanes` elements."""
+    """`lanes` elements a cycle; the other fields are cycles per group of `lanes` elements.
+
+    `add` and `multiply` (of two tensors) cost as much as `requantize` where they are 0.
+    """
 
     lanes: int
     startup: int = 4
@@ -55,14 +58,18 @@ class VectorUnit:
     lookup: float = 1.0
     move: float = 1.0
     divide: float = 16.0
+    add: float = 0.0
+    multiply: float = 0.0
 
     def cost(self, mnemonic: str) -> float:
         """Cycles per group of a vector command."""
         if mnemonic in ("vmac", "vsum", "vsquare"):
             return self.mac
-        if mnemonic in ("vrequant", "vadd", "vmul"):
+        if mnemonic == "vrequant":
             return self.requantize
         special = {
+            "vadd": self.add or self.requantize,
+            "vmul": self.multiply or self.requantize,
             "vlut": self.lookup,
             "vsumexp": self.lookup + self.mac,
             "vexp": self.lookup + self.requantize,

@@ -2,37 +2,241 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import SSAValue
 
-from support.core_segments import CORES, check, cored_machines, with_cores
-from support.npu_passes import target
-from support.random_chains import Chain, chains
-from tilewright.backends.targets.machine import Machine
+from support.core_segments import (
+    CORES,
+    check,
+    compile_and_run,
+    cored_machines,
+    with_cores,
+)
+from support.npu_passes import run_loops, target, tile
+from support.npu_programs import machine
+from support.random_chains import Chain, chains, rows
+from support.random_machines import machines
+from support.segments import Segment
+from tilewright.backends.npu.simulator import SimulationResult
+from tilewright.backends.targets.machine import Machine, Network
+from tilewright.dialects.loop import NestOp
+from tilewright.dialects.types import shape_of
+from tilewright.passes.base import CompilerContext
+from tilewright.passes.loop.cores import core_grid, core_loops, counts, split_of
+from tilewright.passes.loop.distribute import DistributePass, candidates
+from tilewright.passes.loop.tile_npu import npu_segments
+
+MAX_OPS = st.sampled_from([0, 60, 4000])
+"""All tile loops in hardware, some, or none."""
 
 
-@settings(max_examples=40, deadline=None)
-@given(chains(), cored_machines(), st.sampled_from([0, 60, 4000]))
+@settings(max_examples=30, deadline=None)
+@given(chains(), cored_machines(), MAX_OPS)
 def test_meaning_is_kept(chain: Chain, machine: Machine, max_ops: int) -> None:
     check(chain, machine, max_ops=max_ops)
 
 
-@settings(max_examples=60, deadline=None)
-@given(chains(), cored_machines(), st.sampled_from([0, 60, 4000]), st.data())
+@settings(max_examples=40, deadline=None)
+@given(chains(), cored_machines(), MAX_OPS, st.booleans(), st.data())
 def test_any_split_keeps_the_meaning(
-    chain: Chain, machine: Machine, max_ops: int, data: st.DataObject
+    chain: Chain, machine: Machine, max_ops: int, one_node: bool, data: st.DataObject
 ) -> None:
     def pick(options: list[Any]) -> Any:
         return data.draw(st.sampled_from(options))
 
-    check(chain, machine, pick=pick, max_ops=max_ops)
+    check(chain, machine, pick=pick, max_ops=max_ops, one_node=one_node)
+
+
+@settings(max_examples=30, deadline=None)
+@given(chains(8), machines(2048, 4096), st.sampled_from(CORES), MAX_OPS, st.data())
+def test_tiny_scratchpads(
+    chain: Chain, small: Machine, cores: int, max_ops: int, data: st.DataObject
+) -> None:
+    """Layers take over each other's memory while other cores lag behind."""
+
+    def pick(options: list[Any]) -> Any:
+        return data.draw(st.sampled_from(options))
+
+    flat = replace(small, scratchpad=replace(small.scratchpad, banks=1))
+    check(chain, with_cores(flat, cores), pick=pick, max_ops=max_ops, each=False)
 
 
 @pytest.mark.parametrize("cores", CORES)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(chain=chains())
 def test_meaning_is_kept_on_targets(cores: int, chain: Chain) -> None:
     check(chain, with_cores(target("ethos-u65-512"), cores))
+
+
+def convolution(
+    s: Segment, x: SSAValue, y: SSAValue, kernel: int = 3, stride: int = 1, pad: int = 1
+) -> NestOp:
+    channels, out = shape_of(x)[3], shape_of(y)
+    return s.nest(
+        [*out, kernel, kernel, channels],
+        [
+            (x, [{0: 1}, {1: stride, 4: 1}, {2: stride, 5: 1}, {6: 1}], [0, -pad, -pad, 0], 3),
+            (s.weights([kernel, kernel, channels, out[3]]), rows(4, 5, 6, 3), None, None),
+        ],
+        (y, rows(0, 1, 2, 3), None),
+        reduce="add",
+        reduced=[4, 5, 6],
+        zero_points=(3, 0),
+        chain=lambda k: k.requantize(k.block.args[0], [{3: 1}], [out[3]]),
+    )
+
+
+def run(s: Segment, target: Machine, pick: Any = None, max_ops: int = 4000) -> SimulationResult:
+    module, (arena, consts) = s.module_with_main(), s.memories()
+    expected = run_loops(module, arena, consts)
+    return compile_and_run(
+        s, module, target, arena, expected, pick=pick, max_ops=max_ops, each=False
+    )
+
+
+def chosen(s: Segment, target: Machine) -> list[tuple[int, ...]]:
+    """The splits of a segment's nests."""
+    module = s.module()
+    tile(module, target, ("distribute",))
+    return [split_of(op) for op in module.walk() if isinstance(op, NestOp)]
+
+
+@pytest.mark.parametrize(
+    ("cores", "grid"), [(1, (1,)), (2, (2,)), (3, (3,)), (4, (2, 2)), (6, (3, 2)), (7, (7,)),
+                        (8, (4, 2)), (9, (3, 3)), (12, (4, 3))],
+)  # fmt: skip
+def test_grids_are_as_square_as_they_divide(cores: int, grid: tuple[int, ...]) -> None:
+    assert core_grid(cores) == grid
+
+
+@pytest.mark.parametrize("max_ops", [0, 4000])
+@pytest.mark.parametrize("cores", CORES)
+def test_what_does_not_divide_is_computed_by_all_and_stored_once(cores: int, max_ops: int) -> None:
+    """Beside a layer that divides: 7 x 7 pixels of 17 channels are written to DRAM by one core."""
+    s = Segment()
+    odd, even = s.buffer([1, 7, 7, 17]), s.buffer([1, 12, 12, 24])
+    convolution(s, s.buffer([1, 7, 7, 5]), odd)
+    convolution(s, s.buffer([1, 12, 12, 8]), even)
+    result = run(s, with_cores(machine(8192, 8192), cores), pick=lambda o: o[-1], max_ops=max_ops)
+    assert result.cores == cores
+    assert result.traffic.dram_write_bytes == 7 * 7 * 17 + 12 * 12 * 24
+
+
+def test_more_cores_take_less_time() -> None:
+    """Three layers, the last two on chip; rows, channels or both as the model prefers."""
+    cycles: list[int] = []
+    for cores in (1, 2, 4):
+        s = Segment()
+        x, y = s.buffer([1, 16, 16, 32]), s.buffer([1, 16, 16, 64])
+        convolution(s, x, y)
+        convolution(s, y, s.buffer([1, 8, 8, 64]), stride=2)
+        cycles.append(run(s, with_cores(machine(1 << 17, 1 << 15), cores)).cycles)
+    assert cycles[1] < 0.75 * cycles[0] and cycles[2] < 0.75 * cycles[1]
+
+
+def test_rows_or_channels() -> None:
+    """Many pixels: rows are divided; few: output channels, which divides the weights."""
+    target = with_cores(machine(1 << 17, 1 << 15), 4)
+    wide = Segment()
+    convolution(wide, wide.buffer([1, 32, 32, 16]), wide.buffer([1, 32, 32, 16]))
+    [split] = chosen(wide, target)
+    assert split and 3 not in split
+    deep = Segment()
+    convolution(deep, deep.buffer([1, 1, 1, 256]), deep.buffer([1, 1, 1, 128]), kernel=1, pad=0)
+    assert chosen(deep, target) == [(3, 3)]
+
+
+@pytest.mark.parametrize(
+    "alone",
+    [
+        with_cores(machine(), 1),
+        replace(machine(), cores=4),
+        replace(machine(), cores=4, network=Network(0.0, 9)),
+    ],
+)
+def test_one_core_or_no_network(alone: Machine) -> None:
+    s = Segment()
+    convolution(s, s.buffer([1, 8, 8, 16]), s.buffer([1, 8, 8, 16]))
+    module = s.module()
+    before = str(module)
+    tile(module, alone, ("distribute",))
+    assert str(module) == before
+
+
+def test_it_can_be_switched_off() -> None:
+    s = Segment()
+    convolution(s, s.buffer([1, 8, 8, 16]), s.buffer([1, 8, 8, 16]))
+    module = s.module()
+    before = str(module)
+    ctx = CompilerContext(machine=with_cores(machine(1 << 16, 1 << 14), 4))
+    DistributePass(enable=False).apply(ctx, module)
+    assert str(module) == before
+    DistributePass().apply(ctx, module)
+    assert str(module) != before
+
+
+def test_a_slow_network_is_avoided() -> None:
+    """Every core would have to hear of all of the result."""
+    s = Segment()
+    convolution(s, s.buffer([1, 16, 16, 16]), s.buffer([1, 16, 16, 16]), kernel=1, pad=0)
+    assert chosen(s, with_cores(machine(1 << 16, 1 << 14), 4, rate=0.25)) == [()]
+
+
+def loops_of(module: ModuleOp) -> list[tuple[int, ...]]:
+    return [counts(core_loops(f)) for f in npu_segments(module)]
+
+
+def test_all_of_a_segment_moves_into_the_cores() -> None:
+    s = Segment()
+    convolution(s, s.buffer([1, 12, 12, 32]), s.buffer([1, 12, 12, 32]))
+    module = s.module()
+    names = [op.name for op in npu_segments(module)[0].body.block.ops]
+    tile(module, with_cores(machine(1 << 16, 1 << 14), 6), ("distribute",))
+    [func] = npu_segments(module)
+    assert loops_of(module) == [(3, 2)]
+    assert [op.name for op in func.body.block.ops] == ["loop.for", "func.return"]
+    inner = core_loops(func)[-1]
+    assert [op.name for op in inner.body.block.ops] == names[:-1]
+
+
+@pytest.mark.parametrize(
+    ("shape", "grid", "expected"),
+    [
+        ([1, 4, 5, 6], (2,), [(1,), (3,)]),
+        ([1, 4, 5, 6], (3,), [(3,)]),
+        ([1, 4, 5, 6], (2, 2), [(1, 1), (1, 3), (3, 1)]),
+        ([1, 4, 5, 6], (3, 2), [(3, 1), (3, 3)]),
+        ([5, 7, 11, 13], (2,), []),
+        ([2, 4, 1, 1], (2, 2), [(0, 1), (1, 0), (1, 1)]),
+    ],
+)
+def test_candidates_divide(
+    shape: Sequence[int], grid: tuple[int, ...], expected: list[tuple[int, ...]]
+) -> None:
+    s, same = Segment(), rows(0, 1, 2, 3)
+    nest = s.nest(shape, [(s.buffer(shape), same, None, None)], (s.buffer(shape), same, None))
+    assert candidates(nest, grid) == expected
+
+
+def test_candidates_are_boxes_of_the_output() -> None:
+    """Two dimensions along one axis (resizing) interleave; reductions are not divided."""
+    s = Segment()
+    out = [{0: 1}, {1: 2, 2: 1}, {3: 2, 4: 1}, {5: 1}]
+    nest = s.nest(
+        [1, 4, 2, 4, 2, 6],
+        [(s.buffer([1, 4, 4, 6]), rows(0, 1, 3, 5), None, None)],
+        (s.buffer([1, 8, 8, 6]), out, None),
+    )
+    assert candidates(nest, (2,)) == [(5,)]
+    s = Segment()
+    nest = convolution(s, s.buffer([1, 8, 5, 8]), s.buffer([1, 8, 5, 3]), kernel=2, pad=1)
+    assert candidates(nest, (2,)) == [(1,)]
+    assert prod(nest.sizes) == 8 * 5 * 3 * 4 * 8
