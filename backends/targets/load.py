@@ -37,7 +37,9 @@ _MAY_BE_ZERO = frozenset(
     | {"spm_byte", "acc_byte", "dram_byte", "network_byte", "idle_cycle"}
     | {"accumulate_latency", "config_cycles", "interleave", "window_channels"}
 )
-_MAY_BE_ZERO_IN = frozenset({("energy", "mac"), ("vector", "add"), ("vector", "multiply"), ("network", "bytes_per_cycle")})
+_MAY_BE_ZERO_IN = frozenset(
+    {("energy", "mac"), ("vector", "add"), ("vector", "multiply"), ("network", "bytes_per_cycle")}
+)
 
 
 def list_targets() -> list[str]:

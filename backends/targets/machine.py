@@ -7,6 +7,7 @@ core and clock cycle, sizes in bytes, latencies in cycles, energies in pJ.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 DATAFLOWS = ("weight-stationary", "output-stationary", "input-stationary", "dot-product")
 QUEUE_NAMES = ("load", "store", "matrix", "vector")
@@ -60,6 +61,15 @@ class VectorUnit:
     divide: float = 16.0
     add: float = 0.0
     multiply: float = 0.0
+
+    def groups(self, positions: Any, channels: Any) -> Any:
+        """Groups of lanes that take one tap each of `positions` x `channels` (numbers or arrays).
+
+        Where channels are fewer than lanes, several positions share a group.
+        """
+        together = self.lanes // channels
+        together = together + (together == 0)
+        return -(-positions // together) * -(-channels // self.lanes)
 
     def cost(self, mnemonic: str) -> float:
         """Cycles per group of a vector command."""

@@ -91,7 +91,7 @@ _PER_CHANNEL = "broadcast over positions by stride 0"
 _BOX_DIMS = "one dimension per axis of the box, in box order"
 _TAP_DIMS = "p_rank position dimensions, t_rank tap dimensions, one channel dimension"
 _DMA_TIME = "latency + bursts(bytes) / bandwidth, rows of the box start new bursts"
-_TAP_TIME = "positions * taps * ceil(channels / lanes)"
+_TAP_TIME = "taps * groups of lanes over positions and channels"
 _REQUANT_TIME = "elements / lanes * requantise cost"
 
 

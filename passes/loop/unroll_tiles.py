@@ -10,8 +10,9 @@ next layers are loaded while the present one computes (prefetch-loads), and a la
 first tiles of its input while the last are still being made.  Loops inside stay loops: machine code
 and IR grow by the number of pieces only: a loop of many iterations is split into shorter ones, into
 as many as keep the program below about `max-ops` operations.  Loops that reduce into one
-accumulator tile are not unrolled; nor is anything where banks are ranges of addresses: there, the
-two slots of a loop's buffers keep queues out of each other's banks.
+accumulator tile are not unrolled; nor is anything where banks are ranges of addresses (there, the
+two slots of a loop's buffers keep queues out of each other's banks) or for arrays of adder trees,
+which have no long pipeline to keep full from one layer to the next.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from itertools import pairwise
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation, SSAValue
 
+from ...backends.targets.machine import Machine
 from ...dialects.loop import AllocOp, CopyOp, ForOp, NestOp, SubviewOp
 from ..base import CompilerContext, Pass
 from .cores import top_block
@@ -40,7 +42,7 @@ class UnrollTilesPass(Pass):
 
     def run(self, ctx: CompilerContext, module: ModuleOp) -> None:
         """Unroll in every NPU segment, within `max-ops` operations in all."""
-        if ctx.machine is None or ctx.machine.scratchpad.regions > 1:
+        if ctx.machine is None or not _profits(ctx.machine):
             return
         segments = npu_segments(module)
         loops = [
@@ -57,6 +59,11 @@ class UnrollTilesPass(Pass):
                     if trips > 1:
                         split(loop, min(trips, most))
                 return
+
+
+def _profits(machine: Machine) -> bool:
+    """Whether the array has a pipeline to keep full across layers, and banks allow it."""
+    return machine.scratchpad.regions == 1 and machine.matrix.dataflow != "dot-product"
 
 
 def _size(op: Operation) -> int:

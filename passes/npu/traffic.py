@@ -131,5 +131,6 @@ def command_cycles(op: Command, machine: Machine) -> float:
     unit = machine.vector
     groups = ceil(prod(sizes) / unit.lanes)
     if name in WINDOWS:
-        groups = prod(sizes[:-1]) * ceil(sizes[-1] / unit.lanes)
+        rank = params["p_rank"]
+        groups = unit.groups(prod(sizes[:rank]), sizes[-1]) * prod(sizes[rank:-1])
     return unit.startup + groups * unit.cost(name)

@@ -269,7 +269,9 @@ def vector_cycles(site: Site, machine: Machine) -> int:
     name, v = site.instruction.mnemonic, machine.vector
     sizes = [n for n, _ in _work_place(site).dims]
     if name in WINDOWS:
-        groups = math.prod(sizes[:-1]) * -(-sizes[-1] // v.lanes)
+        rank = site.instruction.params["p_rank"]
+        positions, taps, channels = math.prod(sizes[:rank]), math.prod(sizes[rank:-1]), sizes[-1]
+        groups = v.groups(positions, channels) * taps
     else:
         groups = -(-math.prod(sizes) // v.lanes)
     return v.startup + math.ceil(groups * v.cost(name) - 1e-9)

@@ -294,7 +294,7 @@ def _vector_cycles(work: Work, tiles: Sequence[Any], machine: Machine) -> tuple[
         np.zeros(1),
     )
     if work.kind in WINDOWS and not takes_windows(work.kind, machine):
-        groups = points // channels * -(-channels // unit.lanes)
+        groups = unit.groups(points // channels, channels)
         for d in work.roles.k:
             groups = groups * tiles[d]
         window = groups * unit.cost(work.kind) + unit.startup
