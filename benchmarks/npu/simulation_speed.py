@@ -65,8 +65,8 @@ class Row:
 def gemm(machine: Machine, n: int, cores: int) -> str:
     """Assembly of C = A x B: A at 0 and C behind it in the arena, rows divided among `cores`.
 
-    Constants: 3 x `columns` words of requantisation, then B.  Three pairs of semaphores are free-lists
-    of two slots each: tiles of operands (s0, s1), sums (s2, s3), results (s4, s5).
+    Constants: 3 x `columns` words of requantisation, then B.  Three pairs of semaphores are free
+    lists of two slots each: tiles of operands (s0, s1), sums (s2, s3), results (s4, s5).
     """
     r, c = machine.matrix.rows, machine.matrix.columns
     m = r  # rows of a command: as many as hide the preload

@@ -1,7 +1,7 @@
 """Segments on several cores: machines, splits at random, and the way down to the simulator.
 
-    module = split_at_random(chain, machine, data)     instead of what `distribute` would choose
-    check(chain, machine, ...)                         meaning is kept by every pass of the phase
+module = split_at_random(chain, machine, data)     instead of what `distribute` would choose
+check(chain, machine, ...)                         meaning is kept by every pass of the phase
 """
 
 from __future__ import annotations

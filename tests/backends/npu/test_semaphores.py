@@ -36,7 +36,8 @@ def numbers(*channels: Channel) -> list[int]:
 
 def load(name: str, waits: str = "", flag: str = "") -> str:
     given = f" wait({waits})" if waits else ""
-    return f"%{name} = npu.load(%x : {X} at {BOX}, %a : {A} at {AT}){given}{flag} {{element = 1 : i64}}\n"
+    operands = f"%x : {X} at {BOX}, %a : {A} at {AT}"
+    return f"%{name} = npu.load({operands}){given}{flag} {{element = 1 : i64}}\n"
 
 
 def fill(name: str, waits: Sequence[str] = (), flag: str = "") -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -102,6 +102,15 @@ def run(s: Segment, target: Machine, pick: Any = None, max_ops: int = 4000) -> S
     )
 
 
+def last(options: list[tuple[int, ...]]) -> tuple[int, ...]:
+    return options[-1]
+
+
+def only(split: tuple[int, ...]) -> Callable[[list[tuple[int, ...]]], tuple[int, ...]]:
+    """Picks `split`, which must be possible."""
+    return lambda options: options[options.index(split)]
+
+
 def chosen(s: Segment, target: Machine) -> list[tuple[int, ...]]:
     """The splits of a segment's nests."""
     module = s.module()
@@ -125,7 +134,7 @@ def test_what_does_not_divide_is_computed_by_all_and_stored_once(cores: int, max
     odd, even = s.buffer([1, 7, 7, 17]), s.buffer([1, 12, 12, 24])
     convolution(s, s.buffer([1, 7, 7, 5]), odd)
     convolution(s, s.buffer([1, 12, 12, 8]), even)
-    result = run(s, with_cores(machine(8192, 8192), cores), pick=lambda o: o[-1], max_ops=max_ops)
+    result = run(s, with_cores(machine(8192, 8192), cores), pick=last, max_ops=max_ops)
     assert result.cores == cores
     assert result.traffic.dram_write_bytes == 7 * 7 * 17 + 12 * 12 * 24
 
@@ -240,3 +249,23 @@ def test_candidates_are_boxes_of_the_output() -> None:
     nest = convolution(s, s.buffer([1, 8, 5, 8]), s.buffer([1, 8, 5, 3]), kernel=2, pad=1)
     assert candidates(nest, (2,)) == [(1,)]
     assert prod(nest.sizes) == 8 * 5 * 3 * 4 * 8
+
+
+@pytest.mark.parametrize("split", [(1, 1), (1, 2), (2, 1), (3, 3)])
+def test_padding_at_the_end_only(split: tuple[int, ...]) -> None:
+    """The first core's part lies inside the tensor, the last one's does not."""
+    s = Segment()
+    convolution(s, s.buffer([1, 16, 16, 8]), s.buffer([1, 8, 8, 8]), stride=2, pad=0)
+    run(s, with_cores(machine(1 << 14, 1 << 13), 4), only(split))
+
+
+@pytest.mark.parametrize(("cores", "rows_of_pixels"), [(6, 12), (12, 24)])
+@pytest.mark.parametrize("max_ops", [0, 4000])
+def test_several_tiles_of_rows_on_a_grid_that_is_not_square(
+    cores: int, rows_of_pixels: int, max_ops: int
+) -> None:
+    """Tile by tile round all cores, both levels along the rows."""
+    s = Segment()
+    shape = [1, rows_of_pixels, 12, 24]
+    convolution(s, s.buffer(shape), s.buffer(shape))
+    run(s, with_cores(machine(2048, 1024), cores), only((1, 1)), max_ops)

@@ -99,7 +99,8 @@ def test_any_load(data: st.DataObject) -> None:
     flat = ReshapeOp(own.result, memref([1, prod(box)], element, "spm"))
     target_tile = alias.result if reshaped else own.result
     load = CopyOp(
-        "load", x, target_tile, [], Linear.of([{}] * rank, 0, start), perm=perm, steps=steps, fill=7
+        "load", x, target_tile, [], Linear.of([dict[int, int]()] * rank, 0, start),
+        perm=perm, steps=steps, fill=7,
     )  # fmt: skip
     s.block.add_ops([own, alias, load, flat])
     module = s.module()

@@ -6,7 +6,7 @@ The simulator finds every pair of conflicting accesses that nothing orders, what
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 from xdsl.dialects.builtin import UnitAttr
