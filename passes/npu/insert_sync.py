@@ -28,7 +28,8 @@ from ...dialects.npu.commands import Command, SyncOp
 from ...dialects.npu.isa import Queue
 from ...dialects.npu.structure import TOKEN, LoopOp, ProgramOp, TokenOp, YieldOp
 from ..base import CompilerContext, Pass
-from .hazards import BlockPlan, Edge, plan_program
+from .hazards import BlockPlan, plan_program
+from .order import Edge
 
 
 @dataclass(frozen=True)

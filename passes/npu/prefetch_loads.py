@@ -33,8 +33,8 @@ from ...dialects.npu.operands import buffer_of, loop_trips
 from ...dialects.npu.structure import AllocOp, DramOp, ProgramOp
 from ..base import CompilerContext, Pass
 from .allocate_scratchpad import arrange
-from .hazards import command_uses
 from .traffic import command_cycles, executions, program_block
+from .uses import command_uses
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
