@@ -294,7 +294,9 @@ def _vector_cycles(work: Work, tiles: Sequence[Any], machine: Machine) -> tuple[
         np.zeros(1),
     )
     if work.kind in WINDOWS and not takes_windows(work.kind, machine):
-        groups = unit.groups(points // channels, channels)
+        # positions share a group only as far as whole channels do: narrower tiles are scattered
+        together = max(unit.lanes // work.domain[inner], 1) if inner is not None else 1
+        groups = -(-(points // channels) // together) * -(-channels // unit.lanes)
         for d in work.roles.k:
             groups = groups * tiles[d]
         window = groups * unit.cost(work.kind) + unit.startup
