@@ -1,0 +1,340 @@
+builtin.module {
+  func.func @main(%image: memref<1x1x8x8xf32, "dram"> loc(unknown), %logits: memref<1x10xf32, "dram"> loc(unknown)) attributes {input_names = ["image"], output_names = ["logits"], num_inputs = 1 : i64, arg_offsets = array<i64: 0, 256>, arena_bytes = 3392 : i64, arena_lower_bound = 3392 : i64, const_bytes = 34304 : i64} {
+    %image_1 = loop.alloc {offset = 1344 : i64} : memref<1x1x8x8xi8, "dram"> loc(unknown)
+    loop.nest domain [1, 1, 8, 8] ins(%image : memref<1x1x8x8xf32, "dram">) outs(%image_1 : memref<1x1x8x8xi8, "dram">) maps [affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>, affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>] on "cpu" body {
+    ^bb0(%0: f32 loc(unknown)):
+      %1 = loop.apply "quantize"(%0) {hi = 127 : i64, lo = -128 : i64, scale = 0.0039215688593685627 : f64, zp = -128 : i64} : (f32) -> i8 loc(unknown)
+      loop.yield %1 : i8 loc(unknown)
+    } loc(unknown)
+    %2 = loop.global dense<[27964, 14378, 11854, -11683, 1956, -70, -26912, 1432, 4694, -12997, 1944, 28028, -2181, 10907, 8083, 14567]> : tensor<16xi32> {offset = 0 : i64} : memref<16xi32, "const"> loc(fused["stem/conv", "stem/bn", "stem/relu"])
+    %3 = loop.reshape %image_1 {device = "npu"} : memref<1x1x8x8xi8, "dram"> -> memref<1x8x8x1xi8, "dram"> loc(fused["stem/conv", "stem/bn", "stem/relu"])
+    %4 = loop.global #graph.ref<"0a6e597560c3082a2ae5784b9d71bc1e"> {offset = 256 : i64} : memref<3x3x1x16xi8, "const"> loc(fused["stem/conv", "stem/bn", "stem/relu"])
+    %5 = loop.global dense<[1256441197, 2070274001, 2123598214, 1903274055, 1192421051, 1198856125, 1168889515, 1430316781, 2041290666, 1719593923, 1948977381, 1125197537, 1836070916, 1475241664, 1765068938, 1686987030]> : tensor<16xi32> {offset = 512 : i64} : memref<16xi32, "const"> loc(fused["stem/conv", "stem/bn", "stem/relu"])
+    %6 = loop.global dense<[39, 39, 39, 39, 39, 38, 39, 38, 39, 39, 39, 39, 39, 39, 39, 39]> : tensor<16xi32> {offset = 768 : i64} : memref<16xi32, "const"> loc(fused["stem/conv", "stem/bn", "stem/relu"])
+    %7 = loop.alloc {offset = 320 : i64} : memref<1x8x8x16xi8, "dram"> loc(fused["stem/conv", "stem/bn", "stem/relu"])
+    loop.nest domain [1, 8, 8, 16, 3, 3, 1] reduce "add" over [4, 5, 6] ins(%3, %4 : memref<1x8x8x1xi8, "dram">, memref<3x3x1x16xi8, "const">) epilogue_ins(%2, %5, %6 : memref<16xi32, "const">, memref<16xi32, "const">, memref<16xi32, "const">) outs(%7 : memref<1x8x8x16xi8, "dram">) maps [affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, ((d1 + d4) + -1), ((d2 + d5) + -1), d6)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d4, d5, d6, d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, d1, d2, d3)>] fills [-128 : i64, unit, unit, unit, unit] on "npu" body {
+    ^bb0(%8: i8 loc(unknown), %9: i8 loc(unknown)):
+      %10 = loop.apply "widen"(%8) {zp = -128 : i64} : (i8) -> i32 loc(unknown)
+      %11 = loop.apply "widen"(%9) : (i8) -> i32 loc(unknown)
+      %12 = loop.apply "mul"(%10, %11) : (i32, i32) -> i32 loc(unknown)
+      loop.yield %12 : i32 loc(unknown)
+    } epilogue {
+    ^bb0(%13: i32 loc(unknown), %14: i32 loc(unknown), %15: i32 loc(unknown), %16: i32 loc(unknown)):
+      %17 = loop.apply "add"(%13, %14) : (i32, i32) -> i32 loc(unknown)
+      %18 = loop.apply "requantize"(%17, %15, %16) {hi = 127 : i64, lo = -128 : i64, zp = -128 : i64} : (i32, i32, i32) -> i8 loc(unknown)
+      loop.yield %18 : i8 loc(unknown)
+    } loc(fused["stem/conv", "stem/bn", "stem/relu"])
+    %19 = loop.global dense<[14897, 6247, 15153, 15069, -9894, 12067, 21208, -5798, 9390, -18030, 7814, 16631, 25469, -8137, 12662, 9677]> : tensor<16xi32> {offset = 1024 : i64} : memref<16xi32, "const"> loc(fused["block1/first/conv", "block1/first/bn", "block1/first/relu"])
+    %20 = loop.global #graph.ref<"7c42125346a2af114b34837d9c0ce42f"> {offset = 1280 : i64} : memref<3x3x16x16xi8, "const"> loc(fused["block1/first/conv", "block1/first/bn", "block1/first/relu"])
+    %21 = loop.global dense<[1192834291, 1097287570, 1373196780, 1098765938, 1153084017, 2082753120, 1687800566, 1546275654, 1593810392, 1333230622, 1712179374, 1657496424, 1525140853, 1212587209, 1300237323, 1852182740]> : tensor<16xi32> {offset = 3584 : i64} : memref<16xi32, "const"> loc(fused["block1/first/conv", "block1/first/bn", "block1/first/relu"])
+    %22 = loop.global dense<[38, 38, 39, 38, 39, 39, 39, 39, 39, 38, 39, 39, 39, 39, 39, 39]> : tensor<16xi32> {offset = 3840 : i64} : memref<16xi32, "const"> loc(fused["block1/first/conv", "block1/first/bn", "block1/first/relu"])
+    %23 = loop.alloc {offset = 1344 : i64} : memref<1x8x8x16xi8, "dram"> loc(fused["block1/first/conv", "block1/first/bn", "block1/first/relu"])
+    loop.nest domain [1, 8, 8, 16, 3, 3, 16] reduce "add" over [4, 5, 6] ins(%7, %20 : memref<1x8x8x16xi8, "dram">, memref<3x3x16x16xi8, "const">) epilogue_ins(%19, %21, %22 : memref<16xi32, "const">, memref<16xi32, "const">, memref<16xi32, "const">) outs(%23 : memref<1x8x8x16xi8, "dram">) maps [affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, ((d1 + d4) + -1), ((d2 + d5) + -1), d6)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d4, d5, d6, d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, d1, d2, d3)>] fills [-128 : i64, unit, unit, unit, unit] on "npu" body {
+    ^bb0(%24: i8 loc(unknown), %25: i8 loc(unknown)):
+      %26 = loop.apply "widen"(%24) {zp = -128 : i64} : (i8) -> i32 loc(unknown)
+      %27 = loop.apply "widen"(%25) : (i8) -> i32 loc(unknown)
+      %28 = loop.apply "mul"(%26, %27) : (i32, i32) -> i32 loc(unknown)
+      loop.yield %28 : i32 loc(unknown)
+    } epilogue {
+    ^bb0(%29: i32 loc(unknown), %30: i32 loc(unknown), %31: i32 loc(unknown), %32: i32 loc(unknown)):
+      %33 = loop.apply "add"(%29, %30) : (i32, i32) -> i32 loc(unknown)
+      %34 = loop.apply "requantize"(%33, %31, %32) {hi = 127 : i64, lo = -128 : i64, zp = -128 : i64} : (i32, i32, i32) -> i8 loc(unknown)
+      loop.yield %34 : i8 loc(unknown)
+    } loc(fused["block1/first/conv", "block1/first/bn", "block1/first/relu"])
+    %35 = loop.global dense<[-20677, -8677, -14166, -6630, 2472, -7619, -8021, -7142, 15553, 13413, 8604, -9541, -1229, 10856, -10880, -2814]> : tensor<16xi32> {offset = 4096 : i64} : memref<16xi32, "const"> loc(fused["block1/second/conv", "block1/second/bn"])
+    %36 = loop.global #graph.ref<"c0d0c9223870c2169f9b60c428f9b577"> {offset = 4352 : i64} : memref<3x3x16x16xi8, "const"> loc(fused["block1/second/conv", "block1/second/bn"])
+    %37 = loop.global dense<[1385429531, 1886677302, 2143420017, 1160549520, 1300049258, 1144251568, 1314278634, 1217100378, 1246967911, 1165706392, 1296511759, 1362344687, 1375462449, 1350146905, 1601890296, 1476821657]> : tensor<16xi32> {offset = 6656 : i64} : memref<16xi32, "const"> loc(fused["block1/second/conv", "block1/second/bn"])
+    %38 = loop.global dense<[40, 41, 41, 40, 40, 40, 40, 40, 40, 40, 40, 40, 40, 40, 40, 40]> : tensor<16xi32> {offset = 6912 : i64} : memref<16xi32, "const"> loc(fused["block1/second/conv", "block1/second/bn"])
+    %39 = loop.alloc {offset = 2368 : i64} : memref<1x8x8x16xi8, "dram"> loc(fused["block1/second/conv", "block1/second/bn", "block1/add", "block1/relu"])
+    loop.nest domain [1, 8, 8, 16, 3, 3, 16] reduce "add" over [4, 5, 6] ins(%23, %36 : memref<1x8x8x16xi8, "dram">, memref<3x3x16x16xi8, "const">) epilogue_ins(%35, %37, %38, %7 : memref<16xi32, "const">, memref<16xi32, "const">, memref<16xi32, "const">, memref<1x8x8x16xi8, "dram">) outs(%39 : memref<1x8x8x16xi8, "dram">) maps [affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, ((d1 + d4) + -1), ((d2 + d5) + -1), d6)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d4, d5, d6, d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, d1, d2, d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, d1, d2, d3)>] fills [-128 : i64, unit, unit, unit, unit, unit] on "npu" body {
+    ^bb0(%40: i8 loc(unknown), %41: i8 loc(unknown)):
+      %42 = loop.apply "widen"(%40) {zp = -128 : i64} : (i8) -> i32 loc(unknown)
+      %43 = loop.apply "widen"(%41) : (i8) -> i32 loc(unknown)
+      %44 = loop.apply "mul"(%42, %43) : (i32, i32) -> i32 loc(unknown)
+      loop.yield %44 : i32 loc(unknown)
+    } epilogue {
+    ^bb0(%45: i32 loc(unknown), %46: i32 loc(unknown), %47: i32 loc(unknown), %48: i32 loc(unknown), %49: i8 loc(unknown)):
+      %50 = loop.apply "add"(%45, %46) : (i32, i32) -> i32 loc(unknown)
+      %51 = loop.apply "requantize"(%50, %47, %48) {hi = 127 : i64, lo = -128 : i64, zp = -12 : i64} : (i32, i32, i32) -> i8 loc(unknown)
+      %52 = loop.apply "qadd"(%51, %49) {hi = 127 : i64, lo = -128 : i64, ma = 1048576 : i64, mb = 344085 : i64, multiplier = 1953635885 : i64, shift = 50 : i64, za = -12 : i64, zb = -128 : i64, zp = -128 : i64} : (i8, i8) -> i8 loc(unknown)
+      loop.yield %52 : i8 loc(unknown)
+    } loc(fused["block1/second/conv", "block1/second/bn", "block1/add", "block1/relu"])
+    %53 = loop.alloc {offset = 832 : i64} : memref<1x4x4x16xi8, "dram"> loc("pool")
+    loop.nest domain [1, 4, 4, 16, 2, 2] reduce "max" over [4, 5] ins(%39 : memref<1x8x8x16xi8, "dram">) outs(%53 : memref<1x4x4x16xi8, "dram">) maps [affine_map<(d0, d1, d2, d3, d4, d5) -> (d0, ((d1 * 2) + d4), ((d2 * 2) + d5), d3)>, affine_map<(d0, d1, d2, d3, d4, d5) -> (d0, d1, d2, d3)>] on "npu" body {
+    ^bb0(%54: i8 loc(unknown)):
+      loop.yield %54 : i8 loc(unknown)
+    } loc("pool")
+    %55 = loop.global #graph.ref<"9994b4ac575ac2117b03c1b1cc353db1"> {offset = 7168 : i64} : memref<32xi32, "const"> loc(fused["widen/conv", "widen/bn", "widen/relu"])
+    %56 = loop.global #graph.ref<"51e6439352020878cb3c0c6ad15733c6"> {offset = 7424 : i64} : memref<3x3x16x32xi8, "const"> loc(fused["widen/conv", "widen/bn", "widen/relu"])
+    %57 = loop.global #graph.ref<"bc033550280e6b42d3cf12f682ef4bea"> {offset = 12032 : i64} : memref<32xi32, "const"> loc(fused["widen/conv", "widen/bn", "widen/relu"])
+    %58 = loop.global #graph.ref<"198f13ebe0bfb0fb6a877e7096cd1ad2"> {offset = 12288 : i64} : memref<32xi32, "const"> loc(fused["widen/conv", "widen/bn", "widen/relu"])
+    %59 = loop.alloc {offset = 320 : i64} : memref<1x4x4x32xi8, "dram"> loc(fused["widen/conv", "widen/bn", "widen/relu"])
+    loop.nest domain [1, 4, 4, 32, 3, 3, 16] reduce "add" over [4, 5, 6] ins(%53, %56 : memref<1x4x4x16xi8, "dram">, memref<3x3x16x32xi8, "const">) epilogue_ins(%55, %57, %58 : memref<32xi32, "const">, memref<32xi32, "const">, memref<32xi32, "const">) outs(%59 : memref<1x4x4x32xi8, "dram">) maps [affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, ((d1 + d4) + -1), ((d2 + d5) + -1), d6)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d4, d5, d6, d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, d1, d2, d3)>] fills [-128 : i64, unit, unit, unit, unit] on "npu" body {
+    ^bb0(%60: i8 loc(unknown), %61: i8 loc(unknown)):
+      %62 = loop.apply "widen"(%60) {zp = -128 : i64} : (i8) -> i32 loc(unknown)
+      %63 = loop.apply "widen"(%61) : (i8) -> i32 loc(unknown)
+      %64 = loop.apply "mul"(%62, %63) : (i32, i32) -> i32 loc(unknown)
+      loop.yield %64 : i32 loc(unknown)
+    } epilogue {
+    ^bb0(%65: i32 loc(unknown), %66: i32 loc(unknown), %67: i32 loc(unknown), %68: i32 loc(unknown)):
+      %69 = loop.apply "add"(%65, %66) : (i32, i32) -> i32 loc(unknown)
+      %70 = loop.apply "requantize"(%69, %67, %68) {hi = 127 : i64, lo = -128 : i64, zp = -128 : i64} : (i32, i32, i32) -> i8 loc(unknown)
+      loop.yield %70 : i8 loc(unknown)
+    } loc(fused["widen/conv", "widen/bn", "widen/relu"])
+    %71 = loop.global #graph.ref<"70d5c1c0be0f377243e60507b4485fab"> {offset = 12544 : i64} : memref<32xi32, "const"> loc(fused["block2/first/conv", "block2/first/bn", "block2/first/relu"])
+    %72 = loop.global #graph.ref<"186cb2d9414abd31ae2cae9c0612a476"> {offset = 12800 : i64} : memref<3x3x32x32xi8, "const"> loc(fused["block2/first/conv", "block2/first/bn", "block2/first/relu"])
+    %73 = loop.global #graph.ref<"f080939509b0d231ceb14c3e1b8cd076"> {offset = 22016 : i64} : memref<32xi32, "const"> loc(fused["block2/first/conv", "block2/first/bn", "block2/first/relu"])
+    %74 = loop.global #graph.ref<"f1070c391d55613f5a832df55cf949b1"> {offset = 22272 : i64} : memref<32xi32, "const"> loc(fused["block2/first/conv", "block2/first/bn", "block2/first/relu"])
+    %75 = loop.alloc {offset = 832 : i64} : memref<1x4x4x32xi8, "dram"> loc(fused["block2/first/conv", "block2/first/bn", "block2/first/relu"])
+    loop.nest domain [1, 4, 4, 32, 3, 3, 32] reduce "add" over [4, 5, 6] ins(%59, %72 : memref<1x4x4x32xi8, "dram">, memref<3x3x32x32xi8, "const">) epilogue_ins(%71, %73, %74 : memref<32xi32, "const">, memref<32xi32, "const">, memref<32xi32, "const">) outs(%75 : memref<1x4x4x32xi8, "dram">) maps [affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, ((d1 + d4) + -1), ((d2 + d5) + -1), d6)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d4, d5, d6, d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, d1, d2, d3)>] fills [-128 : i64, unit, unit, unit, unit] on "npu" body {
+    ^bb0(%76: i8 loc(unknown), %77: i8 loc(unknown)):
+      %78 = loop.apply "widen"(%76) {zp = -128 : i64} : (i8) -> i32 loc(unknown)
+      %79 = loop.apply "widen"(%77) : (i8) -> i32 loc(unknown)
+      %80 = loop.apply "mul"(%78, %79) : (i32, i32) -> i32 loc(unknown)
+      loop.yield %80 : i32 loc(unknown)
+    } epilogue {
+    ^bb0(%81: i32 loc(unknown), %82: i32 loc(unknown), %83: i32 loc(unknown), %84: i32 loc(unknown)):
+      %85 = loop.apply "add"(%81, %82) : (i32, i32) -> i32 loc(unknown)
+      %86 = loop.apply "requantize"(%85, %83, %84) {hi = 127 : i64, lo = -128 : i64, zp = -128 : i64} : (i32, i32, i32) -> i8 loc(unknown)
+      loop.yield %86 : i8 loc(unknown)
+    } loc(fused["block2/first/conv", "block2/first/bn", "block2/first/relu"])
+    %87 = loop.global #graph.ref<"a0629a96333205b3e217e91b78788baa"> {offset = 22528 : i64} : memref<32xi32, "const"> loc(fused["block2/second/conv", "block2/second/bn"])
+    %88 = loop.global #graph.ref<"060286c9d3d7273cdc93fb2a7eb99fe1"> {offset = 22784 : i64} : memref<3x3x32x32xi8, "const"> loc(fused["block2/second/conv", "block2/second/bn"])
+    %89 = loop.global #graph.ref<"40a43fd2ae4b3ba40cd44c89e526667d"> {offset = 32000 : i64} : memref<32xi32, "const"> loc(fused["block2/second/conv", "block2/second/bn"])
+    %90 = loop.global #graph.ref<"afa0daa9441614ece33e7de229c61d9e"> {offset = 32256 : i64} : memref<32xi32, "const"> loc(fused["block2/second/conv", "block2/second/bn"])
+    %91 = loop.alloc {offset = 1344 : i64} : memref<1x4x4x32xi8, "dram"> loc(fused["block2/second/conv", "block2/second/bn", "block2/add", "block2/relu"])
+    loop.nest domain [1, 4, 4, 32, 3, 3, 32] reduce "add" over [4, 5, 6] ins(%75, %88 : memref<1x4x4x32xi8, "dram">, memref<3x3x32x32xi8, "const">) epilogue_ins(%87, %89, %90, %59 : memref<32xi32, "const">, memref<32xi32, "const">, memref<32xi32, "const">, memref<1x4x4x32xi8, "dram">) outs(%91 : memref<1x4x4x32xi8, "dram">) maps [affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, ((d1 + d4) + -1), ((d2 + d5) + -1), d6)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d4, d5, d6, d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, d1, d2, d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, d1, d2, d3)>] fills [-128 : i64, unit, unit, unit, unit, unit] on "npu" body {
+    ^bb0(%92: i8 loc(unknown), %93: i8 loc(unknown)):
+      %94 = loop.apply "widen"(%92) {zp = -128 : i64} : (i8) -> i32 loc(unknown)
+      %95 = loop.apply "widen"(%93) : (i8) -> i32 loc(unknown)
+      %96 = loop.apply "mul"(%94, %95) : (i32, i32) -> i32 loc(unknown)
+      loop.yield %96 : i32 loc(unknown)
+    } epilogue {
+    ^bb0(%97: i32 loc(unknown), %98: i32 loc(unknown), %99: i32 loc(unknown), %100: i32 loc(unknown), %101: i8 loc(unknown)):
+      %102 = loop.apply "add"(%97, %98) : (i32, i32) -> i32 loc(unknown)
+      %103 = loop.apply "requantize"(%102, %99, %100) {hi = 127 : i64, lo = -128 : i64, zp = -1 : i64} : (i32, i32, i32) -> i8 loc(unknown)
+      %104 = loop.apply "qadd"(%103, %101) {hi = 127 : i64, lo = -128 : i64, ma = 1048576 : i64, mb = 481551 : i64, multiplier = 1787417827 : i64, shift = 50 : i64, za = -1 : i64, zb = -128 : i64, zp = -128 : i64} : (i8, i8) -> i8 loc(unknown)
+      loop.yield %104 : i8 loc(unknown)
+    } loc(fused["block2/second/conv", "block2/second/bn", "block2/add", "block2/relu"])
+    %multiplier = loop.global dense<1753079451> : tensor<1xi32> {offset = 32512 : i64} : memref<1xi32, "const"> loc("head/mean")
+    %shift = loop.global dense<34> : tensor<1xi32> {offset = 32768 : i64} : memref<1xi32, "const"> loc("head/mean")
+    %105 = loop.alloc {offset = 320 : i64} : memref<1x1x1x32xi8, "dram"> loc("head/mean")
+    loop.nest domain [1, 1, 1, 32, 4, 4] reduce "add" over [4, 5] ins(%91 : memref<1x4x4x32xi8, "dram">) epilogue_ins(%multiplier, %shift : memref<1xi32, "const">, memref<1xi32, "const">) outs(%105 : memref<1x1x1x32xi8, "dram">) maps [affine_map<(d0, d1, d2, d3, d4, d5) -> (d0, d4, d5, d3)>, affine_map<(d0, d1, d2, d3, d4, d5) -> (0)>, affine_map<(d0, d1, d2, d3, d4, d5) -> (0)>, affine_map<(d0, d1, d2, d3, d4, d5) -> (d0, d1, d2, d3)>] on "npu" body {
+    ^bb0(%106: i8 loc(unknown)):
+      %107 = loop.apply "widen"(%106) {zp = -128 : i64} : (i8) -> i32 loc(unknown)
+      loop.yield %107 : i32 loc(unknown)
+    } epilogue {
+    ^bb0(%108: i32 loc(unknown), %109: i32 loc(unknown), %110: i32 loc(unknown)):
+      %111 = loop.apply "requantize"(%108, %109, %110) {hi = 127 : i64, lo = -128 : i64, zp = -128 : i64} : (i32, i32, i32) -> i8 loc(unknown)
+      loop.yield %111 : i8 loc(unknown)
+    } loc("head/mean")
+    %112 = loop.reshape %105 {device = "npu"} : memref<1x1x1x32xi8, "dram"> -> memref<1x32xi8, "dram"> loc(fused["block2/second/conv", "block2/second/bn", "widen/conv", "widen/bn", "widen/relu", "block2/add", "block2/relu", "head/mean", "head/flatten"])
+    %113 = loop.global #graph.ref<"99441f24b8d5786056cafa98fc28b095"> {offset = 33024 : i64} : memref<32x10xi8, "const"> loc("head/scores")
+    %114 = loop.global dense<[-440, 189, -1047, 1028, -798, 871, -925, 771, 1025, 181]> : tensor<10xi32> {offset = 33536 : i64} : memref<10xi32, "const"> loc("head/scores")
+    %multiplier_1 = loop.global dense<[1790674297, 1156391510, 2007972405, 2073060451, 1900596836, 1923070758, 1811188378, 1809796753, 1778761163, 1215109041]> : tensor<10xi32> {offset = 33792 : i64} : memref<10xi32, "const"> loc("head/scores")
+    %shift_1 = loop.global dense<[40, 39, 40, 40, 40, 40, 40, 40, 40, 39]> : tensor<10xi32> {offset = 34048 : i64} : memref<10xi32, "const"> loc("head/scores")
+    %logits_1 = loop.alloc {offset = 384 : i64} : memref<1x10xi8, "dram"> loc("head/scores")
+    loop.nest domain [1, 10, 32] reduce "add" over [2] ins(%112, %113 : memref<1x32xi8, "dram">, memref<32x10xi8, "const">) epilogue_ins(%114, %multiplier_1, %shift_1 : memref<10xi32, "const">, memref<10xi32, "const">, memref<10xi32, "const">) outs(%logits_1 : memref<1x10xi8, "dram">) maps [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d2, d1)>, affine_map<(d0, d1, d2) -> (d1)>, affine_map<(d0, d1, d2) -> (d1)>, affine_map<(d0, d1, d2) -> (d1)>, affine_map<(d0, d1, d2) -> (d0, d1)>] on "npu" body {
+    ^bb0(%115: i8 loc(unknown), %116: i8 loc(unknown)):
+      %117 = loop.apply "widen"(%115) {zp = -128 : i64} : (i8) -> i32 loc(unknown)
+      %118 = loop.apply "widen"(%116) : (i8) -> i32 loc(unknown)
+      %119 = loop.apply "mul"(%117, %118) : (i32, i32) -> i32 loc(unknown)
+      loop.yield %119 : i32 loc(unknown)
+    } epilogue {
+    ^bb0(%120: i32 loc(unknown), %121: i32 loc(unknown), %122: i32 loc(unknown), %123: i32 loc(unknown)):
+      %124 = loop.apply "add"(%120, %121) : (i32, i32) -> i32 loc(unknown)
+      %125 = loop.apply "requantize"(%124, %122, %123) {hi = 127 : i64, lo = -128 : i64, zp = -64 : i64} : (i32, i32, i32) -> i8 loc(unknown)
+      loop.yield %125 : i8 loc(unknown)
+    } attributes {tensor = "logits"} loc("head/scores")
+    loop.nest domain [1, 10] ins(%logits_1 : memref<1x10xi8, "dram">) outs(%logits : memref<1x10xf32, "dram">) maps [affine_map<(d0, d1) -> (d0, d1)>, affine_map<(d0, d1) -> (d0, d1)>] on "cpu" body {
+    ^bb0(%126: i8 loc(unknown)):
+      %127 = loop.apply "dequantize"(%126) {scale = 0.030133245512843132 : f64, zp = -64 : i64} : (i8) -> f32 loc(unknown)
+      loop.yield %127 : f32 loc(unknown)
+    } attributes {tensor = "logits"} loc("head/scores")
+    func.return loc(unknown)
+  } loc(unknown)
+  func.func @npu_segment_1() {
+    %image = loop.alloc {offset = 1344 : i64} : memref<1x1x8x8xi8, "dram"> loc(unknown)
+    %0 = loop.reshape %image {device = "npu"} : memref<1x1x8x8xi8, "dram"> -> memref<1x8x8x1xi8, "dram"> loc(fused["stem/conv", "stem/bn", "stem/relu"])
+    %1 = loop.global #graph.ref<"0a6e597560c3082a2ae5784b9d71bc1e"> {offset = 256 : i64} : memref<3x3x1x16xi8, "const"> loc(fused["stem/conv", "stem/bn", "stem/relu"])
+    %2 = loop.global dense<[27964, 14378, 11854, -11683, 1956, -70, -26912, 1432, 4694, -12997, 1944, 28028, -2181, 10907, 8083, 14567]> : tensor<16xi32> {offset = 0 : i64} : memref<16xi32, "const"> loc(fused["stem/conv", "stem/bn", "stem/relu"])
+    %3 = loop.global dense<[1256441197, 2070274001, 2123598214, 1903274055, 1192421051, 1198856125, 1168889515, 1430316781, 2041290666, 1719593923, 1948977381, 1125197537, 1836070916, 1475241664, 1765068938, 1686987030]> : tensor<16xi32> {offset = 512 : i64} : memref<16xi32, "const"> loc(fused["stem/conv", "stem/bn", "stem/relu"])
+    %4 = loop.global dense<[39, 39, 39, 39, 39, 38, 39, 38, 39, 39, 39, 39, 39, 39, 39, 39]> : tensor<16xi32> {offset = 768 : i64} : memref<16xi32, "const"> loc(fused["stem/conv", "stem/bn", "stem/relu"])
+    %5 = loop.alloc {offset = 257920 : i64} : memref<1x10x10x16xi8, "spm"> loc(fused["stem/conv", "stem/bn", "stem/relu"])
+    %6 = loop.subview %5[] at affine_map<() -> (0, 0, 0, 0)> : memref<1x10x10x16xi8, "spm"> -> memref<1x1x10x16xi8, "spm"> loc(fused["stem/conv", "stem/bn", "stem/relu"])
+    loop.fill %6 with -128 : i64 : memref<1x1x10x16xi8, "spm"> loc(fused["stem/conv", "stem/bn", "stem/relu"])
+    %7 = loop.subview %5[] at affine_map<() -> (0, 9, 0, 0)> : memref<1x10x10x16xi8, "spm"> -> memref<1x1x10x16xi8, "spm"> loc(fused["stem/conv", "stem/bn", "stem/relu"])
+    loop.fill %7 with -128 : i64 : memref<1x1x10x16xi8, "spm"> loc(fused["stem/conv", "stem/bn", "stem/relu"])
+    %8 = loop.subview %5[] at affine_map<() -> (0, 1, 0, 0)> : memref<1x10x10x16xi8, "spm"> -> memref<1x8x1x16xi8, "spm"> loc(fused["stem/conv", "stem/bn", "stem/relu"])
+    loop.fill %8 with -128 : i64 : memref<1x8x1x16xi8, "spm"> loc(fused["stem/conv", "stem/bn", "stem/relu"])
+    %9 = loop.subview %5[] at affine_map<() -> (0, 1, 9, 0)> : memref<1x10x10x16xi8, "spm"> -> memref<1x8x1x16xi8, "spm"> loc(fused["stem/conv", "stem/bn", "stem/relu"])
+    loop.fill %9 with -128 : i64 : memref<1x8x1x16xi8, "spm"> loc(fused["stem/conv", "stem/bn", "stem/relu"])
+    loop.nest domain [1, 8, 8, 16, 3, 3, 1] reduce "add" over [4, 5, 6] ins(%0, %1 : memref<1x8x8x1xi8, "dram">, memref<3x3x1x16xi8, "const">) epilogue_ins(%2, %3, %4 : memref<16xi32, "const">, memref<16xi32, "const">, memref<16xi32, "const">) outs(%5 : memref<1x10x10x16xi8, "spm">) maps [affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, ((d1 + d4) + -1), ((d2 + d5) + -1), d6)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d4, d5, d6, d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, (d1 + 1), (d2 + 1), d3)>] fills [-128 : i64, unit, unit, unit, unit] on "npu" body {
+    ^bb0(%10: i8 loc(unknown), %11: i8 loc(unknown)):
+      %12 = loop.apply "widen"(%10) {zp = -128 : i64} : (i8) -> i32 loc(unknown)
+      %13 = loop.apply "widen"(%11) : (i8) -> i32 loc(unknown)
+      %14 = loop.apply "mul"(%12, %13) : (i32, i32) -> i32 loc(unknown)
+      loop.yield %14 : i32 loc(unknown)
+    } epilogue {
+    ^bb0(%15: i32 loc(unknown), %16: i32 loc(unknown), %17: i32 loc(unknown), %18: i32 loc(unknown)):
+      %19 = loop.apply "add"(%15, %16) : (i32, i32) -> i32 loc(unknown)
+      %20 = loop.apply "requantize"(%19, %17, %18) {hi = 127 : i64, lo = -128 : i64, zp = -128 : i64} : (i32, i32, i32) -> i8 loc(unknown)
+      loop.yield %20 : i8 loc(unknown)
+    } loc(fused["stem/conv", "stem/bn", "stem/relu"])
+    %21 = loop.global #graph.ref<"7c42125346a2af114b34837d9c0ce42f"> {offset = 1280 : i64} : memref<3x3x16x16xi8, "const"> loc(fused["block1/first/conv", "block1/first/bn", "block1/first/relu"])
+    %22 = loop.global dense<[14897, 6247, 15153, 15069, -9894, 12067, 21208, -5798, 9390, -18030, 7814, 16631, 25469, -8137, 12662, 9677]> : tensor<16xi32> {offset = 1024 : i64} : memref<16xi32, "const"> loc(fused["block1/first/conv", "block1/first/bn", "block1/first/relu"])
+    %23 = loop.global dense<[1192834291, 1097287570, 1373196780, 1098765938, 1153084017, 2082753120, 1687800566, 1546275654, 1593810392, 1333230622, 1712179374, 1657496424, 1525140853, 1212587209, 1300237323, 1852182740]> : tensor<16xi32> {offset = 3584 : i64} : memref<16xi32, "const"> loc(fused["block1/first/conv", "block1/first/bn", "block1/first/relu"])
+    %24 = loop.global dense<[38, 38, 39, 38, 39, 39, 39, 39, 39, 38, 39, 39, 39, 39, 39, 39]> : tensor<16xi32> {offset = 3840 : i64} : memref<16xi32, "const"> loc(fused["block1/first/conv", "block1/first/bn", "block1/first/relu"])
+    %25 = loop.alloc {offset = 259520 : i64} : memref<1x10x10x16xi8, "spm"> loc(fused["block1/first/conv", "block1/first/bn", "block1/first/relu"])
+    %26 = loop.subview %25[] at affine_map<() -> (0, 0, 0, 0)> : memref<1x10x10x16xi8, "spm"> -> memref<1x1x10x16xi8, "spm"> loc(fused["block1/first/conv", "block1/first/bn", "block1/first/relu"])
+    loop.fill %26 with -128 : i64 : memref<1x1x10x16xi8, "spm"> loc(fused["block1/first/conv", "block1/first/bn", "block1/first/relu"])
+    %27 = loop.subview %25[] at affine_map<() -> (0, 9, 0, 0)> : memref<1x10x10x16xi8, "spm"> -> memref<1x1x10x16xi8, "spm"> loc(fused["block1/first/conv", "block1/first/bn", "block1/first/relu"])
+    loop.fill %27 with -128 : i64 : memref<1x1x10x16xi8, "spm"> loc(fused["block1/first/conv", "block1/first/bn", "block1/first/relu"])
+    %28 = loop.subview %25[] at affine_map<() -> (0, 1, 0, 0)> : memref<1x10x10x16xi8, "spm"> -> memref<1x8x1x16xi8, "spm"> loc(fused["block1/first/conv", "block1/first/bn", "block1/first/relu"])
+    loop.fill %28 with -128 : i64 : memref<1x8x1x16xi8, "spm"> loc(fused["block1/first/conv", "block1/first/bn", "block1/first/relu"])
+    %29 = loop.subview %25[] at affine_map<() -> (0, 1, 9, 0)> : memref<1x10x10x16xi8, "spm"> -> memref<1x8x1x16xi8, "spm"> loc(fused["block1/first/conv", "block1/first/bn", "block1/first/relu"])
+    loop.fill %29 with -128 : i64 : memref<1x8x1x16xi8, "spm"> loc(fused["block1/first/conv", "block1/first/bn", "block1/first/relu"])
+    loop.nest domain [1, 8, 8, 16, 3, 3, 16] reduce "add" over [4, 5, 6] ins(%5, %21 : memref<1x10x10x16xi8, "spm">, memref<3x3x16x16xi8, "const">) epilogue_ins(%22, %23, %24 : memref<16xi32, "const">, memref<16xi32, "const">, memref<16xi32, "const">) outs(%25 : memref<1x10x10x16xi8, "spm">) maps [affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, (d1 + d4), (d2 + d5), d6)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d4, d5, d6, d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, (d1 + 1), (d2 + 1), d3)>] on "npu" body {
+    ^bb0(%30: i8 loc(unknown), %31: i8 loc(unknown)):
+      %32 = loop.apply "widen"(%30) {zp = -128 : i64} : (i8) -> i32 loc(unknown)
+      %33 = loop.apply "widen"(%31) : (i8) -> i32 loc(unknown)
+      %34 = loop.apply "mul"(%32, %33) : (i32, i32) -> i32 loc(unknown)
+      loop.yield %34 : i32 loc(unknown)
+    } epilogue {
+    ^bb0(%35: i32 loc(unknown), %36: i32 loc(unknown), %37: i32 loc(unknown), %38: i32 loc(unknown)):
+      %39 = loop.apply "add"(%35, %36) : (i32, i32) -> i32 loc(unknown)
+      %40 = loop.apply "requantize"(%39, %37, %38) {hi = 127 : i64, lo = -128 : i64, zp = -128 : i64} : (i32, i32, i32) -> i8 loc(unknown)
+      loop.yield %40 : i8 loc(unknown)
+    } loc(fused["block1/first/conv", "block1/first/bn", "block1/first/relu"])
+    %41 = loop.global #graph.ref<"c0d0c9223870c2169f9b60c428f9b577"> {offset = 4352 : i64} : memref<3x3x16x16xi8, "const"> loc(fused["block1/second/conv", "block1/second/bn"])
+    %42 = loop.global dense<[-20677, -8677, -14166, -6630, 2472, -7619, -8021, -7142, 15553, 13413, 8604, -9541, -1229, 10856, -10880, -2814]> : tensor<16xi32> {offset = 4096 : i64} : memref<16xi32, "const"> loc(fused["block1/second/conv", "block1/second/bn"])
+    %43 = loop.global dense<[1385429531, 1886677302, 2143420017, 1160549520, 1300049258, 1144251568, 1314278634, 1217100378, 1246967911, 1165706392, 1296511759, 1362344687, 1375462449, 1350146905, 1601890296, 1476821657]> : tensor<16xi32> {offset = 6656 : i64} : memref<16xi32, "const"> loc(fused["block1/second/conv", "block1/second/bn"])
+    %44 = loop.global dense<[40, 41, 41, 40, 40, 40, 40, 40, 40, 40, 40, 40, 40, 40, 40, 40]> : tensor<16xi32> {offset = 6912 : i64} : memref<16xi32, "const"> loc(fused["block1/second/conv", "block1/second/bn"])
+    %45 = loop.alloc {offset = 261120 : i64} : memref<1x8x8x16xi8, "spm"> loc(fused["block1/second/conv", "block1/second/bn", "block1/add", "block1/relu"])
+    loop.nest domain [1, 8, 8, 16, 3, 3, 16] reduce "add" over [4, 5, 6] ins(%25, %41 : memref<1x10x10x16xi8, "spm">, memref<3x3x16x16xi8, "const">) epilogue_ins(%42, %43, %44, %5 : memref<16xi32, "const">, memref<16xi32, "const">, memref<16xi32, "const">, memref<1x10x10x16xi8, "spm">) outs(%45 : memref<1x8x8x16xi8, "spm">) maps [affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, (d1 + d4), (d2 + d5), d6)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d4, d5, d6, d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, (d1 + 1), (d2 + 1), d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, d1, d2, d3)>] on "npu" body {
+    ^bb0(%46: i8 loc(unknown), %47: i8 loc(unknown)):
+      %48 = loop.apply "widen"(%46) {zp = -128 : i64} : (i8) -> i32 loc(unknown)
+      %49 = loop.apply "widen"(%47) : (i8) -> i32 loc(unknown)
+      %50 = loop.apply "mul"(%48, %49) : (i32, i32) -> i32 loc(unknown)
+      loop.yield %50 : i32 loc(unknown)
+    } epilogue {
+    ^bb0(%51: i32 loc(unknown), %52: i32 loc(unknown), %53: i32 loc(unknown), %54: i32 loc(unknown), %55: i8 loc(unknown)):
+      %56 = loop.apply "add"(%51, %52) : (i32, i32) -> i32 loc(unknown)
+      %57 = loop.apply "requantize"(%56, %53, %54) {hi = 127 : i64, lo = -128 : i64, zp = -12 : i64} : (i32, i32, i32) -> i8 loc(unknown)
+      %58 = loop.apply "qadd"(%57, %55) {hi = 127 : i64, lo = -128 : i64, ma = 1048576 : i64, mb = 344085 : i64, multiplier = 1953635885 : i64, shift = 50 : i64, za = -12 : i64, zb = -128 : i64, zp = -128 : i64} : (i8, i8) -> i8 loc(unknown)
+      loop.yield %58 : i8 loc(unknown)
+    } loc(fused["block1/second/conv", "block1/second/bn", "block1/add", "block1/relu"])
+    %59 = loop.alloc {offset = 260544 : i64} : memref<1x6x6x16xi8, "spm"> loc("pool")
+    %60 = loop.subview %59[] at affine_map<() -> (0, 0, 0, 0)> : memref<1x6x6x16xi8, "spm"> -> memref<1x1x6x16xi8, "spm"> loc("pool")
+    loop.fill %60 with -128 : i64 : memref<1x1x6x16xi8, "spm"> loc("pool")
+    %61 = loop.subview %59[] at affine_map<() -> (0, 5, 0, 0)> : memref<1x6x6x16xi8, "spm"> -> memref<1x1x6x16xi8, "spm"> loc("pool")
+    loop.fill %61 with -128 : i64 : memref<1x1x6x16xi8, "spm"> loc("pool")
+    %62 = loop.subview %59[] at affine_map<() -> (0, 1, 0, 0)> : memref<1x6x6x16xi8, "spm"> -> memref<1x4x1x16xi8, "spm"> loc("pool")
+    loop.fill %62 with -128 : i64 : memref<1x4x1x16xi8, "spm"> loc("pool")
+    %63 = loop.subview %59[] at affine_map<() -> (0, 1, 5, 0)> : memref<1x6x6x16xi8, "spm"> -> memref<1x4x1x16xi8, "spm"> loc("pool")
+    loop.fill %63 with -128 : i64 : memref<1x4x1x16xi8, "spm"> loc("pool")
+    loop.nest domain [1, 4, 4, 16, 2, 2] reduce "max" over [4, 5] ins(%45 : memref<1x8x8x16xi8, "spm">) outs(%59 : memref<1x6x6x16xi8, "spm">) maps [affine_map<(d0, d1, d2, d3, d4, d5) -> (d0, ((d1 * 2) + d4), ((d2 * 2) + d5), d3)>, affine_map<(d0, d1, d2, d3, d4, d5) -> (d0, (d1 + 1), (d2 + 1), d3)>] on "npu" body {
+    ^bb0(%64: i8 loc(unknown)):
+      loop.yield %64 : i8 loc(unknown)
+    } loc("pool")
+    %65 = loop.global #graph.ref<"51e6439352020878cb3c0c6ad15733c6"> {offset = 7424 : i64} : memref<3x3x16x32xi8, "const"> loc(fused["widen/conv", "widen/bn", "widen/relu"])
+    %66 = loop.global #graph.ref<"9994b4ac575ac2117b03c1b1cc353db1"> {offset = 7168 : i64} : memref<32xi32, "const"> loc(fused["widen/conv", "widen/bn", "widen/relu"])
+    %67 = loop.global #graph.ref<"bc033550280e6b42d3cf12f682ef4bea"> {offset = 12032 : i64} : memref<32xi32, "const"> loc(fused["widen/conv", "widen/bn", "widen/relu"])
+    %68 = loop.global #graph.ref<"198f13ebe0bfb0fb6a877e7096cd1ad2"> {offset = 12288 : i64} : memref<32xi32, "const"> loc(fused["widen/conv", "widen/bn", "widen/relu"])
+    %69 = loop.alloc {offset = 259328 : i64} : memref<1x6x6x32xi8, "spm"> loc(fused["widen/conv", "widen/bn", "widen/relu"])
+    %70 = loop.subview %69[] at affine_map<() -> (0, 0, 0, 0)> : memref<1x6x6x32xi8, "spm"> -> memref<1x1x6x32xi8, "spm"> loc(fused["widen/conv", "widen/bn", "widen/relu"])
+    loop.fill %70 with -128 : i64 : memref<1x1x6x32xi8, "spm"> loc(fused["widen/conv", "widen/bn", "widen/relu"])
+    %71 = loop.subview %69[] at affine_map<() -> (0, 5, 0, 0)> : memref<1x6x6x32xi8, "spm"> -> memref<1x1x6x32xi8, "spm"> loc(fused["widen/conv", "widen/bn", "widen/relu"])
+    loop.fill %71 with -128 : i64 : memref<1x1x6x32xi8, "spm"> loc(fused["widen/conv", "widen/bn", "widen/relu"])
+    %72 = loop.subview %69[] at affine_map<() -> (0, 1, 0, 0)> : memref<1x6x6x32xi8, "spm"> -> memref<1x4x1x32xi8, "spm"> loc(fused["widen/conv", "widen/bn", "widen/relu"])
+    loop.fill %72 with -128 : i64 : memref<1x4x1x32xi8, "spm"> loc(fused["widen/conv", "widen/bn", "widen/relu"])
+    %73 = loop.subview %69[] at affine_map<() -> (0, 1, 5, 0)> : memref<1x6x6x32xi8, "spm"> -> memref<1x4x1x32xi8, "spm"> loc(fused["widen/conv", "widen/bn", "widen/relu"])
+    loop.fill %73 with -128 : i64 : memref<1x4x1x32xi8, "spm"> loc(fused["widen/conv", "widen/bn", "widen/relu"])
+    loop.nest domain [1, 4, 4, 32, 3, 3, 16] reduce "add" over [4, 5, 6] ins(%59, %65 : memref<1x6x6x16xi8, "spm">, memref<3x3x16x32xi8, "const">) epilogue_ins(%66, %67, %68 : memref<32xi32, "const">, memref<32xi32, "const">, memref<32xi32, "const">) outs(%69 : memref<1x6x6x32xi8, "spm">) maps [affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, (d1 + d4), (d2 + d5), d6)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d4, d5, d6, d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, (d1 + 1), (d2 + 1), d3)>] on "npu" body {
+    ^bb0(%74: i8 loc(unknown), %75: i8 loc(unknown)):
+      %76 = loop.apply "widen"(%74) {zp = -128 : i64} : (i8) -> i32 loc(unknown)
+      %77 = loop.apply "widen"(%75) : (i8) -> i32 loc(unknown)
+      %78 = loop.apply "mul"(%76, %77) : (i32, i32) -> i32 loc(unknown)
+      loop.yield %78 : i32 loc(unknown)
+    } epilogue {
+    ^bb0(%79: i32 loc(unknown), %80: i32 loc(unknown), %81: i32 loc(unknown), %82: i32 loc(unknown)):
+      %83 = loop.apply "add"(%79, %80) : (i32, i32) -> i32 loc(unknown)
+      %84 = loop.apply "requantize"(%83, %81, %82) {hi = 127 : i64, lo = -128 : i64, zp = -128 : i64} : (i32, i32, i32) -> i8 loc(unknown)
+      loop.yield %84 : i8 loc(unknown)
+    } loc(fused["widen/conv", "widen/bn", "widen/relu"])
+    %85 = loop.global #graph.ref<"186cb2d9414abd31ae2cae9c0612a476"> {offset = 12800 : i64} : memref<3x3x32x32xi8, "const"> loc(fused["block2/first/conv", "block2/first/bn", "block2/first/relu"])
+    %86 = loop.global #graph.ref<"70d5c1c0be0f377243e60507b4485fab"> {offset = 12544 : i64} : memref<32xi32, "const"> loc(fused["block2/first/conv", "block2/first/bn", "block2/first/relu"])
+    %87 = loop.global #graph.ref<"f080939509b0d231ceb14c3e1b8cd076"> {offset = 22016 : i64} : memref<32xi32, "const"> loc(fused["block2/first/conv", "block2/first/bn", "block2/first/relu"])
+    %88 = loop.global #graph.ref<"f1070c391d55613f5a832df55cf949b1"> {offset = 22272 : i64} : memref<32xi32, "const"> loc(fused["block2/first/conv", "block2/first/bn", "block2/first/relu"])
+    %89 = loop.alloc {offset = 260480 : i64} : memref<1x6x6x32xi8, "spm"> loc(fused["block2/first/conv", "block2/first/bn", "block2/first/relu"])
+    %90 = loop.subview %89[] at affine_map<() -> (0, 0, 0, 0)> : memref<1x6x6x32xi8, "spm"> -> memref<1x1x6x32xi8, "spm"> loc(fused["block2/first/conv", "block2/first/bn", "block2/first/relu"])
+    loop.fill %90 with -128 : i64 : memref<1x1x6x32xi8, "spm"> loc(fused["block2/first/conv", "block2/first/bn", "block2/first/relu"])
+    %91 = loop.subview %89[] at affine_map<() -> (0, 5, 0, 0)> : memref<1x6x6x32xi8, "spm"> -> memref<1x1x6x32xi8, "spm"> loc(fused["block2/first/conv", "block2/first/bn", "block2/first/relu"])
+    loop.fill %91 with -128 : i64 : memref<1x1x6x32xi8, "spm"> loc(fused["block2/first/conv", "block2/first/bn", "block2/first/relu"])
+    %92 = loop.subview %89[] at affine_map<() -> (0, 1, 0, 0)> : memref<1x6x6x32xi8, "spm"> -> memref<1x4x1x32xi8, "spm"> loc(fused["block2/first/conv", "block2/first/bn", "block2/first/relu"])
+    loop.fill %92 with -128 : i64 : memref<1x4x1x32xi8, "spm"> loc(fused["block2/first/conv", "block2/first/bn", "block2/first/relu"])
+    %93 = loop.subview %89[] at affine_map<() -> (0, 1, 5, 0)> : memref<1x6x6x32xi8, "spm"> -> memref<1x4x1x32xi8, "spm"> loc(fused["block2/first/conv", "block2/first/bn", "block2/first/relu"])
+    loop.fill %93 with -128 : i64 : memref<1x4x1x32xi8, "spm"> loc(fused["block2/first/conv", "block2/first/bn", "block2/first/relu"])
+    loop.nest domain [1, 4, 4, 32, 3, 3, 32] reduce "add" over [4, 5, 6] ins(%69, %85 : memref<1x6x6x32xi8, "spm">, memref<3x3x32x32xi8, "const">) epilogue_ins(%86, %87, %88 : memref<32xi32, "const">, memref<32xi32, "const">, memref<32xi32, "const">) outs(%89 : memref<1x6x6x32xi8, "spm">) maps [affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, (d1 + d4), (d2 + d5), d6)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d4, d5, d6, d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, (d1 + 1), (d2 + 1), d3)>] on "npu" body {
+    ^bb0(%94: i8 loc(unknown), %95: i8 loc(unknown)):
+      %96 = loop.apply "widen"(%94) {zp = -128 : i64} : (i8) -> i32 loc(unknown)
+      %97 = loop.apply "widen"(%95) : (i8) -> i32 loc(unknown)
+      %98 = loop.apply "mul"(%96, %97) : (i32, i32) -> i32 loc(unknown)
+      loop.yield %98 : i32 loc(unknown)
+    } epilogue {
+    ^bb0(%99: i32 loc(unknown), %100: i32 loc(unknown), %101: i32 loc(unknown), %102: i32 loc(unknown)):
+      %103 = loop.apply "add"(%99, %100) : (i32, i32) -> i32 loc(unknown)
+      %104 = loop.apply "requantize"(%103, %101, %102) {hi = 127 : i64, lo = -128 : i64, zp = -128 : i64} : (i32, i32, i32) -> i8 loc(unknown)
+      loop.yield %104 : i8 loc(unknown)
+    } loc(fused["block2/first/conv", "block2/first/bn", "block2/first/relu"])
+    %105 = loop.global #graph.ref<"060286c9d3d7273cdc93fb2a7eb99fe1"> {offset = 22784 : i64} : memref<3x3x32x32xi8, "const"> loc(fused["block2/second/conv", "block2/second/bn"])
+    %106 = loop.global #graph.ref<"a0629a96333205b3e217e91b78788baa"> {offset = 22528 : i64} : memref<32xi32, "const"> loc(fused["block2/second/conv", "block2/second/bn"])
+    %107 = loop.global #graph.ref<"40a43fd2ae4b3ba40cd44c89e526667d"> {offset = 32000 : i64} : memref<32xi32, "const"> loc(fused["block2/second/conv", "block2/second/bn"])
+    %108 = loop.global #graph.ref<"afa0daa9441614ece33e7de229c61d9e"> {offset = 32256 : i64} : memref<32xi32, "const"> loc(fused["block2/second/conv", "block2/second/bn"])
+    %109 = loop.alloc {offset = 261632 : i64} : memref<1x4x4x32xi8, "spm"> loc(fused["block2/second/conv", "block2/second/bn", "block2/add", "block2/relu"])
+    loop.nest domain [1, 4, 4, 32, 3, 3, 32] reduce "add" over [4, 5, 6] ins(%89, %105 : memref<1x6x6x32xi8, "spm">, memref<3x3x32x32xi8, "const">) epilogue_ins(%106, %107, %108, %69 : memref<32xi32, "const">, memref<32xi32, "const">, memref<32xi32, "const">, memref<1x6x6x32xi8, "spm">) outs(%109 : memref<1x4x4x32xi8, "spm">) maps [affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, (d1 + d4), (d2 + d5), d6)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d4, d5, d6, d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, (d1 + 1), (d2 + 1), d3)>, affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, d1, d2, d3)>] on "npu" body {
+    ^bb0(%110: i8 loc(unknown), %111: i8 loc(unknown)):
+      %112 = loop.apply "widen"(%110) {zp = -128 : i64} : (i8) -> i32 loc(unknown)
+      %113 = loop.apply "widen"(%111) : (i8) -> i32 loc(unknown)
+      %114 = loop.apply "mul"(%112, %113) : (i32, i32) -> i32 loc(unknown)
+      loop.yield %114 : i32 loc(unknown)
+    } epilogue {
+    ^bb0(%115: i32 loc(unknown), %116: i32 loc(unknown), %117: i32 loc(unknown), %118: i32 loc(unknown), %119: i8 loc(unknown)):
+      %120 = loop.apply "add"(%115, %116) : (i32, i32) -> i32 loc(unknown)
+      %121 = loop.apply "requantize"(%120, %117, %118) {hi = 127 : i64, lo = -128 : i64, zp = -1 : i64} : (i32, i32, i32) -> i8 loc(unknown)
+      %122 = loop.apply "qadd"(%121, %119) {hi = 127 : i64, lo = -128 : i64, ma = 1048576 : i64, mb = 481551 : i64, multiplier = 1787417827 : i64, shift = 50 : i64, za = -1 : i64, zb = -128 : i64, zp = -128 : i64} : (i8, i8) -> i8 loc(unknown)
+      loop.yield %122 : i8 loc(unknown)
+    } loc(fused["block2/second/conv", "block2/second/bn", "block2/add", "block2/relu"])
+    %multiplier = loop.global dense<1753079451> : tensor<1xi32> {offset = 32512 : i64} : memref<1xi32, "const"> loc("head/mean")
+    %shift = loop.global dense<34> : tensor<1xi32> {offset = 32768 : i64} : memref<1xi32, "const"> loc("head/mean")
+    %123 = loop.alloc {offset = 261568 : i64} : memref<1x1x1x32xi8, "spm"> loc("head/mean")
+    %124 = loop.reshape %123 : memref<1x1x1x32xi8, "spm"> -> memref<1x32xi8, "spm"> loc("head/mean")
+    loop.nest domain [1, 1, 1, 32, 4, 4] reduce "add" over [4, 5] ins(%109 : memref<1x4x4x32xi8, "spm">) epilogue_ins(%multiplier, %shift : memref<1xi32, "const">, memref<1xi32, "const">) outs(%123 : memref<1x1x1x32xi8, "spm">) maps [affine_map<(d0, d1, d2, d3, d4, d5) -> (d0, d4, d5, d3)>, affine_map<(d0, d1, d2, d3, d4, d5) -> (0)>, affine_map<(d0, d1, d2, d3, d4, d5) -> (0)>, affine_map<(d0, d1, d2, d3, d4, d5) -> (d0, d1, d2, d3)>] on "npu" body {
+    ^bb0(%125: i8 loc(unknown)):
+      %126 = loop.apply "widen"(%125) {zp = -128 : i64} : (i8) -> i32 loc(unknown)
+      loop.yield %126 : i32 loc(unknown)
+    } epilogue {
+    ^bb0(%127: i32 loc(unknown), %128: i32 loc(unknown), %129: i32 loc(unknown)):
+      %130 = loop.apply "requantize"(%127, %128, %129) {hi = 127 : i64, lo = -128 : i64, zp = -128 : i64} : (i32, i32, i32) -> i8 loc(unknown)
+      loop.yield %130 : i8 loc(unknown)
+    } loc("head/mean")
+    %131 = loop.global #graph.ref<"99441f24b8d5786056cafa98fc28b095"> {offset = 33024 : i64} : memref<32x10xi8, "const"> loc("head/scores")
+    %132 = loop.global dense<[-440, 189, -1047, 1028, -798, 871, -925, 771, 1025, 181]> : tensor<10xi32> {offset = 33536 : i64} : memref<10xi32, "const"> loc("head/scores")
+    %multiplier_1 = loop.global dense<[1790674297, 1156391510, 2007972405, 2073060451, 1900596836, 1923070758, 1811188378, 1809796753, 1778761163, 1215109041]> : tensor<10xi32> {offset = 33792 : i64} : memref<10xi32, "const"> loc("head/scores")
+    %shift_1 = loop.global dense<[40, 39, 40, 40, 40, 40, 40, 40, 40, 39]> : tensor<10xi32> {offset = 34048 : i64} : memref<10xi32, "const"> loc("head/scores")
+    %logits = loop.alloc {offset = 384 : i64} : memref<1x10xi8, "dram"> loc("head/scores")
+    loop.nest domain [1, 10, 32] reduce "add" over [2] ins(%124, %131 : memref<1x32xi8, "spm">, memref<32x10xi8, "const">) epilogue_ins(%132, %multiplier_1, %shift_1 : memref<10xi32, "const">, memref<10xi32, "const">, memref<10xi32, "const">) outs(%logits : memref<1x10xi8, "dram">) maps [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d2, d1)>, affine_map<(d0, d1, d2) -> (d1)>, affine_map<(d0, d1, d2) -> (d1)>, affine_map<(d0, d1, d2) -> (d1)>, affine_map<(d0, d1, d2) -> (d0, d1)>] on "npu" body {
+    ^bb0(%133: i8 loc(unknown), %134: i8 loc(unknown)):
+      %135 = loop.apply "widen"(%133) {zp = -128 : i64} : (i8) -> i32 loc(unknown)
+      %136 = loop.apply "widen"(%134) : (i8) -> i32 loc(unknown)
+      %137 = loop.apply "mul"(%135, %136) : (i32, i32) -> i32 loc(unknown)
+      loop.yield %137 : i32 loc(unknown)
+    } epilogue {
+    ^bb0(%138: i32 loc(unknown), %139: i32 loc(unknown), %140: i32 loc(unknown), %141: i32 loc(unknown)):
+      %142 = loop.apply "add"(%138, %139) : (i32, i32) -> i32 loc(unknown)
+      %143 = loop.apply "requantize"(%142, %140, %141) {hi = 127 : i64, lo = -128 : i64, zp = -64 : i64} : (i32, i32, i32) -> i8 loc(unknown)
+      loop.yield %143 : i8 loc(unknown)
+    } attributes {tensor = "logits"} loc("head/scores")
+    func.return loc(unknown)
+  } loc(unknown)
+} loc(unknown)
