@@ -49,9 +49,9 @@ class DistributePass(Pass):
     def run(self, ctx: CompilerContext, module: ModuleOp) -> None:
         """Put every NPU segment into a core loop, if the machine has several connected cores."""
         machine = ctx.machine
-        if machine is None or machine.cores < 2 or not machine.network.bytes_per_cycle:
+        if machine is None or machine.cores < 2 or not self.enable:
             return
-        if not self.enable:
+        if not machine.network.bytes_per_cycle:
             return
         for func in npu_segments(module):
             nests = [op for op in func.body.block.ops if isinstance(op, NestOp)]

@@ -12,7 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from .banks import Buffer
+
+MAX_SEGMENTS = 256
+"""Parts of memory told apart by age: with more, dead neighbours become one."""
 
 
 def place_by_age(buffers: Sequence[Buffer], pinned: Sequence[Buffer], capacity: int) -> bool:
@@ -22,10 +27,13 @@ def place_by_age(buffers: Sequence[Buffer], pinned: Sequence[Buffer], capacity: 
     them last.
     """
     segments: list[tuple[int, int, int]] = [(0, capacity, -1)]
-    limits = sorted((p for p in pinned), key=lambda p: p.first)
+    room = np.full(max((b.last for b in (*buffers, *pinned)), default=0) + 1, capacity, np.int64)
+    for p in pinned:
+        room[p.first : p.last + 1] = np.minimum(room[p.first : p.last + 1], p.addresses[0])
     for buffer in sorted(buffers, key=lambda b: (b.first, -b.total)):
-        top = min([capacity, *(p.addresses[0] for p in limits if p.meets(buffer))])
-        start = _oldest(segments, buffer, top)
+        if len(segments) > MAX_SEGMENTS:
+            segments = _join(segments, buffer.first)
+        start = _oldest(segments, buffer, int(room[buffer.first : buffer.last + 1].min()))
         if start is None:
             for b in buffers:
                 b.addresses = []
@@ -33,6 +41,17 @@ def place_by_age(buffers: Sequence[Buffer], pinned: Sequence[Buffer], capacity: 
         buffer.addresses = [start + i * buffer.size for i in range(buffer.slots)]
         segments = _occupy(segments, start, start + buffer.total, buffer.last)
     return True
+
+
+def _join(segments: Sequence[tuple[int, int, int]], now: int) -> list[tuple[int, int, int]]:
+    """The segments with neighbours joined that are both dead at `now`; as old as the younger."""
+    out: list[tuple[int, int, int]] = []
+    for low, high, last in segments:
+        if out and last < now and out[-1][2] < now:
+            out[-1] = out[-1][0], high, max(last, out[-1][2])
+        else:
+            out.append((low, high, last))
+    return out
 
 
 def _oldest(segments: Sequence[tuple[int, int, int]], buffer: Buffer, top: int) -> int | None:

@@ -15,6 +15,7 @@ addresses nothing moves: loads would get into the banks that the present layer w
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,7 +41,6 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 MARGINS = (0.95, 0.85, 0.7, 0.5)
 """Shares of the free scratchpad to count on, tried in turn: packing is not perfect."""
-
 
 LOOKAHEAD = 24
 """Loads to keep queued at most: those inside loops, which do not move, queue up behind them."""
@@ -106,11 +106,12 @@ def _move(program: ProgramOp, items: Sequence[Item], places: Sequence[int | None
     for item, place in zip(reversed(items), reversed(places), strict=True):
         stays.append(item.op if place is None else stays[-1])
     stays.reverse()
+    block = program_block(program)
     for item, place in zip(items, places, strict=True):
         for op in (item.loads, item.op) if place is not None else ():
             assert op is not None and place is not None
             op.detach()
-            program_block(program).insert_op_before(op, stays[place])
+            block.insert_op_before(op, stays[place])
 
 
 def _items(program: ProgramOp, machine: Machine) -> list[Item]:
@@ -128,6 +129,7 @@ def _items(program: ProgramOp, machine: Machine) -> list[Item]:
                     written.add(command, loop_trips(command))
         if cycles:
             items.append(Item(op, cycles))
+    written.merge()
     for item in items:
         op = item.op
         if isinstance(op, Command) and op.instruction.mnemonic == "load":
@@ -161,9 +163,23 @@ class _Ranges:
     def add(self, op: Command, trips: tuple[int, ...]) -> None:
         self.spans += [(u.low, u.high) for u in command_uses(op, trips) if u.memory == "dram"]
 
+    def merge(self) -> None:
+        """Sort the ranges and join those that overlap, when all are known."""
+        merged: list[tuple[int, int]] = []
+        for low, high in sorted(self.spans):
+            if merged and low <= merged[-1][1]:
+                merged[-1] = merged[-1][0], max(high, merged[-1][1])
+            else:
+                merged.append((low, high))
+        self.spans = merged
+
     def meets(self, op: Command) -> bool:
-        mine = [(u.low, u.high) for u in command_uses(op, loop_trips(op)) if u.memory == "dram"]
-        return any(low < b and a < high for low, high in mine for a, b in self.spans)
+        """Whether `op` touches a byte that is written (after `merge`)."""
+        for use in command_uses(op, loop_trips(op)):
+            index = bisect_right(self.spans, (use.high, -1)) - 1
+            if use.memory == "dram" and index >= 0 and self.spans[index][1] > use.low:
+                return True
+        return False
 
 
 def _room(items: Sequence[Item], machine: Machine) -> tuple[Floats, Floats]:
@@ -204,9 +220,9 @@ def _places(
         now = max(reached[-1] if reached else 0.0, *(clock[q] for q in item.cycles), 0.0)
         if item.loads is not None:
             size = item.loads.slots.value.data * _aligned(item.loads.bytes, machine)
-            full = np.flatnonzero(used[:i] + size > room[:i])
-            earliest = max(int(full[-1]) + 1 if len(full) else 0, floor)
-            wanted = int(np.searchsorted(np.asarray(reached), finished[0], side="right")) - 1
+            full = np.flatnonzero(used[floor:i] + size > room[floor:i])
+            earliest = floor + (int(full[-1]) + 1 if len(full) else 0)
+            wanted = bisect_right(reached, finished[0]) - 1
             floor = max(earliest, min(wanted, i), 0)
             begin = max(dma, reached[floor] if floor < i else now)
             dma = begin + item.cycles[Queue.LOAD]
