@@ -29,6 +29,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "cluster-devices",
         "bufferize",
         "allocate-arena",
+        "find-sparsity",
         "outline-npu",
         "tile-npu",
         "hoist-copies",
