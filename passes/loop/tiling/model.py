@@ -184,13 +184,17 @@ class _Candidates:
         first, exposed, loading, bus, each = 0 * self.one, 0, 0, self.stored * tiled, 0
         waits: Any = self.one < 0
         for load, times in zip(self.loads, trips, strict=True):
-            loading, bus = loading + load.cycles * times, bus + load.bus * times
+            # cores share loads at the top level only (share-loads)
+            looped = (times > 1) & ((every > tiled) | (not unrolls(machine)))
+            cores = where(looped, load.operand.share, 1) if load.operand.constant else 1
+            cost = load.cycles * cores
+            loading, bus = loading + cost * times, bus + load.bus * cores * times
             ahead = load.operand.constant and not cold
             if not ahead:
-                first = first + load.cycles
+                first = first + cost
             waits = waits | (times == every) & ((not ahead) | (every > tiled))
-            each = each + where(times == every, load.cycles, 0)
-            late = load.cycles + latency
+            each = each + where(times == every, cost, 0)
+            late = cost + latency
             late = np.maximum(late - slack, 0) if outer > 1 else late + turn
             exposed = exposed + where((times == every) | (times <= 1), 0, times * late)
         arrives = where(each > 0, each + latency, 0)
