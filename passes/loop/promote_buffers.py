@@ -16,7 +16,8 @@ its own, filled once.  Candidates are buffers that nothing outside the segment u
 readers agree on the border.  They are taken in the order of DRAM bytes saved per byte and operation
 of their life, each if the modelled cycles of the segment fall: a resident tensor saves transfers
 but leaves less room for the tiles of every operation it lives through.  Tensors are packed at the
-end of the scratchpad; tiles use the rest.
+end of the scratchpad; tiles use the rest.  A sum may take the place of its shortcut: the last nest
+to read a tensor, element by element, writes its result there where that saves room.
 """
 
 from __future__ import annotations
@@ -152,6 +153,43 @@ def _read(nest: NestOp, value: SSAValue, out: Candidate) -> bool:
     return True
 
 
+def replaces(nest: Operation, old: Candidate, new: Candidate) -> bool:
+    """Whether `nest`, last to read `old` and first to write `new`, does so element by element.
+
+    Then the new tensor can take the place of the old one: a residual sum that of the shortcut.
+    """
+    if not isinstance(nest, NestOp) or nest.output not in new.values or nest not in old.nests:
+        return False
+    reads = [
+        (map, x) for map, x in zip(nest.linear_maps, nest.reads, strict=False) if x in old.values
+    ]
+    same = [
+        map == nest.linear_maps[-1]
+        and shape_of(x) == shape_of(nest.output)
+        and element_of(x) == element_of(nest.output)
+        for map, x in reads
+    ]
+    return (
+        old.last == new.first
+        and bool(reads)
+        and all(same)
+        and nest.reduce.data != "max"
+        and (old.shape, old.low) == (new.shape, new.low)
+    )
+
+
+@dataclass
+class Plan:
+    """A tensor at an address: what nests keep on chip then, and what that costs in cycles."""
+
+    resident: Resident
+    in_place: frozenset[Operation]
+    cost: float = 0.0
+    changes: dict[NestOp, tuple[frozenset[int], float]] = field(
+        default_factory=dict[NestOp, tuple[frozenset[int], float]]
+    )
+
+
 class _Promotion:
     """Chooses and rewrites the resident tensors of one segment."""
 
@@ -169,6 +207,8 @@ class _Promotion:
         self.cycles: dict[NestOp, float] = {}
         self.residents: list[Resident] = []
         self.alive: dict[int, list[Resident]] = {}
+        self.owners: dict[Resident, Candidate] = {}
+        self.in_place: set[Operation] = set()  # nests whose result takes the place of an operand
 
     def run(self) -> None:
         found = [
@@ -192,52 +232,83 @@ class _Promotion:
 
     def consider(self, c: Candidate) -> int | None:
         """The address of the tensor if keeping it pays; None if not."""
-        size, wide = self.size(c), element_of(c.alloc.result) != i8
         near = {r for i in range(c.first, c.last + 1) for r in self.alive.get(i, ())}
-        address = place(sorted(near, key=lambda r: r.address), size, c.first, c.last, self.capacity)
-        if address < self.floor:
+        residents = sorted(near, key=lambda r: r.address)
+        apart = place(residents, self.size(c), c.first, c.last, self.capacity)
+        places = [(apart, frozenset[Operation]()), *self.places_of_others(c, residents)]
+        plans = [
+            plan
+            for address, replaced in places
+            if address >= self.floor and (plan := self.plan(c, address, replaced)) is not None
+        ]
+        best = min(plans, key=lambda plan: plan.cost, default=None)
+        if best is None or best.cost >= 0:
             return None
-        new = Resident(address, size, c.first, c.last)
-        values = set(c.values)
-        before = after = 0.0
-        changes: dict[NestOp, tuple[frozenset[int], float]] = {}
+        for nest, (kept, cost) in best.changes.items():
+            self.kept[nest], self.cycles[nest] = kept, cost
+        for i in range(c.first, c.last + 1):
+            self.alive.setdefault(i, []).append(best.resident)
+        self.owners[best.resident] = c
+        self.in_place |= best.in_place
+        return best.resident.address
+
+    def places_of_others(
+        self, c: Candidate, residents: Sequence[Resident]
+    ) -> list[tuple[int, frozenset[Operation]]]:
+        """Addresses that `c` can take over or hand on in place, and the nests that do so."""
+        found: dict[int, dict[Resident, Operation]] = {}
+        for r in residents:
+            for nest, old, new in (
+                (self.ops[c.first], self.owners[r], c), (self.ops[c.last], c, self.owners[r])
+            ):  # fmt: skip
+                if replaces(nest, old, new):
+                    found.setdefault(r.address, {})[r] = nest
+        size = self.size(c)
+        return [
+            (address, frozenset(twins.values()))
+            for address, twins in found.items()
+            if all(
+                r in twins or r.address >= address + size or address >= r.address + r.size
+                for r in residents
+            )
+        ]
+
+    def plan(self, c: Candidate, address: int, in_place: frozenset[Operation]) -> Plan | None:
+        """What changes with `c` at an address; None if something no longer fits."""
+        plan = Plan(Resident(address, self.size(c), c.first, c.last), in_place)
+        values, wide = set(c.values), element_of(c.alloc.result) != i8
         for i in range(c.first, c.last + 1):
             nest = self.ops[i]
             if not isinstance(nest, NestOp):
                 continue
             kept = self.kept.get(nest, frozenset())
-            work = self.work(nest)
             if nest in c.nests:
                 operands = (*nest.reads, nest.output)
                 kept |= {k for k, v in enumerate(operands) if v in values}
-                if wide and not work.temporaries:
+                if wide and not self.work(nest).temporaries:
                     return None  # the vector unit copies 8-bit elements only
             if nest not in self.cycles:
-                self.cycles[nest] = self.cost(nest, frozenset(), [])
-            before += self.cycles[nest]
-            cost = self.cost(nest, kept, [*self.alive.get(i, ()), new])
+                self.cycles[nest] = self.cost(nest, frozenset(), [], False)
+            alive = [*self.alive.get(i, ()), plan.resident]
+            cost = self.cost(nest, kept, alive, nest in self.in_place or nest in in_place)
             if cost == inf:
                 return None
-            after += cost
-            changes[nest] = kept, cost
-        if after >= before:
-            return None
-        for nest, (kept, cost) in changes.items():
-            self.kept[nest], self.cycles[nest] = kept, cost
-        for i in range(c.first, c.last + 1):
-            self.alive.setdefault(i, []).append(new)
-        return address
+            plan.cost += cost - self.cycles[nest]
+            plan.changes[nest] = kept, cost
+        return plan
 
     def work(self, nest: NestOp) -> Work:
         if nest not in self.works:
             self.works[nest] = analyse(nest, self.machine, self.cores).work
         return self.works[nest]
 
-    def cost(self, nest: NestOp, kept: frozenset[int], alive: Sequence[Resident]) -> float:
+    def cost(
+        self, nest: NestOp, kept: frozenset[int], alive: Sequence[Resident], in_place: bool
+    ) -> float:
         """Modelled cycles of a nest; infinite if no tile fits."""
         grain = max(self.capacity // GRAIN, 1)
         free = room(alive, self.order[nest], self.capacity) // grain * grain
-        work = keep(self.work(nest), kept) if kept else self.work(nest)
+        work = keep(self.work(nest), kept, in_place) if kept else self.work(nest)
         tiling = select(work, self.machine, free)
         return inf if tiling is None else tiling.cycles
 

@@ -56,7 +56,7 @@ from ..base import CompilerContext, Pass
 from .cores import core_loops, counts, split_of, top_block
 from .tiling.chain import WIDE, Stage, assign_buffers, reduced_value
 from .tiling.footprint import TileBox, restrict, tile_box
-from .tiling.residents import free_scratchpad
+from .tiling.residents import free_scratchpad, overwritten
 from .tiling.selection import Tiling, select
 from .tiling.work import Nest, analyse
 
@@ -333,6 +333,10 @@ class _Tiler:
         in_spm = reduced if start is not None and self.info.reduction.kind == "vmax" else None
         slots, count = assign_buffers(chain, in_spm)
         final = slots[-1] if slots else None
+        if slots and overwritten(nest) is not None:  # only the last stage may write there
+            final = count
+            slots = (*slots[:-1], final)
+            count += 1
         buffers: list[SSAValue | None] = [None] * max(1, count)
         if in_spm is not None:
             buffers[0] = start

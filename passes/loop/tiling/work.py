@@ -16,6 +16,7 @@ from ..cores import split_of
 from .chain import Stage, assign_buffers, reduced_value, stages
 from .classify import Reduction, Roles, choose_unit, innermost_dim, reduction_of, roles
 from .footprint import depends, overhang_leaves, whole_dims
+from .residents import overwritten
 
 
 @dataclass(frozen=True)
@@ -154,15 +155,16 @@ def analyse(nest: NestOp, machine: Machine, cores: Sequence[int] = ()) -> Nest:
     )
     resident = [i for i, o in enumerate((*reads, output)) if o.resident]
     if resident:
-        work = keep(work, frozenset(resident))
+        work = keep(work, frozenset(resident), overwritten(nest) is not None)
         moves = False
     return Nest(reduction, chain, value, work, moves)
 
 
-def keep(work: Work, resident: frozenset[int]) -> Work:
+def keep(work: Work, resident: frozenset[int], in_place: bool = False) -> Work:
     """`work` with some operands in the scratchpad (positions among reads; the output comes last).
 
-    Their tiles must be whole boxes, so the tile sizes of dimensions that index them divide.
+    Their tiles must be whole boxes, so the tile sizes of dimensions that index them divide.  Where
+    the output replaces a tensor that is read (`in_place`), what is not final needs another buffer.
     """
     operands = [
         replace(o, resident=True) if i in resident else o
@@ -181,7 +183,7 @@ def keep(work: Work, resident: frozenset[int]) -> Work:
         output=operands[-1],
         exact=frozenset(exact),
         chain=chain,
-        temporaries=temporaries - operands[-1].resident,
+        temporaries=temporaries - operands[-1].resident + in_place,
     )
 
 
