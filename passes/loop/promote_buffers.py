@@ -25,15 +25,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import inf, prod
+from typing import TypeGuard
 
 from xdsl.dialects.builtin import ArrayAttr, ModuleOp, i8
-from xdsl.dialects.func import FuncOp
 from xdsl.ir import Operation, SSAValue
 
 from ...backends.targets.machine import Machine
 from ...dialects.loop import (
     AllocOp,
+    CopyOp,
     FillOp,
+    GlobalOp,
     Linear,
     NestOp,
     ReshapeOp,
@@ -65,14 +67,27 @@ class PromoteBuffersPass(Pass):
         if ctx.machine is None or not self.enable:
             return
         for func in npu_segments(module):
-            _Promotion(func, ctx.machine).run()
+            ops = list(top_block(func).ops)
+            promotion = Promotion(ops, ctx.machine, counts(core_loops(func)))
+            found = [
+                c
+                for op in ops
+                if _may_stay(op) and (c := candidate(op, promotion.order)) is not None
+            ]
+            for c, address in promotion.choose(found):
+                promotion.rewrite(c, address)
+
+
+def _may_stay(op: Operation) -> TypeGuard[AllocOp | GlobalOp]:
+    """A buffer of this segment alone, or a constant."""
+    return isinstance(op, GlobalOp) or (isinstance(op, AllocOp) and "local" in op.attributes)
 
 
 @dataclass
 class Candidate:
     """A buffer that could stay: who touches it, its border, and bytes of DRAM traffic saved."""
 
-    alloc: AllocOp
+    alloc: AllocOp | GlobalOp
     values: list[SSAValue]
     nests: list[NestOp] = field(default_factory=list[NestOp])
     low: list[int] = field(default_factory=list[int])
@@ -96,7 +111,7 @@ class Candidate:
         return any(self.low) or any(self.high)
 
 
-def candidate(alloc: AllocOp, order: dict[Operation, int]) -> Candidate | None:
+def candidate(alloc: AllocOp | GlobalOp, order: dict[Operation, int]) -> Candidate | None:
     """The buffer as a candidate; None if something stands against keeping it."""
     rank = len(shape_of(alloc.result))
     out = Candidate(alloc, _aliases(alloc.result), low=[0] * rank, high=[0] * rank)
@@ -115,6 +130,10 @@ def candidate(alloc: AllocOp, order: dict[Operation, int]) -> Candidate | None:
                 return None
     if not out.nests or (out.bordered and len(out.values) > 1):
         return None
+    if isinstance(alloc, GlobalOp):  # loaded once instead of by every nest
+        if len(out.nests) < 2 or out.bordered:
+            return None
+        out.traffic -= out.traffic // len(out.nests)
     places = [order[op] for op in out.nests]
     out.first, out.last = min(places), max(places)
     return out
@@ -190,17 +209,18 @@ class Plan:
     )
 
 
-class _Promotion:
-    """Chooses and rewrites the resident tensors of one segment."""
+class Promotion:
+    """Chooses the resident tensors of a sequence of operations, and rewrites what uses them.
 
-    def __init__(self, func: FuncOp, machine: Machine):
-        self.func, self.machine = func, machine
+    `cores`: extents of the core loops around the operations.
+    """
+
+    def __init__(self, ops: Sequence[Operation], machine: Machine, cores: Sequence[int] = ()):
+        self.ops, self.machine, self.cores = list(ops), machine, cores
         self.capacity = machine.scratchpad.bytes // machine.alignment * machine.alignment
         # Banks that are ranges of addresses: leave half of them to transfers, which would hold up
         # whoever works with a resident tensor in the same bank.
         self.floor = self.capacity // 2 if machine.scratchpad.regions > 1 else 0
-        self.cores = counts(core_loops(func))
-        self.ops = list(top_block(func).ops)
         self.order = {op: i for i, op in enumerate(self.ops)}
         self.works: dict[NestOp, Work] = {}
         self.kept: dict[NestOp, frozenset[int]] = {}
@@ -210,22 +230,16 @@ class _Promotion:
         self.owners: dict[Resident, Candidate] = {}
         self.in_place: set[Operation] = set()  # nests whose result takes the place of an operand
 
-    def run(self) -> None:
-        found = [
-            c
-            for op in self.ops
-            if isinstance(op, AllocOp)
-            and "local" in op.attributes
-            and (c := candidate(op, self.order)) is not None
-        ]
-        if not found:
-            return
-        found.sort(key=lambda c: (-c.traffic / (self.size(c) * (c.last - c.first + 1)), c.first))
-        chosen = [(c, address) for c in found if (address := self.consider(c)) is not None]
-        for c, address in chosen:
-            self.rewrite(c, address)
+    def choose(self, found: list[Candidate]) -> list[tuple[Candidate, int]]:
+        """The candidates to keep, with their addresses."""
+        ranked = sorted(
+            found,
+            key=lambda c: (-c.traffic / (self.size(c) * (c.last - c.first + 1)), c.first),
+        )
+        return [(c, address) for c in ranked if (address := self.consider(c)) is not None]
 
     def size(self, c: Candidate) -> int:
+        """Bytes of a candidate with its border, aligned."""
         align = self.machine.alignment
         size = prod(c.shape) * numpy_dtype(element_of(c.alloc.result)).itemsize
         return -(-size // align) * align
@@ -287,17 +301,22 @@ class _Promotion:
                 kept |= {k for k, v in enumerate(operands) if v in values}
                 if wide and not self.work(nest).temporaries:
                     return None  # the vector unit copies 8-bit elements only
-            if nest not in self.cycles:
-                self.cycles[nest] = self.cost(nest, frozenset(), [], False)
             alive = [*self.alive.get(i, ()), plan.resident]
             cost = self.cost(nest, kept, alive, nest in self.in_place or nest in in_place)
             if cost == inf:
                 return None
-            plan.cost += cost - self.cycles[nest]
+            plan.cost += cost - self.cycles_of(nest)
             plan.changes[nest] = kept, cost
         return plan
 
+    def cycles_of(self, nest: NestOp) -> float:
+        """Modelled cycles of a nest with what has been chosen so far."""
+        if nest not in self.cycles:
+            self.cycles[nest] = self.cost(nest, frozenset(), [], False)
+        return self.cycles[nest]
+
     def work(self, nest: NestOp) -> Work:
+        """What tile-size selection knows of a nest that reads and writes DRAM."""
         if nest not in self.works:
             self.works[nest] = analyse(nest, self.machine, self.cores).work
         return self.works[nest]
@@ -315,9 +334,11 @@ class _Promotion:
     # --- rewriting ---
 
     def rewrite(self, c: Candidate, address: int) -> None:
+        """Put a candidate into the scratchpad."""
         old = c.alloc.result
         first = self.ops[c.first]
-        block = top_block(self.func)
+        block = first.parent_block()
+        assert block is not None
         new = AllocOp(memref(c.shape, element_of(old), "spm"), offset=address)
         new.location = first.location
         new.result.name_hint = old.name_hint
@@ -327,6 +348,12 @@ class _Promotion:
             block.insert_op_before(border, first)
         mapping: dict[SSAValue, SSAValue] = {old: new.result}
         dead: list[Operation] = [c.alloc]
+        if isinstance(c.alloc, GlobalOp):
+            start = Linear.of([dict[int, int]()] * len(c.shape), 0)
+            load = CopyOp("load", old, new.result, [], start)
+            load.location = first.location
+            block.insert_op_before(load, first)
+            dead = []
         for alias in c.values[1:]:
             reshape = alias.owner
             assert isinstance(reshape, ReshapeOp)

@@ -63,6 +63,10 @@ class Work:
     constant_bytes: int
     inner: int | None
 
+    def sized(self, domain: tuple[int, ...], dim: int) -> Work:
+        """The same with other extents of the domain; `dim` is tiled exactly."""
+        return replace(self, domain=domain, exact=self.exact | {dim})
+
     @property
     def macs(self) -> int:
         """Multiply-accumulates of the whole nest."""
