@@ -333,8 +333,14 @@ def _evaluate(work: Work, machine: Machine, attempt: Attempt, capacity: int) -> 
     stages, window = _vector_cycles(work, tiles, machine)
     vector = stages + window
     burst = machine.dram.burst_bytes
-    in_flight = machine.dram.outstanding_reads * burst / max(machine.dram.read_latency, 1)
-    bandwidth = min(machine.dram.bytes_per_cycle, machine.dma_bytes_per_cycle, in_flight)
+    dram = machine.dram
+    bandwidth, write_bandwidth = (
+        min(dram.bytes_per_cycle, machine.dma_bytes_per_cycle, in_flight * burst / max(latency, 1))
+        for in_flight, latency in (
+            (dram.outstanding_reads, dram.read_latency),
+            (dram.outstanding_writes, dram.write_latency),
+        )
+    )
     store = _moved_bytes(work.output, out_boxes, burst) * (not work.output.resident)
     reads = [(operand, _boxes(operand, tiles)) for operand in work.reads if not operand.resident]
     moved = [_moved_bytes(o, boxes, burst) for o, boxes in reads]
@@ -343,16 +349,16 @@ def _evaluate(work: Work, machine: Machine, attempt: Attempt, capacity: int) -> 
     between = window + stages * tiled / every
     slack: Any = 0 * ones
     if slots > 1:
-        slack = _slack(matrix, commands, machine) + 0 * between if on_array else between
+        slack = np.maximum(_slack(matrix, commands, machine), between) if on_array else between
     turnaround = turnaround_cycles(machine) if on_array else 0
     spread = _where(_bands(work, tiles), 1.0, UNBANDED) if work.output.resident else 1.0
     best: Tiling | None = None
     for order in _orders(work):
-        used, traffic, first, exposed, inner = spm, store * tiled, store, 0 * ones, 0 * ones
+        used, loaded, first, exposed, inner = spm, 0 * ones, store, 0 * ones, 0 * ones
         for (operand, _), bytes_, size in zip(reads, moved, held, strict=True):
             trips = _repeats(operand, order, counts)
             used = used + size * _where(trips > 1, slots, 1)
-            traffic = traffic + bytes_ * trips
+            loaded = loaded + bytes_ * trips
             first = first + (0 if operand.constant else bytes_)  # those are loaded ahead
             innermost = trips == every
             inner = inner + _where(innermost, bytes_, 0)
@@ -361,7 +367,11 @@ def _evaluate(work: Work, machine: Machine, attempt: Attempt, capacity: int) -> 
         exposed = exposed + every * _where(
             inner > 0, np.maximum(inner / bandwidth + latency - slack, 0), 0
         )
-        transfers = traffic / bandwidth
+        # loads and stores are two queues, each with a limit of its own in flight
+        transfers = np.maximum(
+            np.maximum(loaded / bandwidth, store * tiled / write_bandwidth),
+            (loaded + store * tiled) / dram.bytes_per_cycle,
+        )
         issue = (
             every * (commands + len(reads) + 2) + tiled * (len(work.chain) + 1)
         ) * command_cycles(machine)
