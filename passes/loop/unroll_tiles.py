@@ -22,11 +22,11 @@ from itertools import pairwise
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation, SSAValue
 
-from ...backends.targets.machine import Machine
 from ...dialects.loop import AllocOp, CopyOp, ForOp, NestOp, SubviewOp
 from ..base import CompilerContext, Pass
 from .cores import top_block
 from .tile_npu import npu_segments
+from .tiling.selection import unrolls
 
 PIECES = (32, 24, 16, 12, 8, 6, 4, 3, 2)
 """Numbers of pieces to split a loop into at most, in order of preference."""
@@ -41,7 +41,7 @@ class UnrollTilesPass(Pass):
 
     def run(self, ctx: CompilerContext, module: ModuleOp) -> None:
         """Unroll in every NPU segment, within `max-ops` operations in all."""
-        if ctx.machine is None or not _profits(ctx.machine):
+        if ctx.machine is None or not unrolls(ctx.machine):
             return
         segments = npu_segments(module)
         loops = [
@@ -58,11 +58,6 @@ class UnrollTilesPass(Pass):
                     if trips > 1:
                         split(loop, min(trips, most))
                 return
-
-
-def _profits(machine: Machine) -> bool:
-    """Whether the array has a pipeline to keep full across layers, and banks allow it."""
-    return machine.scratchpad.regions == 1 and machine.matrix.dataflow != "dot-product"
 
 
 def _size(op: Operation) -> int:

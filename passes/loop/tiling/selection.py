@@ -31,7 +31,10 @@ MAX_COMBINATIONS = 16_000
 COMMAND_BYTES = 176
 """Typical size of an encoded command, which the control processor fetches."""
 CONTENTION = 0.2
-"""Share of transfer time that is paid for even when it overlaps: less traffic wins a tie."""
+"""Share of transfers and matrix work that is paid for even where it overlaps.
+
+Other layers may have a use for the DRAM or the array meanwhile; and the less of either wins a tie.
+"""
 UNBANDED = 1.08
 """Factor on tiles of a resident tensor that are not bands of it."""
 _COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024, 4096)
@@ -70,6 +73,14 @@ def turnaround_cycles(machine: Machine) -> int:
     if unit.dataflow == "dot-product":
         return machine.scratchpad.latency
     return machine.scratchpad.latency + 2 * unit.rows + unit.columns
+
+
+def unrolls(machine: Machine) -> bool:
+    """Whether unroll-tiles takes outermost tile loops apart for this machine.
+
+    The array has a pipeline to keep full across layers, and banks do not make loops' slots useful.
+    """
+    return machine.scratchpad.regions == 1 and machine.matrix.dataflow != "dot-product"
 
 
 @dataclass(frozen=True)
@@ -350,6 +361,7 @@ def _evaluate(work: Work, machine: Machine, attempt: Attempt, capacity: int) -> 
     slack: Any = 0 * ones
     if slots > 1:
         slack = np.maximum(_slack(matrix, commands, machine), between) if on_array else between
+    busy = np.maximum(matrix, between)
     turnaround = turnaround_cycles(machine) if on_array else 0
     spread = _where(_bands(work, tiles), 1.0, UNBANDED) if work.output.resident else 1.0
     best: Tiling | None = None
@@ -359,13 +371,15 @@ def _evaluate(work: Work, machine: Machine, attempt: Attempt, capacity: int) -> 
             trips = _repeats(operand, order, counts)
             used = used + size * _where(trips > 1, slots, 1)
             loaded = loaded + bytes_ * trips
-            first = first + (0 if operand.constant else bytes_)  # those are loaded ahead
+            # constants are loaded ahead, except by loops, which begin when the layer does
+            waits = (trips > 1) & (not unrolls(machine)) if operand.constant else True
+            first = first + bytes_ * waits
             innermost = trips == every
             inner = inner + _where(innermost, bytes_, 0)
             late = np.maximum(bytes_ / bandwidth + latency - slack, 0)
             exposed = exposed + _where(innermost | (trips <= 1), 0, trips * late)
         exposed = exposed + every * _where(
-            inner > 0, np.maximum(inner / bandwidth + latency - slack, 0), 0
+            inner > 0, _late(inner / bandwidth, latency, slack, busy, slots), 0
         )
         # loads and stores are two queues, each with a limit of its own in flight
         transfers = np.maximum(
@@ -380,7 +394,7 @@ def _evaluate(work: Work, machine: Machine, attempt: Attempt, capacity: int) -> 
         )
         # a tile's sums are free again when they have left the array and the vector unit
         steady = np.maximum(steady, tiled * (matrix * every / tiled + turnaround + stages) / copies)
-        steady = steady + transfers * CONTENTION
+        steady = steady + (transfers + matrix * every) * CONTENTION
         cycles = (
             steady
             + tiled * 8
@@ -410,6 +424,16 @@ def _bands(work: Work, tiles: Sequence[Any]) -> Any:
             out = out & (outer | (tiles[d] == work.domain[d]))
             outer = outer & (tiles[d] == 1)
     return out
+
+
+def _late(transfer: Any, latency: int, slack: Any, busy: Any, slots: int) -> Any:
+    """Cycles by which a tile's load is late, each time.
+
+    Where the control processor is ahead by all of a tile (`busy` cycles), a load starts as soon as
+    its slot is free, and a slot is taken while it is loaded and while it is used.
+    """
+    pipelined = np.maximum(transfer - busy, (transfer + latency - busy * (slots - 1)) / slots)
+    return np.maximum(_where(slack >= busy, pipelined, transfer + latency - slack), 0)
 
 
 def _slack(matrix: Any, commands: Any, machine: Machine) -> Any:
