@@ -24,7 +24,7 @@ cores divide tensors among their scratchpads instead (distribute).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, prod
 
 from xdsl.dialects.builtin import ModuleOp
@@ -32,11 +32,12 @@ from xdsl.ir import Operation, SSAValue
 
 from ...backends.targets.machine import Machine
 from ...dialects.loop import AllocOp, GlobalOp, NestOp
-from ...dialects.types import element_of, numpy_dtype, shape_of
+from ...dialects.types import element_of, ints, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass, main_function
 from .promote_buffers import Promotion, candidate
 from .segments import device_of_nest
 from .stripes import Stripes, row_axis, row_dim, stripe
+from .tiling.bounds import HALO
 from .tiling.selection import select
 from .tiling.work import Work, keep
 
@@ -54,10 +55,14 @@ GAIN = 0.92
 
 @dataclass(frozen=True)
 class CascadePass(Pass):
-    """Run layers depth-first in stripes where intermediate tensors then stay on chip."""
+    """Run layers depth-first in stripes where intermediate tensors then stay on chip.
+
+    With `stripes`, every cascade there can be is made, of that many stripes, whatever it costs.
+    """
 
     name = "cascade"
     enable: bool = True
+    stripes: int = 0
 
     def run(self, ctx: CompilerContext, module: ModuleOp) -> None:
         """Rewrite the cascades that pay in @main."""
@@ -66,7 +71,8 @@ class CascadePass(Pass):
             return
         block = main_function(module).body.block
         for nests in runs(list(block.ops)):
-            for cascade in _Choice(nests, list(block.ops), machine).best():
+            choice = _Choice(nests, list(block.ops), machine)
+            for cascade in choice.longest(self.stripes) if self.stripes else choice.best():
                 rewrite(cascade)
 
 
@@ -86,7 +92,7 @@ class Cascade:
         made = [
             stripe(self.nests, self.inner, a, min(a + height, rows)) for a in range(0, rows, height)
         ]
-        return [s for s in made if s is not None]
+        return [s for s in made if s is not None] if None not in made else []
 
 
 def runs(ops: Sequence[Operation]) -> list[list[NestOp]]:
@@ -139,6 +145,17 @@ class _Choice:
             i += len(found.nests) if found is not None else 1
         return out
 
+    def longest(self, count: int) -> list[Cascade]:
+        """From the first nest on, the longest cascades of `count` stripes."""
+        out: list[Cascade] = []
+        i = 0
+        while i < len(self.nests):
+            found = [c for c in self.closed_from(i, count) if len(c.stripes) > 1]
+            if found:
+                out.append(found[-1])
+            i += len(found[-1].nests) if found else 1
+        return out
+
     def alone(self, nest: NestOp) -> float:
         """Modelled cycles of a nest outside any cascade."""
         return self.promotion.cycles_of(nest)
@@ -146,23 +163,34 @@ class _Choice:
     def candidates(self, start: int) -> list[Cascade]:
         """Cascades that begin with a nest; with the fewest stripes that fit, and some more."""
         out: list[Cascade] = []
+        for closed in self.closed_from(start, 1):
+            if not closed.inner & self.big:
+                continue
+            fitting: list[Cascade] = []
+            for count in STRIPES:
+                cascade = replace(closed, count=count)
+                stripes = cascade.stripes
+                if len(stripes) <= count // 2 or len(fitting) == TRIED:
+                    break
+                if self.bytes(cascade, stripes[len(stripes) // 2]) <= SHARE * self.capacity:
+                    fitting.append(cascade)
+            out += fitting
+        return out
+
+    def closed_from(self, start: int, count: int) -> list[Cascade]:
+        """All runs from a nest on whose intermediate tensors nobody else uses, as cascades."""
+        out: list[Cascade] = []
         inner: set[SSAValue] = set()
         for end in range(start + 1, min(start + MOST_LAYERS, len(self.nests))):
             before = self.nests[end - 1]
             if self.rows[end - 1] is None or before.output not in self.local:
                 break
             inner.add(before.output)
-            if self.rows[end] is None or not inner & self.big or not self.closed(inner, start, end):
-                continue
-            nests, tried = tuple(self.nests[start : end + 1]), 0
-            for count in STRIPES:
+            if self.rows[end] is not None and self.closed(inner, start, end):
+                nests = tuple(self.nests[start : end + 1])
                 cascade = Cascade(nests, frozenset(inner), count)
-                stripes = cascade.stripes
-                if len(stripes) < count // 2 + 1 or tried == TRIED:
-                    break
-                if self.bytes(cascade, stripes[len(stripes) // 2]) <= SHARE * self.capacity:
+                if cascade.stripes:
                     out.append(cascade)
-                    tried += 1
         return out
 
     @property
@@ -248,6 +276,7 @@ def rewrite(cascade: Cascade) -> None:
             op.detach()
             block.insert_op_before(op, first)
         op = following
+    done: dict[NestOp, int] = {}
     for stripes in cascade.stripes:
         mapping, shifts = dict[SSAValue, SSAValue](), dict[SSAValue, int]()
         for nest in cascade.nests:
@@ -256,7 +285,12 @@ def rewrite(cascade: Cascade) -> None:
                     made = stripes.buffer(value)
                     block.insert_op_before(made, first)
                     mapping[value], shifts[value] = made.result, stripes.buffers[value][0]
-            block.insert_op_before(stripes.nest(nest, mapping, shifts), first)
+            made = stripes.nest(nest, mapping, shifts)
+            (low, high), dim = stripes.nests[nest], row_dim(nest)
+            if (again := min(done.get(nest, low), high) - low) > 0 and dim is not None:
+                made.attributes[HALO] = ints([dim, again])
+            done[nest] = max(done.get(nest, high), high)
+            block.insert_op_before(made, first)
     for nest in cascade.nests:
         nest.detach()
         nest.erase()

@@ -114,10 +114,6 @@ def _needed(
         if d != dim
     ]
     low = map.consts[axis] + step * rows[0] + sum(s for s in spans if s < 0)
-    high = map.consts[axis] + step * (rows[1] - 1) + sum(s for s in spans if s > 0) + 1
-    low, high = max(low, 0), min(high, shape[axis])
-    return (
-        (low, high)
-        if low < high
-        else (min(max(low, 0), shape[axis] - 1), min(max(low, 0), shape[axis] - 1) + 1)
-    )
+    high = map.consts[axis] + step * (rows[1] - 1) + sum(s for s in spans if s > 0)
+    last = shape[axis] - 1  # a stripe that reads nothing but padding has a row all the same
+    return min(max(low, 0), last), max(min(high, last), 0) + 1
