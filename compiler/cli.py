@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from .cli_values import read_buckets, read_profiles, read_shapes
+
 app = typer.Typer(
     rich_markup_mode=None,  # rich would take half of the start-up time
     add_completion=False,
@@ -71,68 +73,6 @@ EMIT = {
 
 def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
-
-
-def _shapes(values: list[str] | None, option: str = "--shape") -> dict[str, tuple[Any, ...]]:
-    """Extents by input name: `4`, `1..8` (bounds), or `?` (open)."""
-    from ..dialects.errors import InputError
-
-    out: dict[str, tuple[Any, ...]] = {}
-    for value in values or []:
-        name, separator, dims = value.rpartition(":")
-        try:
-            extents = tuple(map(_extent, dims.split("x"))) if dims else ()
-        except ValueError:
-            separator = ""
-            extents = ()
-        if not separator or not name:
-            raise InputError(
-                f"cannot read {option} {value!r}",
-                hint="write it as NAME:1x3x224x224; an extent may be bounds (1..8) or open (?)",
-            )
-        if name in out:
-            raise InputError(f"{option} names {name!r} twice")
-        out[name] = extents
-    return out
-
-
-def _extent(text: str) -> int | tuple[int, int] | None:
-    """One extent of a shape; ValueError if it is none."""
-    if text == "?":
-        return None
-    least, bounded, greatest = text.partition("..")
-    low = int(least)
-    if low < 0 or (bounded and int(greatest) < low):
-        raise ValueError(text)
-    return (low, int(greatest)) if bounded else low
-
-
-def _profiles(values: list[str] | None) -> list[dict[str, tuple[Any, ...]]]:
-    """Each --profile: extents of inputs, separated by commas."""
-    from ..dialects.errors import InputError
-
-    profiles = [_shapes(value.split(","), "--profile") for value in values or []]
-    for profile in profiles:
-        for name, extents in profile.items():
-            if not all(isinstance(e, int) for e in extents):
-                raise InputError(f"--profile {name}: extents are numbers, not bounds")
-    return profiles
-
-
-def _buckets(values: list[str] | None) -> dict[str, tuple[int, ...]]:
-    """Extents by dimension."""
-    from ..dialects.errors import InputError
-
-    out: dict[str, tuple[int, ...]] = {}
-    for value in values or []:
-        name, _, sizes = value.rpartition(":")
-        try:
-            out[name] = tuple(int(s) for s in sizes.split(","))
-        except ValueError:
-            out[name] = (0,)
-        if not name or min(out[name]) < 1:
-            raise InputError(f"cannot read --bucket {value!r}", hint="write it as batch:1,4,16")
-    return out
 
 
 def _write_json(where: str | None, value: Any) -> None:
@@ -217,6 +157,9 @@ def compile(
     time_passes: Annotated[
         bool, typer.Option("--time-passes", help="print the time and operation count of each pass")
     ] = False,
+    tilings: Annotated[
+        bool, typer.Option("--tilings", help="print how each layer is tiled, and how good that is")
+    ] = False,
     keep_ir: Annotated[
         bool, typer.Option("--keep-ir", help="store the IR after each phase in the artefact")
     ] = False,
@@ -225,13 +168,13 @@ def compile(
     ] = False,
 ) -> None:
     """Compile an ONNX model to a .tw artefact."""
-    from . import commands
+    from .commands_compile import compile_command
 
-    commands.compile_command(
-        model, output, _shapes(shape), emit or [], dump_dir, time_passes, target=target,
-        profiles=_profiles(profile), buckets=_buckets(bucket), quantize=quantize,
-        calibration=calibration, calibration_method=calibration_method, percentile=percentile,
-        compile_from=compile_from, compile_to=compile_to,
+    compile_command(
+        model, output, read_shapes(shape), emit or [], dump_dir, time_passes, tilings,
+        target=target, profiles=read_profiles(profile), buckets=read_buckets(bucket),
+        quantize=quantize, calibration=calibration, calibration_method=calibration_method,
+        percentile=percentile, compile_from=compile_from, compile_to=compile_to,
         constants=constants, dump=dump, verify=verify, keep_ir=keep_ir, strip=strip,
     )  # fmt: skip
 
@@ -325,7 +268,7 @@ def check(
     """List every node that cannot be compiled, or will not run on the NPU, and why."""
     from . import commands
 
-    commands.check_command(model, target, _shapes(shape), json, _write_json)
+    commands.check_command(model, target, read_shapes(shape), json, _write_json)
 
 
 @app.command()

@@ -13,26 +13,13 @@ import numpy as np
 
 from ..dialects.constants import Array
 from ..dialects.errors import InputError, IRError
-from .api import executable_of, load
-from .artefact import PROGRAM
-from .driver import Compilation, compile_model
+from .api import load
 from .executable import Executable
 from .files import write_atomically
-from .options import CompileOptions, Extent
-from .pipeline import ALL_PHASES
-from .progress import phase_progress
+from .options import Extent
 from .tensors import TENSOR, made_up, read_npz
 
 WriteJson = Callable[[str | None, Any], None]
-EMIT_PHASE = {"graph": "partition", "loop": "loop", "npu": "npu"}
-EMIT_SUFFIX = {
-    "graph": ".graph.mlir",
-    "loop": ".loop.mlir",
-    "npu": ".npu.mlir",
-    "asm": ".s",
-    "llvm": ".ll",
-    "binary": ".twb",
-}
 
 
 def say(text: str = "") -> None:
@@ -43,141 +30,6 @@ def say(text: str = "") -> None:
 def note(text: str) -> None:
     """Print a line to standard error."""
     sys.stderr.write(text + "\n")
-
-
-def compile_command(
-    model: str, output: str | None, shapes: Mapping[str, tuple[Extent, ...]], emit: list[str],
-    dump_dir: str | None, time_passes: bool, **options: Any,
-) -> None:  # fmt: skip
-    """`tilewright compile`."""
-    kinds = [kind for item in emit for kind in item.split(",") if kind]
-    if unknown := [k for k in kinds if k not in EMIT_SUFFIX]:
-        raise InputError(
-            f"--emit does not know {', '.join(unknown)}",
-            hint=f"choose from {', '.join(EMIT_SUFFIX)}",
-        )
-    partial = options["compile_to"] != "cpu"
-    out = (
-        Path(output)
-        if output
-        else Path(Path(model).name).with_suffix(".mlir" if partial else ".tw")
-    )
-    if options["dump"] and dump_dir is None:
-        dump_dir = f"{out}.dumps"
-    settings = CompileOptions(
-        shapes=shapes, dump_dir=dump_dir, reproducer_dir=f"{out}.reproducer", **options
-    )
-    keep = {EMIT_PHASE[k] for k in kinds if k in EMIT_PHASE}
-    if partial:
-        keep.add(settings.compile_to)
-    with phase_progress(len(ALL_PHASES)) as progress:
-        result = compile_model(model, settings, keep=frozenset(keep), progress=progress)
-    for text in result.ctx.notes:
-        note(f"note: {text}")
-    if kinds and result.artefact is not None and result.artefact.manifest.get("kind") == PROGRAM:
-        raise InputError(
-            "--emit: the model is compiled in several parts",
-            hint="fix its shapes with --shape, or look at each part with --dump all",
-        )
-    _emit(result, kinds, out)
-    if time_passes and result.instruments.records:
-        say(result.instruments.timing_table())
-    elif time_passes:
-        note("note: --time-passes: the model is compiled in several parts, whose passes have none")
-    if partial:
-        _write_partial(result, settings, out)
-        return
-    assert result.artefact is not None
-    result.artefact.save(out)
-    _summary(result, out)
-
-
-def _write_partial(result: Compilation, settings: CompileOptions, out: Path) -> None:
-    from .ir_text import print_module, save_constants
-
-    text = result.texts.get(settings.compile_to) or print_module(result.module, locations=True)
-    constants = out.with_suffix(".npz")
-    write_atomically(out, text.encode())
-    save_constants(constants, result.ctx.constants)
-    say(f"wrote {out} (IR after phase {settings.compile_to}) and {constants} (its constants)")
-
-
-def _emit(result: Compilation, kinds: list[str], out: Path) -> None:
-    stem = out.with_suffix("")
-    for kind in kinds:
-        path = stem.with_name(stem.name + EMIT_SUFFIX[kind])
-        if kind in EMIT_PHASE:
-            text = result.texts.get(EMIT_PHASE[kind])
-            if text is None:
-                raise InputError(
-                    f"--emit {kind}: phase {EMIT_PHASE[kind]!r} was not run",
-                    hint="the target has no NPU, or --compile-to stops earlier",
-                )
-            write_atomically(path, text.encode())
-        elif kind == "llvm":
-            write_atomically(path, (result.llvm or "").encode())
-        else:
-            if not result.programs:
-                raise InputError(
-                    f"--emit {kind}: there is no NPU program",
-                    hint="compile for an NPU target with --quantize int8",
-                )
-            from ..backends.npu.disassembler import disassemble
-
-            for name, program in sorted(result.programs.items()):
-                at = (
-                    path
-                    if len(result.programs) == 1
-                    else path.with_name(f"{stem.name}.{name}{EMIT_SUFFIX[kind]}")
-                )
-                data = (
-                    program.code
-                    if kind == "binary"
-                    else disassemble(program.code, program.layers).encode()
-                )
-                write_atomically(at, data)
-        say(f"wrote {path}")
-
-
-def _summary(result: Compilation, out: Path) -> None:
-    ctx, machine = result.ctx, result.ctx.machine
-    seconds = sum(result.phase_seconds.values())
-    say(
-        f"wrote {out} ({out.stat().st_size / 1024:.0f} KiB) "
-        f"for {machine.name if machine else 'cpu'} in {seconds:.2f} s"
-    )
-    assert result.artefact is not None
-    if result.artefact.manifest.get("kind") == PROGRAM:
-        _program_summary(result)
-        return
-    say("operations: " + ", ".join(f"{phase} {n}" for phase, n in result.phase_ops.items()))
-    if machine is not None:
-        segments = sum(1 for step in result.artefact.manifest["steps"] if step["kind"] == "npu")
-        say(
-            f"NPU programs: {segments}; nodes on the CPU: {len(ctx.placement)}"
-            + (" (see `tilewright check`)" if ctx.placement else "")
-        )
-        if not segments:
-            note(_NOTHING_ON_NPU.get(result.options.quantize, _NOTHING_ON_NPU[""]))
-
-
-_NOTHING_ON_NPU = {
-    "none": "note: nothing runs on the NPU; it computes in int8: compile with --quantize int8",
-    "": "note: nothing runs on the NPU",
-}
-
-
-def _program_summary(result: Compilation) -> None:
-    """What a program consists of."""
-    assert result.artefact is not None
-    executable = executable_of(result.artefact)
-    inputs = ", ".join(i.describe() for i in executable.inputs)
-    regions = sum(1 for name in result.artefact.files if name.startswith("regions/"))
-    say(f"program over {inputs or 'no inputs'}: {regions} regions compiled ahead, others on demand")
-    if executable.bounds and regions:
-        say(f"memory at the greatest extents: {executable.arena_bytes / 1024:,.0f} KiB")
-    if result.ctx.machine is not None:
-        say(f"NPU programs: {len(executable.npu_programs)}")
 
 
 def load_inputs(path: str | None, executable: Executable, seed: int = 0) -> dict[str, Array]:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import io
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from xdsl.dialects.builtin import IntegerAttr, ModuleOp
+from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import FuncOp
 
 from ..backends.targets.load import load_target
-from ..backends.targets.machine import Machine
 from ..dialects.errors import (
     EmptyTensorError,
     InputError,
@@ -25,45 +22,20 @@ from ..dialects.errors import (
     TilewrightError,
     UnsupportedError,
 )
-from ..dialects.graph import ConstantOp, QuantizeOp
-from ..dialects.locations import onnx_nodes
-from ..dialects.loop import NestOp
+from ..dialects.graph import QuantizeOp
 from ..dialects.npu import ProgramOp
 from ..dialects.types import numpy_dtype, shaped, strings
 from ..passes.base import CompilerContext, main_function
-from ..passes.loop.packing import pack_constants
-from ..passes.loop.segments import Segment, segments
-from ..passes.loop.tiling.bounds import contraction, statistics
 from .artefact import Artefact
 from .calibration import Arrays, read_calibration, shapes_from, stack_samples
+from .compilation import Compilation, assemble
 from .instruments import Instruments, count_ops
 from .ir_text import load_constants, parse_module, print_module
 from .options import CompileOptions
 from .pipeline import ALL_PHASES, PHASES, phase_passes
-from .staged import argument_offsets
 from .tensors import TensorInfo
 
 ReportProgress = Callable[[str, str], None]
-
-
-@dataclass
-class Compilation:
-    """Everything one compilation produced.
-
-    `phase_ops` and `phase_seconds` have an entry per phase run; `texts` the IR after the phases
-    that were asked for; `assembly` the disassembly of each NPU program.
-    """
-
-    ctx: CompilerContext
-    module: ModuleOp
-    options: CompileOptions
-    instruments: Instruments
-    phase_ops: dict[str, int] = field(default_factory=dict[str, int])
-    phase_seconds: dict[str, float] = field(default_factory=dict[str, float])
-    texts: dict[str, str] = field(default_factory=dict[str, str])
-    llvm: str | None = None
-    programs: dict[str, Any] = field(default_factory=dict[str, Any])
-    artefact: Artefact | None = None
 
 
 def compile_model(
@@ -245,7 +217,7 @@ def _lower(
 
         run.llvm = emit_module(module, ctx.constants)
         run.phase_seconds["cpu"] = time.perf_counter() - started
-        run.artefact = _artefact(run, debug, name, digest, stored)
+        run.artefact = assemble(run, debug, name, digest, stored)
     return run
 
 
@@ -345,119 +317,3 @@ def _encode(run: Compilation) -> None:
     for op in run.module.ops:
         if isinstance(op, ProgramOp):
             run.programs[op.sym_name.data] = encode(op)
-
-
-def _artefact(
-    run: Compilation, debug: ModuleOp | None, name: str, digest: str, stored: frozenset[str]
-) -> Artefact:
-    ctx, func = run.ctx, main_function(run.module)
-    inputs, outputs = _arena_infos(func)
-    files: dict[str, bytes] = {
-        "constants.bin": pack_constants(run.module, ctx.constants),
-        "cpu/kernels.ll": (run.llvm or "").encode(),
-    }
-    steps: list[dict[str, Any]] = []
-    for segment in segments(func):
-        key = f"npu_segment_{segment.index}"
-        if segment.kind == "npu" and key in run.programs and ctx.machine is not None:
-            encoded = run.programs[key]
-            files[f"npu/segment_{segment.index}.twb"] = encoded.code
-            steps.append(
-                {
-                    "kind": "npu",
-                    "program": f"npu/segment_{segment.index}.twb",
-                    "layers": [list(n) for n in encoded.layers],
-                    "work": _layer_work(segment, encoded.layers, ctx.machine),
-                }
-            )
-        else:
-            steps.append({"kind": "cpu", "entry": f"tw_segment_{segment.index}"})
-    if debug is not None:
-        files |= _debug_files(debug, ctx, stored)
-    for phase, text in run.texts.items():
-        if run.options.keep_ir:
-            files[f"ir/{phase}.mlir"] = text.encode()
-    manifest: dict[str, Any] = {
-        "model": {"name": name, "sha256": digest},
-        "target": _target_entry(run),
-        "quantize": run.options.quantize,
-        "inputs": [vars(i) | {"shape": list(i.shape)} for i in inputs],
-        "outputs": [vars(i) | {"shape": list(i.shape)} for i in outputs],
-        "arena_bytes": _integer(func, "arena_bytes"),
-        "arena_lower_bound": _integer(func, "arena_lower_bound"),
-        "steps": steps,
-        "placement": dict(sorted(ctx.placement.items())),
-        "notes": list(ctx.notes),
-        "ops": dict(run.phase_ops),
-    }
-    return Artefact(manifest, files)
-
-
-def _layer_work(
-    segment: Segment, layers: Sequence[tuple[str, ...]], machine: Machine
-) -> list[dict[str, Any]]:
-    """What each layer of an NPU segment has to compute: the fields of `LayerWork`."""
-    contractions = {names: list[list[int]]() for names in layers}
-    elements = dict.fromkeys(layers, 0)
-    for op in segment.ops:
-        if not isinstance(op, NestOp) or (names := onnx_nodes(op)) not in elements:
-            continue
-        if (shape := contraction(op)) is not None:
-            contractions[names].append(list(shape))
-        elements[names] += statistics(op, machine).vector_elements
-    return [
-        {"contractions": contractions[names], "vector_elements": elements[names]}
-        for names in layers
-    ]
-
-
-def _target_entry(run: Compilation) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    machine = run.ctx.machine
-    return (
-        {"name": "cpu"} if machine is None else {"name": machine.name, "machine": asdict(machine)}
-    )
-
-
-def _integer(func: FuncOp, name: str) -> int:
-    attr = func.attributes.get(name)
-    return attr.value.data if isinstance(attr, IntegerAttr) else 0
-
-
-def _arena_infos(func: FuncOp) -> tuple[list[TensorInfo], list[TensorInfo]]:
-    """Inputs and outputs of an allocated `@main` with their arena offsets."""
-    offsets = argument_offsets(func)
-    names = [*strings(func.attributes.get("input_names"))]
-    names += strings(func.attributes.get("output_names"))
-    infos = [
-        TensorInfo(
-            names[i] if i < len(names) else f"arg_{i}",
-            type.get_shape(),
-            numpy_dtype(type.element_type).name,
-            offsets[i],
-        )
-        for i, type in enumerate(map(shaped, func.function_type.inputs))
-    ]
-    count = _integer(func, "num_inputs")
-    return infos[:count], infos[count:]
-
-
-def _debug_files(debug: ModuleOp, ctx: CompilerContext, stored: frozenset[str]) -> dict[str, bytes]:
-    """The graph that `compare` evaluates; the constants it refers to, but for those `stored`."""
-    from ..dialects.graph import ConstantRefAttr
-
-    keys = sorted(
-        {
-            op.value.key.data
-            for op in debug.walk()
-            if isinstance(op, ConstantOp) and isinstance(op.value, ConstantRefAttr)
-        }
-        - stored
-    )
-    buffer = io.BytesIO()
-    np.savez(buffer, **{key: ctx.constants[key] for key in keys})  # pyright: ignore[reportArgumentType]
-    return {
-        "debug/graph.mlir": print_module(debug, locations=True).encode(),
-        "debug/constants.npz": buffer.getvalue(),
-    }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import SSAValue
+from xdsl.ir import Operation, SSAValue
 from xdsl.utils.exceptions import VerifyException
 
 from ..dialects.errors import TilewrightError
@@ -49,7 +49,19 @@ class PassRecord:
 
 def count_ops(module: ModuleOp) -> int:
     """Operations in the module, nested ones included."""
-    return sum(1 for _ in module.walk()) - 1
+    return _nested(module)
+
+
+def _nested(op: Operation) -> int:
+    """Operations inside `op`: counted after every pass, hence without the generators of `walk`."""
+    count = 0
+    for region in op.regions:
+        for block in region.blocks:
+            inner = block.first_op
+            while inner is not None:
+                count += 1 + _nested(inner) if inner.regions else 1
+                inner = inner.next_op
+    return count
 
 
 def check_dominance(module: ModuleOp) -> None:

@@ -169,3 +169,14 @@ def _check_step(step: Mapping[str, Any], where: str, files: Mapping[str, bytes])
                 raise fail(f"{where}.work.contractions", shape, "three extents")
             for extent in extents:
                 integer(extent, f"{where}.work.contractions", least=1)
+        for shape in items(entry.get("shapes", []), f"{where}.work.shapes"):
+            _check_shape(table(shape, f"{where}.work.shapes"), f"{where}.work.shapes")
+
+
+def _check_shape(shape: Mapping[str, Any], where: str) -> None:
+    names = ["kind", "batch", "m", "n", "k", "taps"]
+    if sorted(shape) != sorted(names):
+        raise fail(where, shape, ", ".join(names))
+    text(shape["kind"], f"{where}.kind")
+    for name in names[1:]:
+        integer(shape[name], f"{where}.{name}", least=1)

@@ -31,9 +31,9 @@ PHASES: dict[str, str] = {
     ),
     "loop": "lower-to-loop,fit-npu,cluster-devices,bufferize,cascade,allocate-arena",
     "npu": (
-        "outline-npu,pack-pixels,distribute,promote-buffers,tile-npu,hoist-copies,pack-constants,"
-        "unroll-tiles,double-buffer,share-loads,lower-to-npu,prefetch-loads,allocate-scratchpad,"
-        "insert-sync"
+        "find-sparsity,outline-npu,pack-pixels,distribute,promote-buffers,tile-npu,hoist-copies,"
+        "pack-constants,unroll-tiles,double-buffer,share-loads,lower-to-npu,prefetch-loads,"
+        "allocate-scratchpad,insert-sync"
     ),
 }
 

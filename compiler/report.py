@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .executable import Executable
+from .report_cliffs import by_cause, cliff_lines, groups, headline
 from .simulation import Simulation
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -27,7 +28,7 @@ def joules(figures: Simulation) -> str:
 
 
 def simulation_table(figures: Simulation) -> str:
-    """Totals, units, and the slowest layers."""
+    """Totals, units, the slowest layers, and those that use the machine badly."""
     machine, bound = figures.machine, figures.lower_bound_cycles
     lines = [
         f"target {machine.name}: {figures.cycles:,} cycles = {figures.seconds * 1e3:.3f} ms "
@@ -61,6 +62,8 @@ def simulation_table(figures: Simulation) -> str:
         )
     if len(rows) > 12:
         lines.append(f"... and {len(rows) - 12} more layers (--json or --report has all)")
+    if found := cliff_lines(figures.cliffs, figures.cycles):
+        lines += ["", *found]
     return "\n".join(lines)
 
 
@@ -72,6 +75,7 @@ def render_html(
 
     from .report_charts import attribution_bars, roofline_chart, timeline_chart
 
+    found = figures.cliffs
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=select_autoescape(default=True),
@@ -84,6 +88,8 @@ def render_html(
         figures=figures,
         machine=figures.machine,
         layers=figures.layers,
+        cliffs=[(headline(group[0]), group) for group in groups(found)],
+        causes=by_cause(found),
         timeline=timeline_chart(figures),
         roofline=roofline_chart(figures),
         attribution=attribution_bars(figures),

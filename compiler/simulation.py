@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..backends.npu.sim.bounds import LayerWork
+from ..backends.npu.sim.bounds import LayerShape, LayerWork
 from ..backends.npu.simulator import SimulationResult, simulate
 from ..backends.targets.load import machine_from_dict
 from ..backends.targets.machine import Machine
 from ..dialects.constants import Array
 from ..dialects.errors import ArtefactError
+from .report_cliffs import Cliff, cliffs
 
 if TYPE_CHECKING:
     from .artefact import Artefact
@@ -105,6 +106,11 @@ class Simulation:
             offset += program.cycles
         return rows
 
+    @property
+    def cliffs(self) -> list[Cliff]:
+        """Layers that use the machine badly, and why; the most expensive first."""
+        return cliffs(self.layers, self.machine)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
@@ -119,6 +125,7 @@ class Simulation:
             "units": self.units,
             "energy_pj": self.energy,
             "layers": self.layers,
+            "cliffs": [cliff.to_json() for cliff in self.cliffs],
             "host": [
                 {"step": h.index, "milliseconds": h.milliseconds, "node": h.node} for h in self.host
             ],
@@ -145,7 +152,8 @@ class Simulation:
 
 def _layer_work(row: Mapping[str, Any]) -> LayerWork:
     contractions = tuple((int(m), int(n), int(k)) for m, n, k in row["contractions"])
-    return LayerWork(contractions, int(row["vector_elements"]))
+    shapes = tuple(LayerShape(**shape) for shape in row.get("shapes", ()))
+    return LayerWork(contractions, int(row["vector_elements"]), shapes)
 
 
 def machine_of(artefact: Artefact) -> Machine:

@@ -37,7 +37,11 @@ def onnx_nodes(op: Operation) -> tuple[str, ...]:
 
 def location(names: Iterable[str]) -> LocationAttr:
     """The location that carries `names`; unknown when there are none."""
-    unique = tuple(dict.fromkeys(names))
+    return _location(tuple(dict.fromkeys(names)))
+
+
+@lru_cache(maxsize=65536)
+def _location(unique: tuple[str, ...]) -> LocationAttr:
     if not unique:
         return UnknownLoc()
     locs = [NameLoc(StringAttr(n), NoneAttr()) for n in unique]

@@ -173,8 +173,15 @@ def strings(attr: Attribute | None) -> list[str]:
 
 
 def int_values(attr: DenseArrayBase[Any]) -> tuple[int, ...]:
-    """The Python integers of an `array<i64: ...>`."""
+    """The Python integers of an `array<i64: ...>` (cached)."""
+    if attr.elt_type is i64:
+        return _unpacked(attr.data.data)
     return tuple(int(v) for v in attr.get_values())
+
+
+@lru_cache(maxsize=65536)
+def _unpacked(data: bytes) -> tuple[int, ...]:
+    return i64.unpack(data, len(data) // i64.size)
 
 
 Param = int | float | str

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import Builtin, ModuleOp
@@ -33,6 +33,7 @@ class CompilerContext(Context):
     real ranges by tensor name: what calibration found, or, if there is no calibration data, what
     an earlier one found for other shapes.  `notes` are
     remarks for the user, in order; `placement` says why nodes went to the CPU (node -> reason).
+    `tilings` is a row for each nest that tile-npu has tiled, as plain values.
     """
 
     constants: ConstantStore = field(default_factory=ConstantStore)
@@ -41,6 +42,7 @@ class CompilerContext(Context):
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
     notes: list[str] = field(default_factory=list[str])
     placement: dict[str, str] = field(default_factory=dict[str, str])
+    tilings: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     def __post_init__(self) -> None:
         """Load every dialect the compiler uses."""

@@ -30,6 +30,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "bufferize",
         "cascade",
         "allocate-arena",
+        "find-sparsity",
         "outline-npu",
         "tile-npu",
         "hoist-copies",

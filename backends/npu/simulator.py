@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,10 @@ from ...dialects.constants import Array
 from ...dialects.errors import SimulationError
 from ..targets.machine import Machine
 from .program import DecodedProgram, EncodedProgram
-from .sim import bounds, costs, counters, functional, hazards
+from .sim import bounds, counters, functional, hazards
 from .sim import layers as rows
 from .sim.commands import Commands, commands_of, executions
+from .sim.effort import effort
 from .sim.expand import Expansion, expand
 from .sim.footprint import used_bytes
 from .sim.layers import Layer, Traffic
@@ -98,7 +99,8 @@ class SimulationResult:
 
 def _layer_json(layer: Layer) -> dict[str, Any]:
     row = {k: getattr(layer, k) for k in Layer.__dataclass_fields__}
-    return {"name": layer.name, **row, "nodes": list(layer.nodes)}
+    shapes = [asdict(shape) for shape in layer.shapes]
+    return {"name": layer.name, **row, "nodes": list(layer.nodes), "shapes": shapes}
 
 
 def simulate(
@@ -177,7 +179,7 @@ def _result(
     work: Sequence[bounds.LayerWork],
 ) -> SimulationResult:  # fmt: skip
     idle = counters.gaps(expansion, times)
-    efforts = [costs.effort(s, machine) for s in expansion.sites]
+    efforts = [effort(s, machine) for s in expansion.sites]
     parts = rows.traffic(expansion, efforts, commands.cost, machine)
     whole = rows.total(parts)
     needed = required.total if compulsory_bytes is None else compulsory_bytes
@@ -199,7 +201,9 @@ def _result(
         needed,
         machine.peak_macs_per_cycle,
         rows.energy(whole, times.cycles, machine),
-        tuple(rows.layer_rows(expansion, commands.cost, times, parts, required, machine, work)),
+        tuple(
+            rows.layer_rows(expansion, commands.cost, times, idle, parts, required, machine, work)
+        ),
         trace_events(expansion, commands.cost, times, idle, machine) if trace else None,
         expansion.cores,
     )

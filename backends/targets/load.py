@@ -19,14 +19,15 @@ import difflib
 import math
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, asdict, fields, is_dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast, get_type_hints
 
 from ...dialects.errors import TargetError
-from .machine import DATAFLOWS, QUEUE_NAMES, Machine
+from .machine import DATAFLOWS, QUEUE_NAMES, SPARSITIES, Machine
+from .overrides import override, split_overrides
 
 CPU = "cpu"
 MAX_MEMORY = 1 << 32
@@ -39,6 +40,7 @@ _MAY_BE_ZERO = frozenset(
 )
 _MAY_BE_ZERO_IN = frozenset(
     {("energy", "mac"), ("vector", "add"), ("vector", "multiply"), ("network", "bytes_per_cycle")}
+    | {("sparsity", "decode_bytes_per_cycle")}
 )
 
 
@@ -53,11 +55,17 @@ def list_targets() -> list[str]:
 def load_target(name_or_path: str | Path) -> Machine | None:
     """The machine of a shipped target's name or of a TOML file; None for "cpu".
 
-    Raises TargetError if there is no such target, or if its description is inconsistent.
+    Either may be followed by changes of single figures (`overrides`).  Raises TargetError if there
+    is no such target, or if its description is inconsistent.
     """
-    name = str(name_or_path)
-    if name == CPU:
+    name, changes = split_overrides(str(name_or_path))
+    if name == CPU and not changes:
         return None
+    if changes:
+        if (machine := load_target(name)) is None:
+            raise TargetError(f"{name} has no figures that {changes!r} could change")
+        known = {**asdict(machine), "name": f"{machine.name}:{changes}"}
+        return machine_from_dict(override(known, changes, name), f"{name}:{changes}")
     path = Path(name)
     if path.suffix == ".toml" or path.name != name:
         try:
@@ -190,6 +198,15 @@ def _check(machine: Machine, where: str) -> None:
     need(m.macs_per_cycle <= 1 << 26, "[matrix] rows * columns * pixels exceed 2^26")
     windows = m.window_channels <= m.rows * m.columns
     need(windows, "[matrix] window_channels exceed rows * columns: it has no more multipliers")
+    s = machine.sparsity
+    near = _did_you_mean(s.pattern, SPARSITIES)
+    need(s.pattern in SPARSITIES, f"[sparsity] pattern {s.pattern!r} is not none or 2:4{near}")
+    need(s.rate in (1, 2), f"[sparsity] rate must be 1 or 2, not {s.rate}: half of 2:4 is zero")
+    if machine.sparse:
+        stay = m.dataflow in ("weight-stationary", "dot-product")
+        need(stay, f"[sparsity] weights do not stay in an array that is {m.dataflow}")
+        rows = m.rows * s.rate
+        need(rows % 8 == 0, f"[sparsity] rows x rate must be a multiple of 8, not {rows}")
     for name, memory in (("scratchpad", spm), ("accumulator", acc)):
         need(memory.bytes <= MAX_MEMORY, f"[{name}] bytes exceed the 32-bit address space")
         need(memory.bytes % memory.banks == 0, f"[{name}] bytes must divide evenly into its banks")

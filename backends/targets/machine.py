@@ -6,11 +6,12 @@ core and clock cycle, sizes in bytes, latencies in cycles, energies in pJ.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 DATAFLOWS = ("weight-stationary", "output-stationary", "input-stationary", "dot-product")
 QUEUE_NAMES = ("load", "store", "matrix", "vector")
+SPARSITIES = ("none", "2:4")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,22 @@ class MatrixUnit:
     def macs_per_cycle(self) -> int:
         """Peak multiply-accumulates a cycle."""
         return self.rows * self.columns * self.pixels
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    """Structured sparsity of weights that the array takes; `pattern` "2:4" or "none".
+
+    2:4: of every four neighbours along the reduction at most two are not zero; these two are
+    stored, with two bits each for their places (`dialects/sparsity.py`).  A decoder between
+    scratchpad and array takes `decode_bytes_per_cycle` of that (0: as fast as weights are loaded).
+    `rate`: terms of the reduction that a row of the array does: 2 where it selects its activation
+    among four, 1 where weights are decompressed and zeros multiplied like others.
+    """
+
+    pattern: str = "none"
+    decode_bytes_per_cycle: float = 0.0
+    rate: int = 1
 
 
 @dataclass(frozen=True)
@@ -183,10 +200,23 @@ class Machine:
     dram: Dram
     control: Control = field(default_factory=Control)
     network: Network = field(default_factory=Network)
+    sparsity: Sparsity = field(default_factory=Sparsity)
     energy: Energy = field(default_factory=Energy)
     cores: int = 1
     dma_bytes_per_cycle: float = 16.0
     alignment: int = 64
+
+    @property
+    def sparse(self) -> bool:
+        """Whether the array takes 2:4-compressed weights."""
+        return self.sparsity.pattern == "2:4"
+
+    def unit(self, sparse: bool = False) -> MatrixUnit:
+        """The matrix unit as weights see it: compressed ones have `rate` times its rows."""
+        m, rate = self.matrix, self.sparsity.rate if sparse else 1
+        return (
+            m if rate == 1 else replace(m, rows=m.rows * rate, preload_rows=m.preload_rows * rate)
+        )
 
     @property
     def peak_macs_per_cycle(self) -> int:

@@ -88,6 +88,21 @@ MEANING: dict[str, tuple[str, str]] = {
         "what a core sends, and what a core receives, at most; 0: the cores are not connected",
     ),
     "network.latency": ("cycles", "from the last data sent to their arrival"),
+    "sparsity.pattern": (
+        "",
+        "`2:4`: the array takes weights of which at most two of every four neighbours along the "
+        "reduction are not zero, stored as those two and two bits each for their places, in 5/8 "
+        "of the bytes; needs weights that stay in the array (`weight-stationary`, `dot-product`)",
+    ),
+    "sparsity.decode_bytes_per_cycle": (
+        "B/cycle",
+        "such bytes decoded on their way into the array; 0: as fast as it is loaded",
+    ),
+    "sparsity.rate": (
+        "",
+        "terms of the reduction that a row of the array does: 2 where it selects its activations, "
+        "1 where zeros are multiplied like others",
+    ),
     "energy.mac": ("pJ", "a multiply-accumulate of the matrix unit, or an element that it pools"),
     "energy.vector": ("pJ", "an element of a vector command"),
     "energy.spm_byte": ("pJ/B", "scratchpad, read or written"),
@@ -156,6 +171,7 @@ def _figures(m: Machine) -> str:
     bandwidth = m.dram.bytes_per_cycle * m.cores * m.clock_hz / 1e9
     return (
         f"| `{m.name}` | {m.cores} | {_array(m)} | {m.clock_hz / 1e9:g} | {tops:.3g} "
+        f"| {f'{m.sparsity.pattern}, rate {m.sparsity.rate}' if m.sparse else ''} "
         f"| {m.scratchpad.bytes // 1024:,} | {m.accumulator.bytes / 1024:,g} | {m.vector.lanes} "
         f"| {bandwidth:,.4g} | {m.source} |"
     )
@@ -170,10 +186,10 @@ def machine_markdown() -> str:
             lines += _section(hint, name)
     lines.append(
         "\n## Targets that ship\n\nScratchpad, accumulators and lanes are per core, TOPS (two "
-        "operations a multiply-accumulate) and bandwidth of the whole machine. The files say of "
-        "every value where it comes from, or that it is assumed.\n\n"
-        "| target | cores | array | GHz | int8 TOPS | scratchpad KiB | accumulators KiB | lanes "
-        "| DRAM GB/s | source |\n|---|---|---|---|---|---|---|---|---|---|"
+        "operations a multiply-accumulate, zeros counted) and bandwidth of the whole machine. The "
+        "files say of every value where it comes from, or that it is assumed.\n\n"
+        "| target | cores | array | GHz | int8 TOPS | sparsity | scratchpad KiB | accumulators KiB "
+        "| lanes | DRAM GB/s | source |\n|---|---|---|---|---|---|---|---|---|---|---|"
     )
     lines += [_figures(m) for m in map(load_target, list_targets()) if m is not None]
     return "\n".join(lines) + "\n"

@@ -1,13 +1,14 @@
 """Full-size networks on NPUs: cycles against the lower bound, and where they go.
 
     python -m benchmarks.npu.networks [--network N1,N2] [--target T1,T2] [--batch B]
-                                      [--json OUT.json] [--verify]
+                                      [--sparsity 2:4] [--json OUT.json] [--verify]
 
 Each network of `benchmarks.npu.zoo` is compiled in int8 (calibrated with one seeded sample of the
 whole batch) and simulated for timing only.  Without options: the rows of `ROWS`.  `--network` alone
 takes the targets that `ROWS` pairs it with (else auto-200), `--target` alone the networks (else
 resnet50), both all pairs.  A target is a name or a TOML file.  `--verify` computes as well, and
-compares outputs of the simulated NPU with those of the CPU end bit for bit.
+compares outputs of the simulated NPU with those of the CPU end bit for bit.  `--sparsity 2:4` has
+two rows for each: as it is, and with weights pruned by magnitude (two of every four are 0).
 
 A row that cannot be compiled or simulated says why.  Exit code 2 for an unknown network or target
 (one message), 1 if outputs differ.
@@ -38,6 +39,7 @@ from tilewright.dialects.constants import Array
 from tilewright.dialects.errors import InputError, TargetError, TilewrightError
 
 from .zoo import build, counts, default_batch, names
+from .zoo.pruning import prune
 
 ROWS: tuple[tuple[str, str, int], ...] = (
     ("resnet50", "auto-200", 1), ("resnet50", "ethos-u65-512", 1), ("resnet50", "gemmini-16x16", 1),
@@ -56,12 +58,14 @@ class Row:
 
     Cycles, utilisation (of the peak of the whole machine), bytes and seconds are the NPU's;
     `attribution` has the cycles of each unit by kind, which sum to the unit's total.  `macs` and
-    `params` are the network's, the former at this batch; `tops` = 2 macs / second / 1e12.
+    `params` are the network's (zeros counted), the former at this batch; `tops` = 2 macs / second
+    / 1e12; `energy` in pJ by kind.
     """
 
     network: str
     target: str
     batch: int
+    sparsity: str = ""
     cycles: int = 0
     lower_bound_cycles: int = 0
     ratio: float = 0.0
@@ -73,12 +77,18 @@ class Row:
     macs: int = 0
     params: int = 0
     dram_bytes: int = 0
+    energy: dict[str, float] = field(default_factory=dict[str, float])
     seconds: float = 0.0
     fps: float = 0.0
     tops: float = 0.0
     cpu_nodes: int = 0
     identical_to_cpu: bool | None = None
     error: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The network as tables name it."""
+        return f"{self.network} {self.sparsity}".strip()
 
 
 def rows_for(
@@ -124,9 +134,11 @@ def sample(model: ModelProto) -> dict[str, Array]:
     return arrays
 
 
-def measure(model: ModelProto, network: str, target: str, batch: int, verify: bool) -> Row:
+def measure(
+    model: ModelProto, network: str, target: str, batch: int, verify: bool, sparsity: str = ""
+) -> Row:
     """One row; an error that the model or the target causes becomes its text."""
-    row = Row(network, target, batch)
+    row = Row(network, target, batch, sparsity)
     figures = counts(model)
     row.macs, row.params = figures.macs, figures.parameters
     try:
@@ -158,6 +170,7 @@ def _measure(row: Row, model: ModelProto, verify: bool) -> None:
     row.utilization = simulated.utilization
     row.attribution = simulated.units
     row.dram_bytes = simulated.dram_bytes
+    row.energy = simulated.energy
     row.seconds = simulated.seconds
     if row.seconds:
         row.fps = row.batch / row.seconds
@@ -181,7 +194,7 @@ def figures_table(rows: Sequence[Row]) -> Table:
     for column in ("network", "target"):
         table.add_column(column, no_wrap=True)
     for column in (
-        "batch", "cycles", "bound", "ratio", "matrix", "DRAM MB", "compile s", "simulate s",
+        "batch", "cycles", "bound", "ratio", "matrix", "DRAM MB", "mJ", "compile s", "simulate s",
         "ops graph/loop/npu",
     ):  # fmt: skip
         table.add_column(column, justify="right", no_wrap=True)
@@ -191,9 +204,10 @@ def figures_table(rows: Sequence[Row]) -> Table:
         if row.error:
             continue
         cells = [
-            row.network, Path(row.target).stem, f"{row.batch}", f"{row.cycles:,}",
+            row.label, Path(row.target).stem, f"{row.batch}", f"{row.cycles:,}",
             f"{row.lower_bound_cycles:,}", f"{row.ratio:.2f}", f"{row.utilization:.1%}",
-            f"{row.dram_bytes / 1e6:.2f}", f"{row.compile_seconds:.1f}",
+            f"{row.dram_bytes / 1e6:.2f}", f"{sum(row.energy.values()) / 1e9:.3f}",
+            f"{row.compile_seconds:.1f}",
             f"{row.simulate_seconds:.1f}", "/".join(map(str, row.ops.values())),
         ]  # fmt: skip
         if verified:
@@ -219,7 +233,7 @@ def attribution_table(rows: Sequence[Row]) -> Table:
         table.add_column(column, justify="right" if column == "busy" else "left", no_wrap=True)
     table.add_column("stalls")
     for row in rows:
-        labels = [row.network, Path(row.target).stem, f"{row.batch}"]
+        labels = [row.label, Path(row.target).stem, f"{row.batch}"]
         for unit, kinds in row.attribution.items():
             shares = percentages(kinds)
             stalls = ", ".join(
@@ -241,6 +255,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--network", default="", help=", ".join(names()))
     parser.add_argument("--target", default="", help="names or TOML files")
     parser.add_argument("--batch", type=int)
+    parser.add_argument("--sparsity", choices=["2:4"], help="pruned weights beside dense ones")
     parser.add_argument("--json", metavar="OUT.json", help="- for standard output")
     parser.add_argument("--verify", action="store_true")
     return parser.parse_args(argv)
@@ -252,13 +267,18 @@ def run(args: argparse.Namespace, console: Console) -> list[Row]:
     targets = [t for t in args.target.split(",") if t]
     wanted = rows_for(networks, targets, args.batch)
     rows: list[Row] = []
-    model, built = ModelProto(), ("", 0)
-    for network, target, batch in wanted:
-        console.print(f"{network} x{batch} on {Path(target).stem} ...", style="dim")
-        if built != (network, batch):
-            model, built = build(network, batch), (network, batch)
-        rows.append(measure(model, network, target, batch, args.verify))
-    return rows
+    model, built = ModelProto(), ("", 0, "")
+    for sparsity in ("", args.sparsity) if args.sparsity else ("",):
+        for network, target, batch in wanted:
+            console.print(f"{network} {sparsity} x{batch} on {Path(target).stem} ...", style="dim")
+            if built != (network, batch, sparsity):
+                model, built = build(network, batch), (network, batch, sparsity)
+                if sparsity:
+                    prune(model)
+            rows.append(measure(model, network, target, batch, args.verify, sparsity))
+    # a network as it is, then pruned
+    order = {key: i for i, key in enumerate(wanted)}
+    return sorted(rows, key=lambda r: order[r.network, r.target, r.batch])
 
 
 def show(rows: Sequence[Row], console: Console) -> None:
@@ -266,7 +286,7 @@ def show(rows: Sequence[Row], console: Console) -> None:
     console.print(figures_table(rows))
     for row in rows:
         if row.error:
-            what = f"{row.network} x{row.batch} on {row.target}"
+            what = f"{row.label} x{row.batch} on {row.target}"
             console.print(f"{what}: {row.error}", markup=False)
     console.print(attribution_table([row for row in rows if row.attribution]))
 

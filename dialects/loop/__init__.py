@@ -18,6 +18,7 @@ from .structure import (
     AllocOp,
     ConcatOp,
     CopyOp,
+    DecodeOp,
     FillOp,
     ForOp,
     GlobalOp,
@@ -42,6 +43,7 @@ LOOP = Dialect(
         ConcatOp,
         FillOp,
         CopyOp,
+        DecodeOp,
         SubviewOp,
         BroadcastOp,
     ],
@@ -49,8 +51,8 @@ LOOP = Dialect(
 )
 
 __all__ = [
-    "LOOP", "SPACES", "AllocOp", "ApplyOp", "BroadcastOp", "ConcatOp", "CopyOp", "ExtractOp",
-    "FillOp", "ForOp", "GlobalOp", "IndexOp", "Linear", "NestOp", "ReshapeOp", "ScalarConstantOp",
-    "ScalarYieldOp", "SubviewOp", "captured", "fill_attr", "fill_value", "reduce_identity",
-    "row_major_strides", "space_of",
+    "LOOP", "SPACES", "AllocOp", "ApplyOp", "BroadcastOp", "ConcatOp", "CopyOp", "DecodeOp",
+    "ExtractOp", "FillOp", "ForOp", "GlobalOp", "IndexOp", "Linear", "NestOp", "ReshapeOp",
+    "ScalarConstantOp", "ScalarYieldOp", "SubviewOp", "captured", "fill_attr", "fill_value",
+    "reduce_identity", "row_major_strides", "space_of",
 ]  # fmt: skip

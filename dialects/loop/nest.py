@@ -48,7 +48,7 @@ from xdsl.dialects.builtin import (
     i32,
     i64,
 )
-from xdsl.ir import Attribute, Block, Region, SSAValue
+from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 from xdsl.irdl import (
     AttrSizedOperandSegments,
     IRDLOperation,
@@ -130,18 +130,23 @@ class NestOp(IRDLOperation):
         device: str | None = None,
     ):
         operands = [*ins, *epilogue_ins]
-        super().__init__(
-            operands=[list(ins), list(epilogue_ins), list(outs)],
-            properties={
-                "domain": ints(domain),
-                "reduce": string(reduce),
-                "reduction_dims": ints(reduction_dims),
-                "maps": ArrayAttr([m.attr for m in maps]),
-                "fills": ArrayAttr([fill_attr(f) for f in (fills or [None] * len(operands))]),
-                "accumulate": UnitAttr() if accumulate else None,
-                "device": string(device) if device else None,
-            },
-            result_types=[result],
+        properties: dict[str, Attribute] = {
+            "domain": ints(domain),
+            "reduce": string(reduce),
+            "reduction_dims": ints(reduction_dims),
+            "maps": ArrayAttr([m.attr for m in maps]),
+            "fills": ArrayAttr([fill_attr(f) for f in (fills or [None] * len(operands))]),
+            "operandSegmentSizes": _segments(len(ins), len(epilogue_ins), len(outs)),
+        }
+        if accumulate:
+            properties["accumulate"] = UnitAttr()
+        if device:
+            properties["device"] = string(device)
+        Operation.__init__(
+            self,
+            operands=[*operands, *outs],
+            properties=properties,
+            result_types=[] if result is None else [result],
             regions=[body, epilogue or Region()],
         )
 
@@ -336,14 +341,17 @@ class NestOp(IRDLOperation):
                 "domain": ints(domain), "reduce": string(kind), "reduction_dims": ints(reduced),
                 "maps": maps, "fills": fills, **({"accumulate": UnitAttr()} if accumulate else {}),
                 **({"device": string(device)} if device else {}),
-                "operandSegmentSizes": DenseArrayBase.from_list(
-                    i32, [len(ins), len(epilogue_ins), len(outs)]
-                ),
+                "operandSegmentSizes": _segments(len(ins), len(epilogue_ins), len(outs)),
             },
             result_types=[result] if result is not None else [],
             regions=[body, epilogue],
             attributes=attributes.data if attributes else {},
         )  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def _segments(*counts: int) -> Attribute:
+    return DenseArrayBase.from_list(i32, counts)
 
 
 @lru_cache(maxsize=4096)

@@ -8,11 +8,15 @@
 
 Memory spaces (memref memory space): "const" (read-only constants in DRAM), "dram" (the arena that
 CPU and NPU share), "spm" (scratchpad), "acc" (accumulators).  All memrefs are contiguous row-major.
+
+Operations of which a program has many skip xDSL's generic constructor, which takes several times as
+long as `Operation.__init__`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 from xdsl.dialects.builtin import (
@@ -24,9 +28,10 @@ from xdsl.dialects.builtin import (
     StringAttr,
     TensorType,
     UnitAttr,
+    i8,
     i64,
 )
-from xdsl.ir import Attribute, Block, Region, SSAValue
+from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 from xdsl.irdl import (
     IRDLOperation,
     ParsePropInAttrDict,
@@ -44,6 +49,7 @@ from xdsl.printer import Printer
 from xdsl.traits import NoTerminator, Pure
 from xdsl.utils.exceptions import VerifyException
 
+from ..sparsity import GROUP, compressed_bytes
 from ..types import element_of, integer, ints, shape_of, string
 from .maps import Linear
 from .nest import fill_attr, fill_value
@@ -135,13 +141,12 @@ class AllocOp(IRDLOperation):
     def __init__(
         self, type: MemRefType[Any], *, offset: int | None = None, slots: int | None = None
     ):
-        super().__init__(
-            properties={
-                "offset": None if offset is None else integer(offset),
-                "slots": None if slots is None else integer(slots),
-            },
-            result_types=[type],
-        )
+        properties: dict[str, Attribute] = {}
+        if offset is not None:
+            properties["offset"] = integer(offset)
+        if slots is not None:
+            properties["slots"] = integer(slots)
+        Operation.__init__(self, properties=properties, result_types=[type])
 
     def verify_(self) -> None:
         """The space is known."""
@@ -162,10 +167,10 @@ class GlobalOp(IRDLOperation):
     assembly_format = "$value attr-dict `:` type($result)"
 
     def __init__(self, value: Attribute, type: MemRefType[Any], offset: int | None = None):
-        super().__init__(
-            properties={"value": value, "offset": None if offset is None else integer(offset)},
-            result_types=[type],
-        )
+        properties = {"value": value}
+        if offset is not None:
+            properties["offset"] = integer(offset)
+        Operation.__init__(self, properties=properties, result_types=[type])
 
 
 @irdl_op_definition
@@ -180,6 +185,35 @@ class ReshapeOp(IRDLOperation):
 
     def __init__(self, x: SSAValue, type: Attribute):
         super().__init__(operands=[x], result_types=[type])
+
+
+@irdl_op_definition
+class DecodeOp(IRDLOperation):
+    """What 2:4-compressed bytes (`dialects/sparsity.py`) stand for: weights for products.
+
+    The array decodes them as it loads them; what is in memory stays compressed along `axis`.
+    """
+
+    name = "loop.decode"
+    x = operand_def(MemRefType)
+    axis = prop_def(IntegerAttr)
+    result = result_def(MemRefType)
+    traits = traits_def(Pure())
+    irdl_options = (ParsePropInAttrDict(),)
+    assembly_format = "$x attr-dict `:` type($x) `->` type($result)"
+
+    def __init__(self, x: SSAValue, axis: int, type: MemRefType[Any]):
+        super().__init__(operands=[x], properties={"axis": integer(axis)}, result_types=[type])
+
+    def verify_(self) -> None:
+        """Bytes and shape fit."""
+        shape, axis = shape_of(self.result), self.axis.value.data
+        if not 0 <= axis < len(shape) or shape[axis] % GROUP:
+            raise VerifyException(f"loop.decode: axis {axis} of {shape} is no multiple of {GROUP}")
+        if shape_of(self.x) != (compressed_bytes(prod(shape)),):
+            raise VerifyException("loop.decode: takes one run of 5/8 of the result's bytes")
+        if not element_of(self.x) == element_of(self.result) == i8:
+            raise VerifyException("loop.decode: elements are i8")
 
 
 @irdl_op_definition
@@ -249,14 +283,13 @@ class CopyOp(IRDLOperation):
         fill: float | int | None = None, broadcast: bool = False,
     ):  # fmt: skip
         rank = len(shape_of(big))
-        super().__init__(
-            operands=[big, tile, list(ivs)],
-            properties={
-                "kind": string(kind), "coords": coords.attr, "perm": ints(perm or range(rank)),
-                "steps": ints(steps or [1] * rank), "fill": fill_attr(fill),
-                "broadcast": UnitAttr() if broadcast else None,
-            },
-        )  # fmt: skip
+        properties: dict[str, Attribute] = {
+            "kind": string(kind), "coords": coords.attr, "perm": ints(perm or range(rank)),
+            "steps": ints(steps or [1] * rank), "fill": fill_attr(fill),
+        }  # fmt: skip
+        if broadcast:
+            properties["broadcast"] = UnitAttr()
+        Operation.__init__(self, operands=[big, tile, *ivs], properties=properties)
 
     @property
     def start(self) -> Linear:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xdsl.dialects.builtin import AffineMapAttr, DenseArrayBase, IndexType, MemRefType, i64
-from xdsl.ir import SSAValue
+from xdsl.ir import Operation, SSAValue
 from xdsl.irdl import (
     IRDLOperation,
     irdl_op_definition,
@@ -51,8 +51,9 @@ class SubviewOp(IRDLOperation):
         steps: Sequence[int] | None = None,
     ):  # fmt: skip
         rank = len(shape_of(buffer))
-        super().__init__(
-            operands=[buffer, list(ivs)],
+        Operation.__init__(
+            self,
+            operands=[buffer, *ivs],
             properties={"coords": coords.attr, "steps": ints(steps or [1] * rank)},
             result_types=[type],
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from xdsl.dialects.builtin import ArrayAttr, DenseArrayBase, IntAttr, IntegerType
 from xdsl.ir import Attribute, ParametrizedAttribute, TypeAttribute
@@ -42,8 +43,8 @@ class AccessAttr(ParametrizedAttribute):
     def get(
         base: int, sizes: Sequence[int], strides: Sequence[int], loops: Sequence[int] = ()
     ) -> AccessAttr:
-        """Build from Python integers."""
-        return AccessAttr(IntAttr(int(base)), ints(loops), ints(sizes), ints(strides))
+        """Build from Python integers (cached)."""
+        return _access(base, tuple(sizes), tuple(strides), tuple(loops))
 
     @property
     def dims(self) -> tuple[tuple[int, int], ...]:
@@ -99,16 +100,10 @@ class TensorMapAttr(ParametrizedAttribute):
         extents: Sequence[int], strides: Sequence[int], start: Sequence[int], steps: Sequence[int],
         box: Sequence[int], loops: Sequence[Sequence[int]] = (),
     ) -> TensorMapAttr:  # fmt: skip
-        """Build from Python integers; `loops` has one list per axis."""
-        rows = loops or [()] * len(extents)
-        return TensorMapAttr(
-            ints(extents),
-            ints(strides),
-            ints(start),
-            ints(steps),
-            ints(box),
-            ArrayAttr([ints(r) for r in rows]),
-        )
+        """Build from Python integers (cached); `loops` has one list per axis."""
+        rows = tuple(tuple(r) for r in loops or [()] * len(extents))
+        lists = (tuple(extents), tuple(strides), tuple(start), tuple(steps), tuple(box))
+        return _tensor_map(lists, rows)
 
     @property
     def loop_steps(self) -> tuple[tuple[int, ...], ...]:
@@ -137,3 +132,19 @@ class TensorMapAttr(ParametrizedAttribute):
                 parser.Delimiter.SQUARE, lambda: ints(_parse_ints(parser))
             )
             return (*values, ArrayAttr(rows))
+
+
+@lru_cache(maxsize=65536)
+def _access(
+    base: int, sizes: tuple[int, ...], strides: tuple[int, ...], loops: tuple[int, ...]
+) -> AccessAttr:
+    return AccessAttr(IntAttr(int(base)), ints(loops), ints(sizes), ints(strides))
+
+
+@lru_cache(maxsize=65536)
+def _tensor_map(
+    lists: tuple[tuple[int, ...], ...], loops: tuple[tuple[int, ...], ...]
+) -> TensorMapAttr:
+    extents, strides, start, steps, box = (ints(row) for row in lists)
+    rows = ArrayAttr([ints(row) for row in loops])
+    return TensorMapAttr(extents, strides, start, steps, box, rows)

@@ -12,9 +12,18 @@ own core's, with `all_cores` (behind `wait`) for all cores' completion.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
-from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, MemRefType, StringAttr, UnitAttr
-from xdsl.ir import Attribute, SSAValue
+from xdsl.dialects.builtin import (
+    ArrayAttr,
+    DenseArrayBase,
+    DictionaryAttr,
+    MemRefType,
+    StringAttr,
+    UnitAttr,
+    i32,
+)
+from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.irdl import (
     AttrSizedOperandSegments,
     IRDLOperation,
@@ -37,6 +46,16 @@ from .operands import core_levels
 from .structure import TOKEN
 
 
+@lru_cache(maxsize=65536)
+def _params(items: tuple[tuple[str, int], ...]) -> DictionaryAttr:
+    return params_attr(dict(items))
+
+
+@lru_cache(maxsize=4096)
+def _segments(buffers: int, waits: int) -> Attribute:
+    return DenseArrayBase.from_list(i32, [buffers, waits])
+
+
 class Command(IRDLOperation):
     """Base of all commands; a subclass is named after its instruction."""
 
@@ -52,15 +71,23 @@ class Command(IRDLOperation):
         self, buffers: Sequence[SSAValue], accesses: Sequence[AccessAttr | TensorMapAttr], *,
         waits: Sequence[SSAValue] = (), all_cores: bool = False, **params: int,
     ):  # fmt: skip
-        super().__init__(
-            operands=[list(buffers), list(waits)],
-            properties={
-                "accesses": ArrayAttr(accesses),
-                "params": params_attr(dict(params)),
-                "all_cores": UnitAttr() if all_cores else None,
-            },
-            result_types=[TOKEN],
+        properties: dict[str, Attribute] = {
+            "accesses": ArrayAttr(accesses),
+            "params": _params(tuple(params.items())),
+            "operandSegmentSizes": _segments(len(buffers), len(waits)),
+        }
+        if all_cores:
+            properties["all_cores"] = UnitAttr()
+        # xDSL's generic constructor takes several times as long; programs are mostly commands
+        Operation.__init__(
+            self, operands=[*buffers, *waits], properties=properties, result_types=[TOKEN]
         )
+
+    def wait_for(self, tokens: Sequence[SSAValue]) -> None:
+        """Wait for `tokens`, and no others."""
+        buffers = list(self.buffers)
+        self.operands = [*buffers, *tokens]
+        self.properties["operandSegmentSizes"] = _segments(len(buffers), len(tokens))
 
     @property
     def instruction(self) -> Instruction:
@@ -189,14 +216,10 @@ class SyncOp(IRDLOperation):
     assembly_format = "$queue_name (`wait` `(` $waits^ `)`)? (`all_cores` $all_cores^)? attr-dict"
 
     def __init__(self, queue: Queue, waits: Sequence[SSAValue] = (), all_cores: bool = False):
-        super().__init__(
-            operands=[list(waits)],
-            properties={
-                "queue_name": string(queue.value),
-                "all_cores": UnitAttr() if all_cores else None,
-            },
-            result_types=[TOKEN],
-        )
+        properties: dict[str, Attribute] = {"queue_name": string(queue.value)}
+        if all_cores:
+            properties["all_cores"] = UnitAttr()
+        Operation.__init__(self, operands=waits, properties=properties, result_types=[TOKEN])
 
     def verify_(self) -> None:
         """`all_cores` only inside npu.cores."""

@@ -183,10 +183,8 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
     ),
     Instruction(
         "send", 0x12, Queue.STORE,
-        (
-            _spm("src", "r", "dimensions", "param:element"),
-            _spm("dst", "w", "the same", "param:element"),
-        ),
+        (_spm("src", "r", "dimensions", "param:element"),
+         _spm("dst", "w", "the same", "param:element")),
         ("element",),
         "dst[t] of all cores, the sender included, = src[t] of its own.",
         "bytes / network bandwidth + latency",
@@ -194,10 +192,7 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
     Instruction(
         "matmul", 0x20, Queue.MATRIX,
         (
-            _spm(
-                "a", "r",
-                "m_rank row dimensions, then the reduction dimensions",
-            ),
+            _spm("a", "r", "m_rank row dimensions, then the reduction dimensions"),
             _spm(
                 "b", "r",
                 "the same reduction dimensions, then one column dimension; the unit takes it in "
@@ -211,6 +206,22 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
         "iteration (mask 0: always overwrites; mask -1: always accumulates).",
         "weight-stationary: rows(b) preload (hidden when double-buffered) + m / pixels, fill and "
         "drain rows + columns",
+    ),
+    Instruction(
+        "smatmul", 0x24, Queue.MATRIX,
+        (
+            _spm("a", "r", "m_rank row dimensions, then the reduction dimensions"),
+            _spm("b", "r", "values: the reduction dimensions, the last halved, then a column one"),
+            _acc("rw", "the row dimensions, then the column dimension"),
+            _spm("index", "r", "places: as b, of the last reduction dimension an eighth"),
+        ),
+        ("m_rank", "a_zp", "overwrite"),
+        "matmul with 2:4-compressed weights of zero point 0. Along the last reduction dimension (a "
+        "multiple of 8 long) value i of a column is the weight at place 4 floor(i / 2) + "
+        "(index[floor(i / 4)] >> 2 (i mod 4) & 3); values at one place add up, and the other "
+        "weights are 0. Only on machines with `sparsity`; `overwrite` as for matmul.",
+        "as matmul, on an array of `rate` times the rows for the reduction; the preload takes no "
+        "less than 5/8 of the tile's bytes / `decode_bytes_per_cycle`",
     ),
     _mac("mmac", 0x21, Queue.MATRIX),
     _sum("msum", 0x22, Queue.MATRIX),
@@ -308,11 +319,8 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
     ),
     Instruction(
         "vrsqrt", 0x42, Queue.VECTOR,
-        (
-            _acc("r", "dimensions"),
-            _spm("total", "r", "the same", "i32"),
-            _spm("dst", "w", "the same", "i32"),
-        ),
+        (_acc("r", "dimensions"), _spm("total", "r", "the same", "i32"),
+         _spm("dst", "w", "the same", "i32")),
         ("count", "epsilon", "bits", "extra"),
         "v = max(count * acc - total^2, max(count - 1, 1)) + epsilon, at most 2^(62 - 2 extra) - 1;"
         " x = floor(sqrt(v * 4^extra)); dst = low 32 bits of floor((2^(bits + extra) + "
@@ -366,6 +374,8 @@ PARAM_DEFAULTS = {"inner": 1}
 
 ON_ARRAY = {"vmac": "mmac", "vsum": "msum", "vmax": "mmax"}
 """Windows that some arrays can run, and what they are called there."""
+PRODUCTS = ("matmul", "smatmul")
+"""Products of matrices, on the array; acc is their operand 2."""
 WINDOWS = ("vmac", "vsum", "vmax", "vsquare", "vsumexp", *ON_ARRAY.values())
 """Instructions that reduce over taps; the other vector instructions are elementwise."""
 

@@ -12,15 +12,31 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from .isa import BY_MNEMONIC, MAX_CORES, MAX_DIMS, MAX_TENSOR_DIMS, PARAM_RANGES, WINDOWS
+from ..sparsity import GROUP, index_shape, values_shape
+from .isa import (
+    BY_MNEMONIC,
+    MAX_CORES,
+    MAX_DIMS,
+    MAX_TENSOR_DIMS,
+    PARAM_RANGES,
+    PRODUCTS,
+    WINDOWS,
+)
 
 Shape = tuple[int, ...]
 
 
 def _matmul(shapes: Sequence[Shape], params: Mapping[str, int]) -> list[Shape | None]:
-    a, b, _ = shapes
+    a, b, *_ = shapes
     m = params["m_rank"]
     return [None, (*a[m:], *b[-1:]), (*a[:m], *b[-1:])]
+
+
+def _smatmul(shapes: Sequence[Shape], params: Mapping[str, int]) -> list[Shape | None]:
+    a, weights, acc = _matmul(shapes, params)
+    assert weights is not None
+    axis = len(weights) - 2
+    return [a, values_shape(weights, axis), acc, index_shape(weights, axis)]
 
 
 def _taps(shapes: Sequence[Shape], params: Mapping[str, int]) -> list[Shape | None]:
@@ -46,6 +62,8 @@ def _expected(
     """The shape each operand must have, None where it is free."""
     if mnemonic == "matmul":
         return _matmul(shapes, params)
+    if mnemonic == "smatmul":
+        return _smatmul(shapes, params)
     if mnemonic in WINDOWS:
         return _taps(shapes, params)
     if (table := table_operand(mnemonic)) is not None:
@@ -83,8 +101,10 @@ def misfit(mnemonic: str, shapes: Sequence[Shape], params: Mapping[str, int]) ->
     table = table_operand(mnemonic)
     if table is not None and math.prod(shapes[table]) != 256:
         return f"table has {math.prod(shapes[table])} entries, not 256"
-    if mnemonic == "matmul" and params["m_rank"] >= len(shapes[0]):
+    if mnemonic in PRODUCTS and params["m_rank"] >= len(shapes[0]):
         return "a has no reduction dimension"
+    if mnemonic == "smatmul" and shapes[0][-1] % GROUP:
+        return f"the last reduction dimension is {shapes[0][-1]} long, not a multiple of {GROUP}"
     if shapes:
         for operand, shape, want in zip(
             spec.operands, shapes, _expected(mnemonic, shapes, params), strict=False

@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from xdsl.dialects.builtin import IntegerAttr, MemRefType, StringAttr, SymbolNameConstraint
-from xdsl.ir import Block, Region, SSAValue
+from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 from xdsl.irdl import (
     IRDLOperation,
     ParsePropInAttrDict,
@@ -81,7 +81,7 @@ class TokenOp(IRDLOperation):
     irdl_options = (ParsePropInAttrDict(),)
 
     def __init__(self, credits: int):
-        super().__init__(properties={"credits": integer(credits)}, result_types=[TOKEN])
+        Operation.__init__(self, properties={"credits": integer(credits)}, result_types=[TOKEN])
 
     def print(self, printer: Printer) -> None:
         """`npu.token 2`."""
@@ -102,7 +102,7 @@ class DramOp(IRDLOperation):
     result = result_def(MemRefType)
 
     def __init__(self, address: int, type: MemRefType[Any]):
-        super().__init__(properties={"address": integer(address)}, result_types=[type])
+        Operation.__init__(self, properties={"address": integer(address)}, result_types=[type])
 
     def print(self, printer: Printer) -> None:
         """`npu.dram 4096 : memref<...>`."""
@@ -135,13 +135,11 @@ class AllocOp(IRDLOperation):
     assembly_format = "attr-dict `:` type($result)"
 
     def __init__(self, type: MemRefType[Any], slots: int = 1, address: int | None = None):
-        super().__init__(
-            properties={
-                "slots": integer(slots),
-                "address": None if address is None else integer(address),
-            },
-            result_types=[type],
-        )
+        properties: dict[str, Attribute] = {"slots": integer(slots)}
+        if address is not None:
+            properties["address"] = integer(address)
+        # as for commands: xDSL's generic constructor takes several times as long
+        Operation.__init__(self, properties=properties, result_types=[type])
 
     @property
     def bytes(self) -> int:

@@ -24,6 +24,7 @@ from ..constants import Array
 from ..errors import SimulationError
 from ..fixed_point import requantize
 from ..npu.descriptors import Strided, TensorBox, byte_span, resolve_access, resolve_box
+from ..sparsity import expand
 from .row_instructions import ROWS
 
 View = Any  # an ndarray or a DramView; strict typing would only restate the table
@@ -178,9 +179,22 @@ def _product(left: Array, right: Array) -> Array:
 
 def _matmul(views: Sequence[View], params: Mapping[str, int], overwrite: bool) -> None:
     a, b, acc = views
-    rows, za, zb = params["m_rank"], params["a_zp"], params["b_zp"]
+    _accumulate(acc, a, b, params, params["b_zp"], overwrite)
+
+
+def _smatmul(views: Sequence[View], params: Mapping[str, int], overwrite: bool) -> None:
+    a, b, acc, index = views
+    _accumulate(acc, a, expand(b, index, b.ndim - 2), params, 0, overwrite)
+
+
+def _accumulate(
+    acc: Array, a: Array, b: Array, params: Mapping[str, int], zb: int, overwrite: bool
+) -> None:
+    """Add the product of a and b to acc, or write it there."""
+    rows, za = params["m_rank"], params["a_zp"]
     k, n = math.prod(a.shape[rows:]), b.shape[-1]
-    bound = max(127 - za, za + 128) * max(127 - zb, zb + 128) * k
+    # twice that of a weight: two values of a compressed one may add up
+    bound = max(127 - za, za + 128) * max(127 - zb, zb + 128) * k * (1 if b.dtype == np.int8 else 2)
     dtype = np.float32 if bound < 1 << 24 else np.float64
     left = a.astype(dtype).reshape(-1, k)
     right = b.astype(dtype).reshape(k, n)
@@ -285,9 +299,10 @@ def _vfill(views: Sequence[View], params: Mapping[str, int], overwrite: bool) ->
 
 
 _EXECUTE: dict[str, Callable[[Sequence[View], Mapping[str, int], bool], None]] = {
-    "load": _load, "store": _store, "send": _send, "matmul": _matmul, "vmac": _vmac, "vsum": _vsum,
-    "vmax": _vmax, "vrequant": _vrequant, "vadd": _vadd, "vmul": _vmul, "vlut": _vlut,
-    "vclip": _vclip, "vfill": _vfill, "mmac": _vmac, "msum": _vsum, "mmax": _vmax, **ROWS,
+    "load": _load, "store": _store, "send": _send, "matmul": _matmul, "smatmul": _smatmul,
+    "vmac": _vmac, "vsum": _vsum, "vmax": _vmax, "vrequant": _vrequant, "vadd": _vadd,
+    "vmul": _vmul, "vlut": _vlut, "vclip": _vclip, "vfill": _vfill, "mmac": _vmac, "msum": _vsum,
+    "mmax": _vmax, **ROWS,
 }  # fmt: skip
 
 

@@ -58,7 +58,14 @@ class DistributePass(Pass):
             if any(not shape_of(nest.output) for nest in nests):
                 continue
             grid = core_grid(machine.cores)
-            chosen = {nest: choose(nest, machine, grid) for nest in nests}
+            known: dict[object, tuple[int, ...]] = {}  # equal layers are divided alike
+            chosen: dict[NestOp, tuple[int, ...]] = {}
+            for nest in nests:
+                info = analyse(nest, machine)
+                key = info.work, info.reduction, nest.fill_values
+                if key not in known:
+                    known[key] = choose(nest, machine, grid)
+                chosen[nest] = known[key]
             if not any(chosen.values()):
                 continue
             for nest, split in chosen.items():

@@ -3,10 +3,10 @@
     %xt = loop.alloc : memref<1x16x58x32xi8, "spm">   ->   loop.alloc {slots = 2 : i64} : ...
 
 Buffers inside tile loops get a second slot while the memory holds them all: first those that loads
-fill (prefetching the next tile), then accumulators, then the rest.  Tile-size selection has counted
-on two slots wherever that fits, so normally all get them.  Accumulators get up to four where their
-memory is not a few banks of addresses: a systolic array returns a tile's last sums long after its
-last row went in.
+fill (prefetching the next tile), from the innermost loops outwards, then accumulators, then the
+rest.  Tile-size selection has counted on two slots wherever that fits, so normally all get them.
+Accumulators get up to four where their memory is not a few banks of addresses: a systolic array
+returns a tile's last sums long after its last row went in.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from math import prod
 
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import Block, SSAValue
+from xdsl.ir import Block, Operation, SSAValue
 
 from ...backends.targets.machine import Machine
-from ...dialects.loop import AllocOp, CopyOp, ForOp, ReshapeOp, SubviewOp, space_of
+from ...dialects.loop import AllocOp, CopyOp, DecodeOp, ForOp, ReshapeOp, SubviewOp, space_of
 from ...dialects.types import element_of, integer, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass
 from .cores import top_block
 from .tile_npu import npu_segments
 from .tiling.residents import free_scratchpad
-from .tiling.selection import sum_slots
+from .tiling.units import sum_slots
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _outside(loop: ForOp) -> set[SSAValue]:
 
 def _whole(value: SSAValue) -> SSAValue:
     """The buffer behind reshapes and subviews."""
-    while isinstance(value.owner, ReshapeOp | SubviewOp):
+    while isinstance(value.owner, ReshapeOp | SubviewOp | DecodeOp):
         value = value.owner.operands[0]
     return value
 
@@ -86,12 +86,18 @@ def _priority(alloc: AllocOp) -> int:
     return 1 if space_of(alloc.result) == "acc" else 2
 
 
+def _depth(op: Operation) -> int:
+    """Loops around an operation."""
+    parent = op.parent_op()
+    return 0 if parent is None else isinstance(parent, ForOp) + _depth(parent)
+
+
 def _assign(loop: ForOp, machine: Machine, scratchpad: int) -> None:
     free = {"spm": scratchpad, "acc": machine.accumulator.bytes}
     allocs = list(_allocs(loop.body.block))
     for value in (*_outside(loop), *(a.result for a in allocs)):
         free[space_of(value)] -= buffer_bytes(value, machine)
-    for alloc in sorted(allocs, key=_priority):
+    for alloc in sorted(allocs, key=lambda a: (_priority(a), -_depth(a))):
         space, size = space_of(alloc.result), buffer_bytes(alloc.result, machine)
         if size <= free[space]:
             free[space] -= size

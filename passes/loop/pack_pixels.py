@@ -39,8 +39,10 @@ from ...dialects.types import element_of, memref, shape_of
 from ..base import CompilerContext, Pass, main_function
 from .packing import ConstantAppender, global_array
 from .tile_npu import npu_segments
+from .tiling.classify import Reduction
 from .tiling.footprint import depends
-from .tiling.selection import matrix_cycles, select
+from .tiling.selection import select
+from .tiling.units import matrix_work
 from .tiling.work import Nest, Work, analyse, keep
 
 MOST = 16
@@ -250,7 +252,7 @@ def packed_weights(array: Array, made: Packed, site: Site) -> Array:
 
 def ideal(work: Work, machine: Machine) -> float:
     """Cycles of the matrix unit for the whole nest as one tile."""
-    whole, _ = matrix_cycles(work, [np.array([n]) for n in work.domain], machine)
+    whole, _ = matrix_work(work, [np.array([n]) for n in work.domain], machine)
     return float(whole[0])
 
 
@@ -265,31 +267,39 @@ def modelled(work: Work, machine: Machine) -> float:
 
 
 class _Packer:
-    """Rewrites nests; segments share constants."""
+    """Rewrites nests; segments share constants, and equal layers the search."""
 
     def __init__(self, constants: ConstantAppender, machine: Machine, pixels: int):
         self.constants, self.machine, self.pixels = constants, machine, pixels
+        self.chosen: dict[tuple[Work, Reduction, Site, tuple[float | int | None, ...]], int] = {}
 
     def choose(self, nest: NestOp, info: Nest, site: Site) -> Packed | None:
         """The packed nest that takes fewest cycles; None if none is worth it."""
-        extent = nest.sizes[site.pixel]
+        key = info.work, info.reduction, site, tuple(nest.fill_values)
         if self.pixels:
-            fits = self.pixels > 1 and extent % self.pixels == 0
-            return pack_nest(nest, site, self.pixels) if fits else None
-        matrix, unit = ideal(info.work, self.machine), self.machine.matrix
-        if info.work.macs > GAIN * matrix * unit.macs_per_cycle:
-            return None
-        best: Packed | None = None
-        cost: float | None = None
+            fits = nest.sizes[site.pixel] % self.pixels == 0
+            pixels = self.pixels if fits else 1
+        elif key in self.chosen:
+            pixels = self.chosen[key]
+        else:
+            pixels = self.chosen[key] = self.search(nest, info.work, site)
+        return pack_nest(nest, site, pixels) if pixels > 1 else None
+
+    def search(self, nest: NestOp, work: Work, site: Site) -> int:
+        """How many pixels at once take fewest cycles; 1 if no number is worth it."""
+        extent = nest.sizes[site.pixel]
+        matrix, unit = ideal(work, self.machine), self.machine.matrix
+        if work.macs > GAIN * matrix * unit.macs_per_cycle:
+            return 1
+        best, cost = 1, None
         for pixels in (p for p in range(2, MOST + 1) if extent % p == 0):
             made = pack_nest(nest, site, pixels)
-            work = analyse(made.nest, self.machine).work
-            if ideal(work, self.machine) <= GAIN * matrix:
-                cost = modelled(info.work, self.machine) if cost is None else cost
-                if (now := modelled(work, self.machine)) < cost:
-                    made, best, cost = best, made, now
-            if made is not None:
-                made.nest.erase()
+            packed = analyse(made.nest, self.machine).work
+            made.nest.erase()
+            if ideal(packed, self.machine) <= GAIN * matrix:
+                cost = modelled(work, self.machine) if cost is None else cost
+                if (now := modelled(packed, self.machine)) < cost:
+                    best, cost = pixels, now
         return best
 
     def visit(self, nest: NestOp) -> None:

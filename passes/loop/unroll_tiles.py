@@ -26,7 +26,7 @@ from ...dialects.loop import AllocOp, CopyOp, ForOp, NestOp, SubviewOp
 from ..base import CompilerContext, Pass
 from .cores import top_block
 from .tile_npu import npu_segments
-from .tiling.selection import unrolls
+from .tiling.units import unrolls
 
 PIECES = (32, 24, 16, 12, 8, 6, 4, 3, 2)
 """Numbers of pieces to split a loop into at most, in order of preference."""

@@ -15,8 +15,11 @@ biggest first.
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation
@@ -32,7 +35,7 @@ from ..memory import buffers as planning
 from ..memory.planning import plan
 from .ages import place_by_age
 from .banks import Buffer, Spreader
-from .traffic import program_block, traffic_of
+from .traffic import Traffic, program_block, traffic_of
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,17 @@ def allocate(program: ProgramOp, machine: Machine) -> None:
         buffer.alloc.address = integer(first)
 
 
-def arrange(program: ProgramOp, machine: Machine) -> list[Buffer]:
-    """All buffers of a program with addresses; CapacityError if they do not fit."""
+def arrange(program: ProgramOp, machine: Machine, *, search: bool = True) -> list[Buffer]:
+    """All buffers of a program with addresses; CapacityError if they do not fit.
+
+    Without `search` only what takes time in proportion to the program is tried.
+    """
     lifetimes, layers = _lifetimes(program)
-    traffic = traffic_of(program, machine)
+    memories = {"spm": machine.scratchpad, "acc": machine.accumulator}
+    spreads = any(memory.regions > 1 for memory in memories.values())
+    traffic = traffic_of(program, machine) if spreads else Traffic()
     out: list[Buffer] = []
-    for space, memory in (("spm", machine.scratchpad), ("acc", machine.accumulator)):
+    for space, memory in memories.items():
         buffers: list[Buffer] = []
         for alloc, (first, last) in lifetimes.items():
             if space_of(alloc.result) == space:
@@ -87,7 +95,7 @@ def arrange(program: ProgramOp, machine: Machine) -> list[Buffer]:
             and (
                 (spreader is None and place_by_age(others, pinned, memory.bytes))
                 or _by_layer(others, pinned, memory.bytes, spreader)
-                or _planned(others, pinned, memory.bytes)
+                or (search and _planned(others, pinned, memory.bytes))
             )
         ):
             raise _does_not_fit(worst, space, memory.bytes)
@@ -163,13 +171,18 @@ def _by_layer(
     groups: dict[int, list[Buffer]] = {}
     for buffer in buffers:
         groups.setdefault(buffer.layer, []).append(buffer)
+    waiting = deque(sorted(pinned, key=lambda b: b.first))
     alive: list[Buffer] = []
+    held: list[Buffer] = []  # pinned ones of this time
     before: list[Buffer] = []
     for layer in sorted(groups):
         group = sorted(groups[layer], key=lambda b: (-b.total, b.first))
-        start = min(b.first for b in group)
+        start, end = min(b.first for b in group), max(b.last for b in group)
+        while waiting and waiting[0].first <= end:
+            held.append(waiting.popleft())
         alive = [b for b in alive if b.last >= start]
-        fixed = [*alive, *pinned]
+        held = [b for b in held if b.last >= start]
+        fixed = [*alive, *held]
         if not (
             (spreader is not None and spreader.place(group, fixed, before))
             or _place(group, fixed, before, capacity)
@@ -188,11 +201,13 @@ def _place(
     placed = list(fixed)
     shunned = [i for p in avoid for i in p.intervals]
     for buffer in group:
-        taken = [i for p in placed if p.meets(buffer) for i in p.intervals]
-        size = buffer.total
-        candidates = {0, *(high for _, high in (*taken, *shunned))}
-        candidates |= {max(low - size, 0) for low, _ in shunned}
-        free = [a for a in candidates if _fits(a, a + size, taken, capacity)]
+        gaps = _gaps([i for p in placed if p.meets(buffer) for i in p.intervals], capacity)
+        lows, size = [low for low, _ in gaps], buffer.total
+        free = [low for low, high in gaps if low + size <= high]
+        for start in (a for low, high in shunned for a in (max(low - size, 0), high)):
+            gap = bisect_right(lows, start) - 1
+            if gap >= 0 and start + size <= gaps[gap][1]:
+                free.append(start)
         if not free:
             return False
         start = min(free, key=lambda a: (_overlap(a, a + size, shunned), a))
@@ -201,8 +216,15 @@ def _place(
     return True
 
 
-def _fits(low: int, high: int, taken: Sequence[tuple[int, int]], capacity: int) -> bool:
-    return high <= capacity and all(high <= a or b <= low for a, b in taken)
+def _gaps(taken: Sequence[tuple[int, int]], capacity: int) -> list[tuple[int, int]]:
+    """The bytes [low, high) that nothing has taken, ascending."""
+    out: list[tuple[int, int]] = []
+    end = 0
+    for low, high in (*sorted(taken), (capacity, capacity)):
+        if low > end:
+            out.append((end, low))
+        end = max(end, high)
+    return out
 
 
 def _overlap(low: int, high: int, others: Sequence[tuple[int, int]]) -> int:
@@ -211,13 +233,17 @@ def _overlap(low: int, high: int, others: Sequence[tuple[int, int]]) -> int:
 
 def _most_alive(buffers: Sequence[Buffer]) -> list[Buffer]:
     """The buffers alive where most bytes are."""
-    alive: list[Buffer] = []
-    worst: list[Buffer] = []
-    for buffer in sorted(buffers, key=lambda b: b.first):
-        alive = [b for b in alive if b.last >= buffer.first] + [buffer]
-        if sum(b.total for b in alive) > sum(b.total for b in worst):
-            worst = alive
-    return worst
+    order = sorted(buffers, key=lambda b: b.first)
+    alive: list[tuple[int, int]] = []  # a heap of (last operation, bytes)
+    now = most = count = 0
+    for i, buffer in enumerate(order):
+        while alive and alive[0][0] < buffer.first:
+            now -= heappop(alive)[1]
+        heappush(alive, (buffer.last, buffer.total))
+        now += buffer.total
+        if now > most:
+            most, count = now, i + 1
+    return [b for b in order[:count] if b.last >= order[count - 1].first]
 
 
 def _does_not_fit(alive: Sequence[Buffer], space: str, capacity: int) -> CapacityError:

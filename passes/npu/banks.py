@@ -72,6 +72,7 @@ class Spreader:
         self.memory, self.machine, self.traffic = memory, machine, traffic
         self.bank = memory.bytes // memory.banks
         self.edges = np.arange(memory.banks, dtype=np.int64) * self.bank
+        self.parts: dict[tuple[int, ...], Floats] = {}  # of buffers placed, by size and addresses
 
     def place(
         self, group: Sequence[Buffer], fixed: Sequence[Buffer], avoid: Sequence[Buffer]
@@ -156,12 +157,15 @@ class Spreader:
 
     def _loss(self, demand: Floats) -> Floats:
         """Extra time of work that asks for `demand` accesses a cycle of each bank (last axis)."""
-        worst = demand.max(axis=-1)
+        worst: Floats = np.maximum.reduce(demand, axis=-1)
         return np.maximum(worst / self.memory.ports - 1, 0)
 
     def _conflict(self, buffer: Buffer, shares: Floats, other: Buffer, time: float) -> Floats:
         """Expected cycles lost between a slot of `buffer` per address and all slots of `other`."""
-        theirs = self._shares(np.array(other.addresses), other.size)
+        key = other.size, *other.addresses
+        if key not in self.parts:
+            self.parts[key] = self._shares(np.array(other.addresses), other.size)
+        theirs = self.parts[key]
         pairs = self.traffic.pairs
         together = pairs.get((buffer.alloc, other.alloc), 0.0)
         together += pairs.get((other.alloc, buffer.alloc), 0.0)
@@ -170,7 +174,7 @@ class Spreader:
             cycles = together if p is q else use.cycles * use2.cycles / time
             if cycles:
                 demand = shares[:, None] * use.rate + theirs[None] * use2.rate
-                total += cycles * self._loss(demand).mean(axis=1)
+                total += cycles * np.add.reduce(self._loss(demand), axis=1) / len(theirs)
         return total
 
     def _between_slots(self, buffer: Buffer, shares: Floats, time: float) -> Floats:

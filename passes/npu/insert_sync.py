@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xdsl.dialects.builtin import DenseArrayBase, ModuleOp, i32
+from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import SSAValue
 
 from ...dialects.errors import IRError
@@ -95,7 +95,7 @@ class _Writer:
         for (child, queue), values in waits.items():
             op = plan.children[child]
             if isinstance(op, Command):
-                _add_waits(op, values)
+                op.wait_for(values)
             else:
                 sync = inherit(SyncOp(queue, values), op)
                 assert op.parent is not None
@@ -144,11 +144,3 @@ def _rebuild(old: LoopOp, carried: list[_Carried]) -> None:
             entry.outer.result = result
     old.detach()
     old.erase()
-
-
-def _add_waits(op: Command, values: list[SSAValue]) -> None:
-    buffers = list(op.buffers)
-    op.operands = [*buffers, *values]
-    op.properties["operandSegmentSizes"] = DenseArrayBase.from_list(
-        i32, [len(buffers), len(values)]
-    )

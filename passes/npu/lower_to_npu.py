@@ -9,8 +9,9 @@ becomes
     npu.program @npu_segment_0 { npu.loop 4 { npu.load(...) ...; npu.matmul(...) ... } }
 
 Tile loops become hardware loops, buffers become byte buffers, coordinates become strides per loop;
-reshapes disappear, since every descriptor carries its own shape.  Commands are in program order and
-carry no tokens yet (insert-sync), buffers no addresses (allocate-scratchpad).
+reshapes disappear, since every descriptor carries its own shape, and so does the decoding of 2:4
+weights, which smatmul does.  Commands are in program order and carry no tokens yet (insert-sync),
+buffers no addresses (allocate-scratchpad).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from ...dialects.loop import (
     AllocOp,
     BroadcastOp,
     CopyOp,
+    DecodeOp,
     FillOp,
     ForOp,
     GlobalOp,
@@ -44,6 +46,7 @@ from ...dialects.types import element_of, memref, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass
 from ..loop.cores import core_loops
 from ..loop.tile_npu import npu_segments
+from ..loop.tiling.classify import reduction_of
 from .lowering.copies import lower_broadcast, lower_copy, lower_fill
 from .lowering.emitter import Emitter
 from .lowering.matrix import lower_matmul
@@ -105,6 +108,8 @@ class _Lowering:
                 self.buffer(op)
             case ReshapeOp():
                 out.values[op.result] = out.values[op.x]
+            case DecodeOp():
+                self.decoded(op)
             case SubviewOp():
                 out.values[op.result] = out.values[op.buffer]
             case ForOp():
@@ -121,6 +126,17 @@ class _Lowering:
                 pass
             case _:
                 raise self.unknown(op)
+
+    def decoded(self, op: DecodeOp) -> None:
+        """Only the array decodes: nothing but products may read what is compressed, as weights."""
+        for use in op.result.uses:
+            leaf = use.operation
+            kind = leaf.attributes.get("tensorize")
+            if not isinstance(leaf, NestOp) or kind != StringAttr("matmul"):
+                raise self.unknown(leaf)
+            if use.index != reduction_of(leaf).b:
+                raise self.unknown(leaf)
+        self.out.values[op.result] = self.out.values[op.x]
 
     def loop(self, op: ForOp) -> None:
         with self.out.loop(op):

@@ -7,10 +7,11 @@
 
 The control processor issues in program order and waits at a full queue, so a load that stands
 behind a long computation starts late.  Loads at the top level whose source no command of the
-program writes (weights, inputs) move up, in their order: each to the place that is reached when the
-load queue has room again, by modelled cycles, and no further than the scratchpad has room for its
-buffer from there on.  Buffers live longer; allocation comes after.  Where banks are ranges of
-addresses nothing moves: loads would get into the banks that the present layer works with.
+program writes (weights, inputs), and whose buffer nothing uses before, move up, in their order:
+each to the place that is reached when the load queue has room again, by modelled cycles, and no
+further than the scratchpad has room for its buffer from there on.  Buffers live longer; allocation
+comes after.  Where banks are ranges of addresses nothing moves: loads would get into the banks that
+the present layer works with.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import Operation
+from xdsl.ir import Block, Operation
 
 from ...backends.targets.machine import Machine
 from ...dialects.errors import CapacityError
@@ -84,7 +85,7 @@ def prefetch(program: ProgramOp, machine: Machine) -> None:
         _arrange_ops(program, original)
         _move(program, items, _places(items, used.copy(), room * margin, machine))
         try:
-            arrange(program, machine)
+            arrange(program, machine, search=False)
             return
         except CapacityError:
             continue
@@ -117,11 +118,14 @@ def _move(program: ProgramOp, items: Sequence[Item], places: Sequence[int | None
 def _items(program: ProgramOp, machine: Machine) -> list[Item]:
     """The top level without declarations; what is written in DRAM makes loads immovable."""
     written = _Ranges()
+    first: dict[Operation | Block, Operation] = {}  # what uses each buffer first
     items: list[Item] = []
     for op in program_block(program).ops:
         cycles: dict[Queue, float] = {}
         for command in op.walk():
             if isinstance(command, Command):
+                for value in command.operands:
+                    first.setdefault(value.owner, op)
                 times = executions(command)
                 spent = times * command_cycles(command, machine)
                 cycles[command.queue] = cycles.get(command.queue, 0.0) + spent
@@ -138,20 +142,17 @@ def _items(program: ProgramOp, machine: Machine) -> list[Item]:
                 isinstance(buffer, AllocOp)
                 and buffer.address is None
                 and not written.meets(op)
-                and _first_use(buffer) is op
+                and first[buffer] is op
+                and _loaded_once(buffer)
             ):
                 item.loads = buffer
     return items
 
 
-def _first_use(buffer: AllocOp) -> Operation | None:
-    """The one operation that writes `buffer` by DMA; None if there are several."""
-    writers = [
-        u.operation
-        for u in buffer.result.uses
-        if isinstance(u.operation, Command) and u.operation.instruction.mnemonic == "load"
-    ]
-    return writers[0] if len(writers) == 1 else None
+def _loaded_once(buffer: AllocOp) -> bool:
+    """Whether a single command writes `buffer` by DMA."""
+    users = [u.operation for u in buffer.result.uses if isinstance(u.operation, Command)]
+    return sum(user.instruction.mnemonic == "load" for user in users) == 1
 
 
 class _Ranges:

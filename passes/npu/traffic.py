@@ -3,7 +3,7 @@
     npu.load    16 bytes a cycle into %x   ->  %x: load queue, 1 access a cycle, 1000 cycles
     npu.matmul  a row of %x a cycle        ->  %x: matrix queue, 1 access a cycle, 3000 cycles
 
-An estimate for placement, by the rules of `docs/timing.md` without start-up, latency and bursts.
+An estimate for placement, by the formulas of `targets.cycles`, with transfers as one run of bytes.
 The weights of a matmul are not counted: the preload that reads them does not contend.
 """
 
@@ -16,11 +16,19 @@ from math import ceil, prod
 
 from xdsl.ir import Block
 
-from ...backends.targets.machine import Machine, Memory
+from ...backends.targets.cycles import (
+    accesses,
+    matrix_cycles,
+    step_cycles,
+    transfer_cycles,
+    vector_cycles,
+    window_cycles,
+)
+from ...backends.targets.machine import Machine
 from ...dialects.loop.structure import space_of
 from ...dialects.npu.attributes import AccessAttr, TensorMapAttr
 from ...dialects.npu.commands import Command
-from ...dialects.npu.isa import WINDOWS, Queue
+from ...dialects.npu.isa import PRODUCTS, WINDOWS, Queue
 from ...dialects.npu.operands import core_levels, element_bytes, loop_trips
 from ...dialects.npu.structure import AllocOp, CoresOp, ProgramOp
 from ...dialects.types import int_values
@@ -62,13 +70,13 @@ def traffic_of(program: ProgramOp, machine: Machine) -> Traffic:
         for index, (row, value, access) in enumerate(
             zip(op.instruction.operands, op.buffers, op.accesses.data, strict=True)
         ):
-            weights = op.instruction.mnemonic in ("matmul", "mmac") and index == 1
+            weights = op.instruction.mnemonic in (*PRODUCTS, "mmac") and index in (1, 3)
             alloc, stationary = value.owner, weights
             if not isinstance(alloc, AllocOp) or stationary:
                 continue
             assert isinstance(access, AccessAttr)
             element = element_bytes(row, op.param_values)
-            amount = times * _accesses(access.dims, element, memories[space_of(value)])
+            amount = times * accesses(access.dims, element, memories[space_of(value)].width)
             use = out.uses.setdefault(alloc, {}).setdefault(op.queue, Use())
             use.accesses += amount * (2 if row.direction == "rw" else 1)
             use.cycles += cycles
@@ -77,17 +85,6 @@ def traffic_of(program: ProgramOp, machine: Machine) -> Traffic:
                     out.pairs[other, alloc] += cycles
             found.append(alloc)
     return out
-
-
-def _accesses(dims: Sequence[tuple[int, int]], element: int, memory: Memory) -> int:
-    """Contiguous runs, each rounded up to whole accesses; broadcast dimensions are read once."""
-    run, outer = element, 1
-    for stride, size in sorted((abs(s), n) for n, s in dims if n > 1 and s):
-        if stride == run and outer == 1:
-            run *= size
-        else:
-            outer *= size
-    return outer * -(-run // memory.width)
 
 
 def program_block(program: ProgramOp) -> Block:
@@ -105,32 +102,33 @@ def command_cycles(op: Command, machine: Machine) -> float:
     """Cycles of work of one execution."""
     name, params = op.instruction.mnemonic, op.param_values
     if op.queue in (Queue.LOAD, Queue.STORE):
-        rate = min(machine.dma_bytes_per_cycle, machine.dram.bytes_per_cycle)
-        if name == "send":
-            rate = max(machine.network.bytes_per_cycle, 1.0)
         access = op.accesses.data[1 if name == "load" else 0]
         sizes = int_values(access.box if isinstance(access, TensorMapAttr) else access.sizes)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType, reportUnknownMemberType]
-        return max(1.0, prod(sizes) * params["element"] / rate)
+        moved = prod(sizes) * params["element"]
+        if name == "send":
+            return max(1.0, moved / max(machine.network.bytes_per_cycle, 1.0))
+        requests = ceil(moved / machine.dram.burst_bytes)
+        return transfer_cycles(machine, moved, requests, name == "load")
     first = op.accesses.data[0]
     assert isinstance(first, AccessAttr)
     sizes = [n for n, _ in first.dims]
-    if op.queue is Queue.MATRIX:
-        unit = machine.matrix
+    positions, taps = _window(sizes, params["p_rank"]) if name in WINDOWS else (prod(sizes), 1)
+    if op.queue is not Queue.MATRIX:
+        unit = machine.vector
+        groups = ceil(positions / unit.lanes)
         if name in WINDOWS:
-            blocks = ceil(prod(sizes[: params["p_rank"]]) / unit.pixels)
-            groups = ceil(sizes[-1] / max(unit.window_channels, 1))
-            return blocks * prod(sizes[params["p_rank"] : -1]) * groups
-        rows, k = prod(sizes[: params["m_rank"]]), prod(sizes[params["m_rank"] :])
-        second = op.accesses.data[1]
-        assert isinstance(second, AccessAttr)
-        columns = ceil(second.dims[-1][0] / unit.columns)
-        if unit.dataflow == "output-stationary":
-            return ceil(rows / (unit.rows * unit.pixels)) * columns * k
-        loading = min(k, unit.rows) if unit.dataflow == "weight-stationary" else 0
-        return ceil(k / unit.rows) * columns * max(ceil(rows / unit.pixels), loading)
-    unit = machine.vector
-    groups = ceil(prod(sizes) / unit.lanes)
+            groups = unit.groups(positions, sizes[-1]) * taps
+        return vector_cycles(unit, name, groups)
     if name in WINDOWS:
-        rank = params["p_rank"]
-        groups = unit.groups(prod(sizes[:rank]), sizes[-1]) * prod(sizes[rank:-1])
-    return unit.startup + groups * unit.cost(name)
+        return window_cycles(machine, positions, taps, sizes[-1], 0).work
+    m, k = prod(sizes[: params["m_rank"]]), prod(sizes[params["m_rank"] :])
+    second, sparse = op.accesses.data[1], name == "smatmul"
+    assert isinstance(second, AccessAttr)
+    read = accesses(second.dims, 1, machine.scratchpad.width)
+    phases = matrix_cycles(machine, m, second.dims[-1][0], k, read, sparse)
+    return step_cycles(machine.matrix, phases.work, phases.before)
+
+
+def _window(sizes: Sequence[int], rank: int) -> tuple[int, int]:
+    """(positions, taps) where the first `rank` sizes are positions, and the last is channels."""
+    return prod(sizes[:rank]), prod(sizes[rank:-1])

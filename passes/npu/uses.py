@@ -8,7 +8,7 @@ Read-only constants are left out.  On several cores a use tells whether other co
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from xdsl.dialects.builtin import LocationAttr
 from xdsl.ir import Attribute, Operation
@@ -143,17 +143,10 @@ def summary(uses: list[list[Use]]) -> list[Use]:
     merged: dict[tuple[object, ...], Use] = {}
     for use in (u for child in uses for u in child):
         key = (
-            use.memory,
-            use.low,
-            use.high,
-            use.queue,
-            use.write,
-            use.buffer,
-            use.shared,
-            use.where,
-        )
+            use.memory, use.low, use.high, use.queue, use.write, use.buffer, use.shared, use.where
+        )  # fmt: skip
         if key in merged:
             merged[key].boxes.extend(use.boxes)
         else:
-            merged[key] = replace(use, boxes=list(use.boxes))
+            merged[key] = Use(*key, boxes=list(use.boxes))
     return list(merged.values())

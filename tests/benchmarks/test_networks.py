@@ -40,6 +40,21 @@ def test_tiny_network_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert all(row["ops"].values())
 
 
+def test_pruned_beside_dense(tmp_path: Path) -> None:
+    out = tmp_path / "rows.json"
+    argv = "--network tiny --target ethos-u85-1024,gemmini-16x16 --sparsity 2:4 --verify --json"
+    networks.main([*argv.split(), str(out)])
+    rows = json.loads(out.read_text())
+    assert [(r["target"], r["sparsity"]) for r in rows] == [
+        ("ethos-u85-1024", ""), ("ethos-u85-1024", "2:4"), ("gemmini-16x16", ""),
+        ("gemmini-16x16", "2:4"),
+    ]  # fmt: skip
+    assert all(row["identical_to_cpu"] for row in rows)
+    assert all(sum(row["energy"].values()) > 0 for row in rows)
+    dense, pruned, _, _ = rows
+    assert pruned["dram_bytes"] < dense["dram_bytes"]
+
+
 def test_defaults() -> None:
     assert networks.rows_for([], [], None) == list(networks.ROWS)
     for network, target, _ in networks.ROWS:

@@ -6,6 +6,8 @@ import numpy as np
 import onnx
 import pytest
 from benchmarks.npu.zoo import build, counts, default_batch, names
+from benchmarks.npu.zoo.pruning import prune
+from onnx import numpy_helper
 
 from tilewright.dialects.errors import InputError
 
@@ -140,3 +142,22 @@ def test_defaults_and_errors() -> None:
         build("resnet51")
     with pytest.raises(InputError, match="batch 0"):
         build("tiny", 0)
+
+
+def test_pruning() -> None:
+    """Two of every four input channels are left, the greater ones; others are as they were."""
+    dense, pruned = build("tiny"), build("tiny")
+    count = prune(pruned)
+    changed = 0
+    for before, after in zip(dense.graph.initializer, pruned.graph.initializer, strict=True):
+        if before == after:
+            continue
+        changed += 1
+        old, new = numpy_helper.to_array(before), numpy_helper.to_array(after)
+        fours = np.moveaxis(new, 1, -1).reshape(-1, 4)
+        assert ((fours != 0).sum(axis=1) <= 2).all()
+        assert (new[new != 0] == old[new != 0]).all()
+        lost = np.abs(np.moveaxis(np.where(new == 0, old, 0), 1, -1).reshape(-1, 4)).max(axis=1)
+        kept = np.abs(np.where(fours == 0, np.inf, fours)).min(axis=1)
+        assert (lost <= kept).all()
+    assert changed == count > 0

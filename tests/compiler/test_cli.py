@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import onnx
 import pytest
 
 from support.models import DIGITS, EXAMPLES, inputs_for, small_cnn, tilewright
+from tilewright.compiler.artefact import load_artefact
 
 
 @pytest.fixture(scope="module")
@@ -151,12 +153,16 @@ def test_emit_dump_and_time(tmp_path: Path) -> None:
         "compile", tmp_path / "m.onnx", "--target", "gemmini-16x16", "--quantize", "int8",
         "--calibration", tmp_path / "cal.npz", "-o", tmp_path / "m.tw", "--emit", "graph,loop",
         "--emit", "npu,asm,llvm,binary", "--dump", "changed", "--time-passes",
+        "--tilings",
     )  # fmt: skip
     assert code == 0, err
     for suffix in ("graph.mlir", "loop.mlir", "npu.mlir", "s", "ll", "twb"):
         assert (tmp_path / f"m.{suffix}").stat().st_size > 0, suffix
     assert list((tmp_path / "m.tw.dumps").glob("*-graph-canonicalize.mlir"))
     assert "lower-to-loop" in out
+    assert re.search(r"^layer +tile / loops +cycles +bound +gap$", out, re.M)
+    rows = load_artefact(tmp_path / "m.tw").manifest["tilings"]
+    assert rows and all(row["cycles"] >= row["bound"] > 0 for row in rows)
 
 
 def test_partial_compilation_resumes(tmp_path: Path) -> None:

@@ -89,6 +89,13 @@ def matmul(m: int, k: int, n: int, a: int = 0, b: int = 256, c: int = 0, **kw: A
     return ins("matmul", *operands, m_rank=1, **kw)
 
 
+def smatmul(m: int, k: int, n: int, a: int = 0, b: int = 256, c: int = 0, **kw: Any) -> Instruction:
+    """Contiguous m x k times compressed k x n: values, index bytes behind them."""
+    values, index = spm(b, (k // 2, n), (n, 1)), spm(b + k * n // 2, (k // 8, n), (n, 1))
+    operands = spm(a, (m, k), (k, 1)), values, acc(c, (m, 4 * n), (n, 4)), index
+    return ins("smatmul", *operands, m_rank=1, **kw)
+
+
 def clip(n: int, source: int = 0, target: int = 512, **kw: Any) -> Instruction:
     """Copy `n` bytes within the scratchpad on the vector unit."""
     return ins("vclip", spm(source, (n, 1)), spm(target, (n, 1)), lo=-128, hi=127, **kw)

@@ -80,6 +80,10 @@ def _shapes(mnemonic: str, random: Random) -> tuple[list[tuple[int, ...]], dict[
     if mnemonic == "matmul":
         m, k, n = dims(0, 3), dims(1, 4), (7,)
         return [(*m, *k), (*k, *n), (*m, *n)], {"m_rank": len(m)}
+    if mnemonic == "smatmul":
+        m, k, units, n = dims(0, 3), dims(0, 3), random.choice((1, 3, 1 << 20)), (7,)
+        weights = [(*k, units * size, *n) for size in (4, 1)]
+        return [(*m, *k, 8 * units), weights[0], (*m, *n), weights[1]], {"m_rank": len(m)}
     if mnemonic in WINDOWS:
         p, t, c = dims(0, 3), dims(0, 3), (5,)
         middle = {"vmac": [(*t, *c)], "mmac": [(*t, *c)], "vsumexp": [(*p, *c), (256,)]}.get(

@@ -10,7 +10,14 @@ from xdsl.dialects.builtin import i8
 from xdsl.ir import Block, Operation, Region, SSAValue
 from xdsl.parser import Parser
 
-from tilewright.backends.targets.machine import Dram, Machine, MatrixUnit, Memory, VectorUnit
+from tilewright.backends.targets.machine import (
+    Dram,
+    Machine,
+    MatrixUnit,
+    Memory,
+    Sparsity,
+    VectorUnit,
+)
 from tilewright.dialects.locations import location
 from tilewright.dialects.loop.structure import space_of
 from tilewright.dialects.npu import (
@@ -29,9 +36,10 @@ from tilewright.passes.base import CompilerContext
 ARENA, CONSTS = 4096, 1024
 KINDS = (
     *("load", "store") * 4, "vfill", "vclip", "vadd", "vmul", "vlut",
-    "matmul", "matmul", "vmac", "vsum", "vmax", "vrequant", "vrequant", "mmac", "msum", "mmax",
+    "matmul", "matmul", "smatmul", "vmac", "vsum", "vmax", "vrequant", "vrequant",
+    "mmac", "msum", "mmax",
 )  # fmt: skip
-_SUMMING = ("matmul", "vrequant", "vsum", "vmac", "msum", "mmac")
+_SUMMING = ("matmul", "smatmul", "vrequant", "vsum", "vmac", "msum", "mmac")
 _Row = tuple[str, tuple[int, ...], int, bool]
 """An operand to make up: memory, shape, element bytes, whether it is written."""
 
@@ -48,6 +56,7 @@ def machine(spm: int = 4096, acc: int = 4096, alignment: int = 16, banks: int = 
         Memory(spm, banks),
         Memory(acc, banks),
         Dram(8.0),
+        sparsity=Sparsity("2:4", 10.0, 2),
         alignment=alignment,
     )
 
@@ -132,8 +141,8 @@ class ProgramMaker:
         match kind:
             case "load" | "store":
                 return self._transfer(kind, scope)
-            case "matmul":
-                return self._matmul(scope)
+            case "matmul" | "smatmul":
+                return self._matmul(kind, scope)
             case "vmac" | "vsum" | "vmax" | "mmac" | "msum" | "mmax":
                 return self._taps(kind, scope)
             case "vrequant":
@@ -197,16 +206,19 @@ class ProgramMaker:
         box = self._box(scope, dram, shape)
         return [_command(kind, [dram.result, *values], [box, *accesses], params)]
 
-    def _matmul(self, scope: Scope) -> list[Operation]:
+    def _matmul(self, kind: str, scope: Scope) -> list[Operation]:
         m, k, n = (self.random.randint(1, 4) for _ in range(3))
+        k, kept = (8, 4) if kind == "smatmul" else (k, k)
         rows: list[_Row] = [
             ("spm", (m, k), 1, False),
-            ("spm", (k, n), 1, False),
+            ("spm", (kept, n), 1, False),
             ("acc", (m, n), 4, True),
         ]
+        if kind == "smatmul":
+            rows.append(("spm", (1, n), 1, False))
         mask = self.random.choice((0, -1, 1, 2, 3))
         params = {"m_rank": 1, "a_zp": self.random.randint(-128, 127), "overwrite": mask}
-        return [_command("matmul", *self._operands(scope, rows), params)]
+        return [_command(kind, *self._operands(scope, rows), params)]
 
     def _taps(self, kind: str, scope: Scope) -> list[Operation]:
         p, t, c = (self.random.randint(1, 3) for _ in range(3))

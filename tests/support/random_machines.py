@@ -12,6 +12,7 @@ from tilewright.backends.targets.machine import (
     Machine,
     MatrixUnit,
     Memory,
+    Sparsity,
     VectorUnit,
 )
 
@@ -42,6 +43,23 @@ def machines(draw: st.DrawFn, min_scratchpad: int = 1024, max_scratchpad: int = 
         scratchpad=Memory(scratchpad, banks, draw(st.sampled_from([1, 2]))),
         accumulator=Memory(max(256, 4 * columns * draw(st.integers(2, 64)) * banks), banks),
         dram=Dram(draw(st.sampled_from([1.0, 8.0, 25.6]))),
+    )
+
+
+@st.composite
+def sparse_machines(draw: st.DrawFn) -> Machine:
+    """A machine whose array takes 2:4-compressed weights."""
+    machine, rate = draw(machines(4096, 32768)), draw(st.sampled_from([1, 2]))
+    rows, flow = (
+        draw(st.sampled_from([8 // rate, 8, 16, 24, 64])),
+        draw(st.sampled_from(["weight-stationary", "dot-product"])),
+    )
+    unit = replace(machine.matrix, rows=rows, dataflow=flow, window_channels=0)
+    tiles, preload = draw(st.sampled_from([1, 2, 64])), draw(st.sampled_from([1, 2]))
+    return replace(
+        machine,
+        matrix=replace(unit, max_tiles=tiles, preload_rows=preload),
+        sparsity=Sparsity("2:4", draw(st.sampled_from([0.0, 1.5, 40.0])), rate),
     )
 
 

@@ -98,16 +98,35 @@ def _ranges(size: int, ranges: Sequence[tuple[int, int]]) -> Array:
 
 
 @dataclass(frozen=True)
+class LayerShape:
+    """Extents of one computation of a layer, for reports.
+
+    `kind` is its reduction ("matmul"; "vmac" for depthwise convolutions; "vmax", "vsum" ...;
+    "none").  A matmul multiplies `batch` times m x k by k x n, where `k` is `taps` of a window
+    times channels; others take k taps of m positions of n channels.
+    """
+
+    kind: str
+    batch: int
+    m: int
+    n: int
+    k: int
+    taps: int = 1
+
+
+@dataclass(frozen=True)
 class LayerWork:
     """What a layer has to compute whatever the schedule: no padding of partial tiles counts.
 
     `contractions`: (MACs, N, K) of each sum of products, where N outputs share a value of the left
     operand (1 for depthwise convolutions) and a sum has K terms.  `vector_elements`: elements of
-    vector stages (requantisation, pooling taps, additions ...).
+    vector stages (requantisation, pooling taps, additions ...).  `shapes` bound nothing: they are
+    what reports call the layer's extents.
     """
 
     contractions: tuple[tuple[int, int, int], ...]
     vector_elements: int
+    shapes: tuple[LayerShape, ...] = ()
 
     @property
     def macs(self) -> int:

@@ -13,18 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 
-from ....dialects.npu.isa import ON_ARRAY, QUEUES, spreads
+from ....dialects.npu.isa import ON_ARRAY, PRODUCTS, QUEUES, spreads
+from ...targets.cycles import array_tiles, stationary_operand
 from ...targets.machine import Machine
 from ..program import Instruction
-from .costs import (
-    Cost,
-    array_tiles,
-    dram_bandwidth,
-    matmul_shape,
-    site_costs,
-    stationary_operand,
-)
-from .expand import Expansion, Site
+from .costs import Cost, dram_bandwidth, site_costs
+from .effort import matmul_shape
+from .expand import Expansion, Place, Site
 
 
 @dataclass
@@ -34,10 +29,10 @@ class Commands:
     In program order, core after core, the same number for each.  `unit[c]` runs c, `waits[c]` and
     `signals[c]` are semaphores; `control[c]`: cycles of the control processor before c is issued.
     `tile[c]`: for a matmul a key of its stationary tile (equal: no preload), `touched[c]`: for a
-    matmul the scratchpad bytes of that tile, for others the scratchpad bytes it writes (a write
-    there ends the tile's reuse), in all cores if `spreads[c]`.  `sums[c]`: for a matmul a key of
-    its sums, `adds[c]` whether it adds to them.  `settles[c]`: what follows on its queue may read
-    what it writes, and starts when it is complete.
+    matmul the scratchpad bytes of that tile, from the first to the last, for others those it writes
+    (a write there ends the tile's reuse), in all cores if `spreads[c]`.  `sums[c]`: for a matmul a
+    key of its sums, `adds[c]` whether it adds to them.  `settles[c]`: what follows on its queue may
+    read what it writes, and starts when it is complete.
     """
 
     unit: list[int]
@@ -125,13 +120,13 @@ def signals_of(instruction: Instruction, core: int, cores: int, semaphores: int)
 
 
 def _sums(site: Site) -> list[object]:
-    if site.instruction.mnemonic != "matmul":
+    if site.instruction.mnemonic not in PRODUCTS:
         return [None] * site.executions
     return [(a, site.places[2].dims) for a in site.places[2].addresses]
 
 
 def _adds(site: Site) -> list[bool]:
-    if site.instruction.mnemonic != "matmul":
+    if site.instruction.mnemonic not in PRODUCTS:
         return [False] * site.executions
     return [not x for x in site.overwrite]
 
@@ -139,24 +134,35 @@ def _adds(site: Site) -> list[bool]:
 def _tiles(site: Site, machine: Machine) -> list[object]:
     if site.instruction.mnemonic in ON_ARRAY.values():  # displaces every tile, and finds none
         return [(site.index, i) for i in range(site.executions)]
-    if site.instruction.mnemonic != "matmul":
+    if site.instruction.mnemonic not in PRODUCTS:
         return [None] * site.executions
-    place = site.places[stationary_operand(machine)]
-    single = prod(array_tiles(machine, *matmul_shape(site))) == 1
-    return [(a, place.dims, 0 if single else i) for i, a in enumerate(place.addresses)]
+    kept = _kept(site, machine)
+    unit = machine.unit(site.instruction.mnemonic == "smatmul")
+    single = prod(array_tiles(unit, *matmul_shape(site))) == 1
+    dims = [p.dims for p in kept]
+    addresses = zip(*(p.addresses for p in kept), strict=True)
+    return [(a, *dims, 0 if single else i) for i, a in enumerate(addresses)]
+
+
+def _kept(site: Site, machine: Machine) -> list[Place]:
+    """The operands of a product that stay in the array."""
+    if site.instruction.mnemonic == "smatmul":
+        return [site.places[1], site.places[3]]
+    return [site.places[stationary_operand(machine.matrix)]]
 
 
 def _touched(site: Site, machine: Machine) -> list[tuple[int, int] | None]:
-    if site.instruction.mnemonic == "matmul":
-        kept = site.places[stationary_operand(machine)]
-        place = kept if kept.space == "spm" else None
+    if site.instruction.mnemonic in PRODUCTS:
+        places = _kept(site, machine)
     elif site.instruction.mnemonic in ON_ARRAY.values():
-        place = None
+        places = []
     else:
-        place = next((p for p in site.places if p.space == "spm" and p.writes()), None)
-    if place is None:
+        places = [p for p in site.places if p.space == "spm" and p.writes()][:1]
+    if not places or places[0].space != "spm":
         return [None] * site.executions
-    return [(a + place.low, a + place.high) for a in place.addresses]
+    spans = ([(a + p.low, a + p.high) for a in p.addresses] for p in places)
+    ends = (zip(*each, strict=True) for each in zip(*spans, strict=True))
+    return [(min(low), max(high)) for low, high in ends]
 
 
 def executions(expansion: Expansion) -> list[int]:

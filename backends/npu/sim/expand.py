@@ -27,6 +27,7 @@ from ....dialects.npu.descriptors import Strided, TensorBox, byte_span
 from ....dialects.npu.isa import BY_MNEMONIC, QUEUES, OperandSpec, Queue
 from ....dialects.npu.operands import element_bytes
 from ....dialects.semantics.instructions import check_bounds
+from ...targets.cycles import fetch_cycles, issue_cycles
 from ...targets.machine import Control
 from ..program import DecodedProgram, Instruction, Operand
 from .configuration import configures
@@ -198,10 +199,9 @@ def expand(
     costs = np.zeros(len(items), np.int64)
     for index, (instruction, trips) in enumerate(items):
         static[positions[index]] = index
-        fetch = math.ceil(8 * instruction.words / control.fetch_bytes_per_cycle)
-        costs[index] = fetch
+        costs[index] = fetch_cycles(control, instruction.words)
         if instruction.queue is not Queue.CONTROL:
-            costs[index] = max(fetch, control.issue_cycles)
+            costs[index] = issue_cycles(control, instruction.words)
             site_of[index] = len(sites)
             if program.grid:
                 trips = (*program.grid, *trips[1:])

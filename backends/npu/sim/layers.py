@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
-from ....dialects.constants import Array
 from ....dialects.npu.isa import QUEUES
 from ...targets.machine import Machine
-from .bounds import Compulsory, LayerWork, lower_bound, work_bound
-from .costs import Cost, Effort
+from .attribution import layer_units, moments
+from .bounds import Compulsory, LayerShape, LayerWork, lower_bound, work_bound
+from .costs import Cost
+from .counters import Gap
+from .effort import Effort
 from .expand import Expansion
 from .timing import Schedule
 
@@ -20,6 +22,7 @@ from .timing import Schedule
 class Traffic:
     """Work and bytes: payload read from and written to DRAM, bus bytes (whole bursts), on chip.
 
+    `weight_bytes` are those of `dram_read_bytes` that are constants.
     `network_bytes` count once for every core that receives them.
     """
 
@@ -32,6 +35,7 @@ class Traffic:
     dram_read_bytes: int = 0
     dram_write_bytes: int = 0
     dram_bus_bytes: int = 0
+    weight_bytes: int = 0
     network_bytes: int = 0
 
 
@@ -41,7 +45,10 @@ class Layer:
 
     It is in progress from cycle `start` to `end`; layers overlap.  `cycles` = end - start is what
     compares with `lower_bound_cycles`; `exclusive_cycles` (by which its completion moved the end of
-    everything so far) add up to the program's total.  `busy` is per unit, `unit` the busiest.
+    everything so far) add up to the program's total.  `busy` is per unit, `unit` the busiest;
+    `work` is the same by instruction.  `attribution` says per unit where the exclusive cycles of
+    all cores went (`sim.attribution`).  `matrix_macs` are those of its commands, partial tiles
+    included; `bus_bytes` are DRAM traffic in whole bursts, `weight_bytes` the constants loaded.
     """
 
     index: int
@@ -57,6 +64,12 @@ class Layer:
     macs: int
     dram_bytes: int
     compulsory_bytes: int
+    matrix_macs: int = 0
+    weight_bytes: int = 0
+    bus_bytes: int = 0
+    work: dict[str, int] = field(default_factory=dict[str, int])
+    attribution: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
+    shapes: tuple[LayerShape, ...] = ()
 
     @property
     def name(self) -> str:
@@ -88,6 +101,7 @@ def traffic(
             add(
                 site.instruction.layer,
                 **{f"dram_{'write' if place.writes() else 'read'}_bytes": moved},
+                weight_bytes=moved if place.space == "const" else 0,
             )
     for c, x in enumerate(expansion.site):
         if costs[c].bursts:
@@ -124,10 +138,14 @@ def energy(t: Traffic, cycles: int, machine: Machine) -> dict[str, float]:
 
 
 def layer_rows(
-    expansion: Expansion, costs: Sequence[Cost], s: Schedule, parts: Sequence[Traffic],
-    compulsory: Compulsory, machine: Machine, work: Sequence[LayerWork] = (),
+    expansion: Expansion, costs: Sequence[Cost], s: Schedule, idle: Sequence[Sequence[Gap]],
+    parts: Sequence[Traffic], compulsory: Compulsory, machine: Machine,
+    work: Sequence[LayerWork] = (),
 ) -> list[Layer]:  # fmt: skip
-    """One row per layer that has commands, by layer index; `work` as in `simulate`."""
+    """One row per layer that has commands, by layer index; `work` as in `simulate`.
+
+    `idle` are the gaps of all units.
+    """
     if not expansion.site:
         return []
     site = np.asarray(expansion.site)
@@ -137,7 +155,11 @@ def layer_rows(
     waiting = np.asarray(s.start) - np.asarray([c.before for c in costs])
     begin = np.maximum(waiting, np.asarray(s.accept))
     done = np.asarray(s.complete)
-    exclusive = _exclusive(layer, done, s.cycles, len(parts))
+    owned = moments(layer, done, s.cycles)
+    exclusive = owned.cycles(len(parts))
+    units = layer_units(expansion, costs, s, idle, layer, owned, len(parts))
+    mnemonics = sorted({x.instruction.mnemonic for x in expansion.sites})
+    which = np.asarray([mnemonics.index(x.instruction.mnemonic) for x in expansion.sites])[site]
     rows: list[Layer] = []
     by_layer = np.argsort(layer, kind="stable")
     present, first = np.unique(layer[by_layer], return_index=True)
@@ -147,6 +169,7 @@ def layer_rows(
         index = int(key)
         t, needed = parts[index], compulsory.by_layer.get(index, 0)
         per_unit = {q.value: int(busy[mine][unit[mine] == u].sum()) for u, q in enumerate(QUEUES)}
+        spent = np.bincount(which[mine], busy[mine], len(mnemonics)).tolist()
         start, end = int(begin[mine].min()), int(done[mine].max())
         if work:
             macs = work[index].macs
@@ -169,18 +192,12 @@ def layer_rows(
                 macs=macs,
                 dram_bytes=t.dram_read_bytes + t.dram_write_bytes,
                 compulsory_bytes=needed,
+                matrix_macs=t.matrix_macs,
+                weight_bytes=t.weight_bytes,
+                bus_bytes=t.dram_bus_bytes,
+                work={k: int(n) for k, n in zip(mnemonics, spent, strict=True) if n},
+                attribution=units[index],
+                shapes=work[index].shapes if work else (),
             )
         )
     return rows
-
-
-def _exclusive(layer: Array, done: Array, cycles: int, count: int) -> list[int]:
-    """By how much each layer's completions advance the completion of everything so far."""
-    out = [0] * count
-    frontier, last = 0, 0
-    for c in np.argsort(done, kind="stable").tolist():
-        last = int(layer[c])
-        out[last] += int(done[c]) - frontier
-        frontier = int(done[c])
-    out[last] += cycles - frontier
-    return out

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 
 from ...targets.machine import Machine
 from .commands import Commands
-from .costs import Cost, bank_ports
+from .banks import bank_ports
+from .costs import Cost
 
 BANK, DRAM, NETWORK = 0, 1, 2
 

@@ -13,7 +13,7 @@ branch has a small gain, as after training, so that the sum does not double at e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from onnx import ModelProto
 
@@ -43,57 +43,56 @@ def _post_activation(
     net: Builder, x: str, stages: Sequence[int], bottleneck: bool, version: str
 ) -> tuple[str, int]:
     """v1 and v1.5: convolve, normalise, rectify; the sum is rectified."""
-    inputs = 64
-    for index, blocks in enumerate(stages):
-        width = 64 << index
-        outputs = 4 * width if bottleneck else width
-        for block in range(blocks):
-            name = f"layer{index + 1}.{block}"
-            stride = 2 if index and not block else 1
-            shortcut = x
-            if stride > 1 or inputs != outputs:
-                shortcut = net.conv(
-                    x, inputs, outputs, 1, stride=stride, name=f"{name}.downsample.0", gain=1.0
-                )
-                shortcut = net.batch_norm(shortcut, outputs, name=f"{name}.downsample.1")
-            layers = _layers(inputs, width, outputs, stride, bottleneck, version)
-            for i, (a, b, kernel, step) in enumerate(layers, 1):
-                last = i == len(layers)
-                x = net.conv(x, a, b, kernel, stride=step, name=f"{name}.conv{i}")
-                scale = BRANCH_SCALE if last else 1.0
-                x = net.batch_norm(x, b, name=f"{name}.bn{i}", scale=scale)
-                if not last:
-                    x = net.relu(x, name=f"{name}.relu{i}")
-            x = net.relu(net.op("Add", [x, shortcut], f"{name}.add"), name=f"{name}.relu")
-            inputs = outputs
-    return x, inputs
+    outputs = 64
+    for name, inputs, outputs, stride, layers in _blocks(stages, bottleneck, version):
+        shortcut = x
+        if stride > 1 or inputs != outputs:
+            shortcut = net.conv(
+                x, inputs, outputs, 1, stride=stride, name=f"{name}.downsample.0", gain=1.0
+            )
+            shortcut = net.batch_norm(shortcut, outputs, name=f"{name}.downsample.1")
+        for i, (a, b, kernel, step) in enumerate(layers, 1):
+            last = i == len(layers)
+            x = net.conv(x, a, b, kernel, stride=step, name=f"{name}.conv{i}")
+            scale = BRANCH_SCALE if last else 1.0
+            x = net.batch_norm(x, b, name=f"{name}.bn{i}", scale=scale)
+            if not last:
+                x = net.relu(x, name=f"{name}.relu{i}")
+        x = net.relu(net.op("Add", [x, shortcut], f"{name}.add"), name=f"{name}.relu")
+    return x, outputs
 
 
 def _pre_activation(
     net: Builder, x: str, stages: Sequence[int], bottleneck: bool, version: str
 ) -> tuple[str, int]:
     """v2: normalise, rectify, convolve; a projection starts from the rectified tensor."""
+    outputs = 64
+    for name, inputs, outputs, stride, layers in _blocks(stages, bottleneck, version):
+        shortcut = x
+        for i, (a, b, kernel, step) in enumerate(layers, 1):
+            x = net.relu(net.batch_norm(x, a, name=f"{name}.bn{i}"), name=f"{name}.relu{i}")
+            if i == 1 and (stride > 1 or inputs != outputs):
+                shortcut = net.conv(x, inputs, outputs, 1, stride=stride, name=f"{name}.downsample")
+            gain = 2.0 * BRANCH_SCALE**2 if i == len(layers) else 2.0
+            x = net.conv(x, a, b, kernel, stride=step, name=f"{name}.conv{i}", gain=gain)
+        x = net.op("Add", [x, shortcut], f"{name}.add")
+    x = net.relu(net.batch_norm(x, outputs, name="bn"), name="relu")
+    return x, outputs
+
+
+def _blocks(
+    stages: Sequence[int], bottleneck: bool, version: str
+) -> Iterator[tuple[str, int, int, int, list[tuple[int, int, int, int]]]]:
+    """(name, input channels, output channels, stride, layers) of every block."""
     inputs = 64
     for index, blocks in enumerate(stages):
         width = 64 << index
         outputs = 4 * width if bottleneck else width
         for block in range(blocks):
-            name = f"layer{index + 1}.{block}"
             stride = 2 if index and not block else 1
-            shortcut = x
             layers = _layers(inputs, width, outputs, stride, bottleneck, version)
-            for i, (a, b, kernel, step) in enumerate(layers, 1):
-                x = net.relu(net.batch_norm(x, a, name=f"{name}.bn{i}"), name=f"{name}.relu{i}")
-                if i == 1 and (stride > 1 or inputs != outputs):
-                    shortcut = net.conv(
-                        x, inputs, outputs, 1, stride=stride, name=f"{name}.downsample"
-                    )
-                gain = 2.0 * BRANCH_SCALE**2 if i == len(layers) else 2.0
-                x = net.conv(x, a, b, kernel, stride=step, name=f"{name}.conv{i}", gain=gain)
-            x = net.op("Add", [x, shortcut], f"{name}.add")
+            yield f"layer{index + 1}.{block}", inputs, outputs, stride, layers
             inputs = outputs
-    x = net.relu(net.batch_norm(x, inputs, name="bn"), name="relu")
-    return x, inputs
 
 
 def _layers(

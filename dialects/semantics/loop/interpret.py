@@ -27,6 +27,7 @@ from ...loop import (
     BroadcastOp,
     ConcatOp,
     CopyOp,
+    DecodeOp,
     FillOp,
     ForOp,
     GlobalOp,
@@ -36,6 +37,7 @@ from ...loop import (
     fill_value,
     space_of,
 )
+from ...sparsity import decode
 from ...types import element_of, int_values, numpy_dtype, shape_of
 from .nest import run_nest
 
@@ -182,6 +184,9 @@ class _Interpreter:
                 self.values[op.result] = self._alloc(op)
             case ReshapeOp():
                 self.values[op.result] = self.values[op.x].reshape(shape_of(op.result))
+            case DecodeOp():
+                stored, axis = self.values[op.x], op.axis.value.data
+                self.values[op.result] = decode(stored, shape_of(op.result), axis)
             case SubviewOp():
                 self.values[op.result] = self._subview(op, self.values[op.buffer])
             case BroadcastOp():

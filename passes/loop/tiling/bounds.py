@@ -1,9 +1,7 @@
-"""The work a nest cannot avoid, and the cycles that no schedule can beat.
+"""The work a nest cannot avoid: multiply-accumulates, elements, bytes.
 
 Compulsory traffic is every distinct byte read once and every byte written once; weights that fit
-nowhere are read more often, so this is a lower bound.  With the machine's peak rates,
-
-    cycles >= max(macs / peak macs per cycle, bytes / DRAM bandwidth, vector elements / lanes)
+nowhere are read more often, so this is a lower bound.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from xdsl.ir import SSAValue
 from ....backends.targets.machine import Machine
 from ....dialects.loop import ExtractOp, Linear, NestOp, ScalarYieldOp, captured, space_of
 from ....dialects.types import element_of, int_values, numpy_dtype, shape_of
-from .classify import reduction_of, takes_windows
+from .classify import SPARSE, reduction_of, takes_windows
 from .footprint import depends
 
 
@@ -100,11 +98,12 @@ def multiplies(nest: NestOp) -> bool:
     return isinstance(last, ScalarYieldOp) and not isinstance(last.args[0].owner, ExtractOp)
 
 
-def contraction(nest: NestOp) -> tuple[int, int, int] | None:
+def contraction(nest: NestOp, machine: Machine) -> tuple[int, int, int] | None:
     """(MACs, N, K) of a contraction: N outputs share a value of the first operand, K terms a sum.
 
     None for other nests.  Outputs of neighbouring windows share values: each channel's of a 3x3
-    convolution 9, a depthwise one's too (pack-pixels has them on the array side by side).
+    convolution 9, a depthwise one's too (pack-pixels has them on the array side by side).  Of 2:4
+    sparse weights only the terms count that the machine's array does not skip.
     """
     if not multiplies(nest):
         return None
@@ -113,7 +112,8 @@ def contraction(nest: NestOp) -> tuple[int, int, int] | None:
         d for d in nest.parallel if depends(right)[d] and not depends(left)[d]
     ]  # fmt: skip
     n = prod(domain[d] for d in only_right) * _overlap(nest, left)
-    return prod(domain), n, prod(domain[d] for d in nest.reduced)
+    skip = machine.sparsity.rate if SPARSE in nest.attributes else 1
+    return prod(domain) // skip, n, prod(domain[d] for d in nest.reduced) // skip
 
 
 def _overlap(nest: NestOp, map: Linear) -> int:
@@ -152,17 +152,3 @@ def _axis(row: Sequence[int], const: int, domain: Sequence[int], extent: int) ->
             values = np.unique((values[:, None] + a * np.arange(n)).ravel())
     reached[values[(values >= 0) & (values < extent)]] = True
     return int(reached.sum())
-
-
-def lower_bound_cycles(stats: Statistics, machine: Machine) -> float:
-    """Cycles that no schedule of this work on the machine can beat."""
-    unit = machine.matrix
-    # the vector unit can take multiply-accumulates too, so both rates count
-    rate = unit.rows * unit.columns * unit.pixels * machine.cores + machine.vector.lanes
-    return max(
-        stats.macs / rate,
-        stats.bytes / machine.dram.bytes_per_cycle,
-        stats.vector_elements
-        / machine.vector.lanes
-        * min(machine.vector.mac, machine.vector.move, machine.vector.requantize, 1.0),
-    )

@@ -27,7 +27,8 @@ from ....dialects.errors import CapacityError
 from ....dialects.locations import onnx_nodes
 from ....dialects.loop import ApplyOp, ExtractOp, Linear, NestOp, ScalarYieldOp
 from ....dialects.npu.isa import ON_ARRAY
-from ....dialects.types import element_of
+from ....dialects.sparsity import GROUP
+from ....dialects.types import element_of, shape_of
 from .footprint import depends
 
 
@@ -158,6 +159,28 @@ def roles(nest: NestOp, reduction: Reduction) -> Roles:
         tuple(d for d in parallel if in_b[d] and not in_a[d]),
         nest.reduced,
     )
+
+
+SPARSE = "sparse"
+"""Attribute of nests whose weights are 2:4 sparse along `weights_axis` (find-sparsity)."""
+
+
+def weights_axis(nest: NestOp, reduction: Reduction) -> tuple[int, int] | None:
+    """(dimension, axis of the weights) along which weights of a product can be 2:4 compressed.
+
+    The innermost reduction dimension, if it runs along a whole axis alone, a multiple of 8 long.
+    None if there is no such axis, or zero is not what the weights' zeros stand for.
+    """
+    wide = [d for d in nest.reduced if nest.sizes[d] > 1]
+    if reduction.kind != "matmul" or reduction.b is None or reduction.b_zp or not wide:
+        return None
+    dim, map, shape = wide[-1], nest.linear_maps[reduction.b], shape_of(nest.reads[reduction.b])
+    rows = [r for r, row in enumerate(map.coeffs) if row[dim]]
+    if len(rows) != 1 or shape[rows[0]] != nest.sizes[dim] or nest.sizes[dim] % GROUP:
+        return None
+    row = map.coeffs[rows[0]]
+    alone = row[dim] == 1 and not map.consts[rows[0]] and sum(a != 0 for a in row) == 1
+    return (dim, rows[0]) if alone else None
 
 
 def takes_windows(kind: str, machine: Machine) -> bool:

@@ -5,16 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 from xdsl.ir import SSAValue
 
 from ....backends.targets.machine import Machine
 from ....dialects.graph import ConstantOp
 from ....dialects.loop import GlobalOp, Linear, NestOp, captured, space_of
+from ....dialects.sparsity import compressed_bytes
 from ....dialects.types import element_of, numpy_dtype, shape_of
 from ..cores import split_of
 from .chain import Stage, assign_buffers, reduced_value, stages
-from .classify import Reduction, Roles, choose_unit, innermost_dim, reduction_of, roles
+from .classify import (
+    SPARSE,
+    Reduction,
+    Roles,
+    choose_unit,
+    innermost_dim,
+    reduction_of,
+    roles,
+    weights_axis,
+)
 from .footprint import depends, overhang_leaves, whole_dims
 from .residents import overwritten
 
@@ -23,8 +34,9 @@ from .residents import overwritten
 class Operand:
     """A tensor read (or written) by a nest: access map, shape, bytes per element.
 
-    Tiles of a `constant` lie in DRAM one after the other (pack-constants).  A `resident` tensor is
-    in the scratchpad as a whole, and neither loaded nor stored.  `share` cores load it together.
+    Tiles of a `constant` lie in DRAM one after the other (pack-constants), 2:4 compressed if
+    `sparse`.  A `resident` tensor is in the scratchpad as a whole, and neither loaded nor stored.
+    `share` cores load it together.
     """
 
     map: Linear
@@ -33,6 +45,11 @@ class Operand:
     constant: bool = False
     resident: bool = False
     share: int = 1
+    sparse: bool = False
+
+    def stored(self, elements: Any) -> Any:
+        """Bytes of so many elements (a number, or an array of them)."""
+        return compressed_bytes(elements) if self.sparse else self.bytes * elements
 
 
 @dataclass(frozen=True)
@@ -44,7 +61,7 @@ class Work:
     dimensions need tile sizes that divide them.
     `chain` are the elementwise stages by mnemonic, `temporaries` the output-shaped scratchpad tiles
     that hold their results, `constant_bytes` the scratchpad for tables and scalars, `inner` the
-    dimension that is innermost in the output.
+    dimension that is innermost in the output, `sparse` that along which weights can be compressed.
     """
 
     domain: tuple[int, ...]
@@ -62,6 +79,13 @@ class Work:
     temporaries: int
     constant_bytes: int
     inner: int | None
+    sparse: int | None = None
+
+    @property
+    def dense(self) -> Work:
+        """The same with weights that are not compressed."""
+        reads = tuple(replace(o, sparse=False) for o in self.reads)
+        return replace(self, reads=reads, sparse=None)
 
     def sized(self, domain: tuple[int, ...], dim: int) -> Work:
         """The same with other extents of the domain; `dim` is tiled exactly."""
@@ -157,6 +181,10 @@ def analyse(nest: NestOp, machine: Machine, cores: Sequence[int] = ()) -> Nest:
         scalars * machine.alignment + sum(max(_bytes(t), machine.alignment) for t in tables),
         innermost_dim(output.map, domain),
     )
+    found = weights_axis(nest, reduction) if machine.sparse and SPARSE in nest.attributes else None
+    if found is not None and reads[reduction.b or 0].constant:
+        reads[reduction.b or 0] = replace(reads[reduction.b or 0], sparse=True)
+        work = replace(work, reads=tuple(reads), sparse=found[0])
     resident = [i for i, o in enumerate((*reads, output)) if o.resident]
     if resident:
         work = keep(work, frozenset(resident), overwritten(nest) is not None)

@@ -20,19 +20,20 @@ from support.hand_code import (
     loop,
     matmul,
     simulate_code,
+    smatmul,
     spm,
     stalls,
     tiny_machine,
 )
-from tilewright.backends.targets.machine import MatrixUnit
+from tilewright.backends.targets.machine import MatrixUnit, Sparsity
 from tilewright.dialects.errors import SimulationError
 
 FILLS = [fill(64, 0), fill(64, 256, signals=[0])]
 
 
-def array(*code: Any, **fields: Any) -> Any:
+def array(*code: Any, sparsity: Any = None, **fields: Any) -> Any:
     """`code` behind fills of both operands, on an array with these fields; and the fills alone."""
-    machine = tiny_machine(matrix=MatrixUnit(4, 4, **fields))
+    machine = tiny_machine(matrix=MatrixUnit(4, 4, **fields), sparsity=sparsity or Sparsity())
     before = simulate_code(*FILLS, semaphores=[0], machine=machine)
     after = simulate_code(*FILLS, *code, semaphores=[0], machine=machine)
     return after, after.cycles - before.cycles
@@ -121,6 +122,56 @@ def test_sums_of_tiles_within_a_command() -> None:
     """Two tiles of one reduction, 4 rows each: the second waits until 10 after the first."""
     _, cycles = array(matmul(4, 8, 4, waits=[0]), max_tiles=2, accumulate_latency=10)
     assert cycles == 4 + 10 + 4 + 7
+
+
+def test_compressed_weights_at_twice_the_rate() -> None:
+    """A reduction of 8 is one tile: 4 rows of values are loaded in 4 cycles, 8 rows stream.
+
+    Half of the MACs are done, and 20 bytes decoded: at 4 a cycle that takes 5 cycles.
+    """
+    one = smatmul(8, 8, 4, waits=[0])
+    result, cycles = array(one, sparsity=Sparsity("2:4", rate=2))
+    assert cycles == 4 + 8 + 7
+    assert stalls(result, "matrix")["preload"] == 4
+    assert result.macs == 8 * 8 * 4 // 2
+    slow, cycles = array(one, sparsity=Sparsity("2:4", 4.0, 2))
+    assert cycles == 5 + 8 + 7
+    assert stalls(slow, "matrix")["preload"] == 5
+
+
+def test_compressed_weights_at_the_plain_rate() -> None:
+    """A reduction of 8 is two tiles, each of 10 bytes: decoded at 1 a cycle, the second is late."""
+    one = smatmul(8, 8, 4, waits=[0])
+    result, cycles = array(one, sparsity=Sparsity("2:4"), max_tiles=2)
+    assert cycles == 4 + 8 + 8 + 7
+    assert result.macs == 8 * 8 * 4
+    _, cycles = array(one, sparsity=Sparsity("2:4", 1.0), max_tiles=2)
+    assert cycles == 10 + 8 + 10 + 7
+
+
+def test_compressed_dot_products() -> None:
+    """Values are 4 accesses, index bytes 1, two a cycle."""
+    _, cycles = array(
+        smatmul(8, 8, 4, waits=[0]), sparsity=Sparsity("2:4", rate=2), dataflow="dot-product"
+    )
+    assert cycles == 3 + 8 + 1
+
+
+def test_compressed_weights_are_kept() -> None:
+    """The same again needs no preload, nor does it bring that of a dense tile at its place."""
+    sparsity, one = Sparsity("2:4", rate=2), smatmul(2, 8, 4, waits=[0])
+    kept, _ = array(one, smatmul(2, 8, 4), sparsity=sparsity)
+    assert stalls(kept, "matrix")["preload"] == 4
+    other, _ = array(one, matmul(2, 4, 4), sparsity=sparsity, double_buffered_weights=False)
+    assert stalls(other, "matrix")["preload"] == 8
+
+
+def test_compressed_weights_need_the_machine() -> None:
+    """Nor may they be more than it holds."""
+    with pytest.raises(SimulationError, match="takes no 2:4-compressed weights"):
+        array(smatmul(8, 8, 4, waits=[0]))
+    with pytest.raises(SimulationError, match="more than 1 tiles of 4 x 4"):
+        array(smatmul(8, 8, 4, waits=[0]), sparsity=Sparsity("2:4"))
 
 
 def test_sums_in_place_need_not_leave_the_array() -> None:

@@ -109,6 +109,18 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         ),
         ("rows = 8", "rows = 8\ndouble_buffered_weights = 1", "must be true or false"),
         ("rows = 8", "rows = 100000\npixels = 100000", "exceed"),
+        ("[dram]", "[sparsity]\npattern = '1:4'\n[dram]", "pattern '1:4' is not none or 2:4"),
+        ("[dram]", "[sparsity]\npattern = '2:4'\nrate = 4\n[dram]", "rate must be 1 or 2"),
+        (
+            "rows = 8\ncolumns = 8",
+            "rows = 6\ncolumns = 8\n[sparsity]\npattern = '2:4'\nrate = 2",
+            "a multiple of 8, not 12",
+        ),
+        (
+            "columns = 8",
+            "columns = 8\ndataflow = 'output-stationary'\n[sparsity]\npattern = '2:4'",
+            "do not stay in an array that is output-stationary",
+        ),
         ("rows = 8", "rows = 8\nwindow_channels = 999", "exceed rows . columns"),
         ("clock_hz = 1e9", "clock_hz = nan", "'clock_hz' must be positive"),
         ("clock_hz = 1e9", "clock_hz = 1e99", "absurdly large"),

@@ -74,6 +74,22 @@ def test_matmul_is_exact_at_the_extremes(k: int) -> None:
     assert acc[0, 0] == 255 * 255 * k - 255
 
 
+@given(seeds, st.sampled_from((1, 2, 40)), st.booleans())
+def test_smatmul(rng: Rng, units: int, overwrite: bool) -> None:
+    """Any index bytes: values whose places are the same add up."""
+    a, b, index = i8(rng, (3, 2, 8 * units)), i8(rng, (2, 4 * units, 5)), i8(rng, (2, units, 5))
+    acc, za = i32(rng, (3, 5)), int(rng.integers(-128, 128))
+    old = acc.copy()
+    params = {"m_rank": 1, "a_zp": za, "overwrite": 0}
+    execute("smatmul", [a, b, acc, index], params, overwrite=overwrite)
+    for m, n in np.ndindex(3, 5):
+        total = 0
+        for j, i in np.ndindex(2, 4 * units):
+            place = int(index[j, i // 4, n]) >> 2 * (i % 4) & 3
+            total += (int(a[m, j, 4 * (i // 2) + place]) - za) * int(b[j, i, n])
+        assert acc[m, n] == wrap(total + (0 if overwrite else int(old[m, n])))
+
+
 def test_matmul_over_a_view_with_split_reduction() -> None:
     """A convolution window: reduction dimensions overlap between rows."""
     image = np.arange(64, dtype=np.uint8)

@@ -44,3 +44,23 @@ func.func @npu_segment_0() {
   }
   func.return
 }
+
+// Compressed weights: 32 terms in blocks of 16, each 8 values of a column and 2 index bytes, which
+// lie behind all values.
+// CHECK-LABEL: npu.program @npu_segment_1
+// CHECK: npu.loop 2 {
+// CHECK: npu.smatmul(%xt {{.*}} at #npu.access<0 [16] sizes [4, 16] strides [32, 1]>, [[F:%.*]] : {{.*}} at #npu.access<0 [16] sizes [8, 2] strides [2, 1]>, {{.*}} sizes [4, 2] strides [8, 4]>, [[F]] : {{.*}} at #npu.access<32 [4] sizes [2, 2] strides [2, 1]>) {m_rank = 1 : i64, a_zp = 3 : i64, overwrite = 1 : i64}
+func.func @npu_segment_1() {
+  %xt = loop.alloc : memref<4x32xi8, "spm">
+  %f = loop.alloc : memref<40xi8, "spm">
+  %wt = loop.decode %f {axis = 0 : i64} : memref<40xi8, "spm"> -> memref<32x2xi8, "spm">
+  %acc = loop.alloc : memref<4x2xi32, "acc">
+  loop.nest domain [4, 2, 32] reduce "add" over [2] ins(%xt, %wt : memref<4x32xi8, "spm">, memref<32x2xi8, "spm">) outs(%acc : memref<4x2xi32, "acc">) maps [affine_map<(m, n, k) -> (m, k)>, affine_map<(m, n, k) -> (k, n)>, affine_map<(m, n, k) -> (m, n)>] body {
+  ^bb0(%v: i8, %k: i8):
+    %vw = loop.apply "widen"(%v) {zp = 3 : i64} : (i8) -> i32
+    %kw = loop.apply "widen"(%k) : (i8) -> i32
+    %p = loop.apply "mul"(%vw, %kw) : (i32, i32) -> i32
+    loop.yield %p : i32
+  } attributes {tensorize = "matmul"}
+  func.return
+}

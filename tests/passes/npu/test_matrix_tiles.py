@@ -15,11 +15,11 @@ from support.random_nests import segments
 from support.segments import Segment
 from tilewright.backends.npu.encode import encode
 from tilewright.backends.npu.simulator import simulate
+from tilewright.backends.targets.cycles import array_tiles, reduction_limit
 from tilewright.backends.targets.machine import Machine
 from tilewright.dialects.npu import Command
 from tilewright.dialects.npu.operands import loop_trips
 from tilewright.dialects.semantics import npu as semantics
-from tilewright.passes.npu.lowering.matrix import reduction_limit, tiles_down
 
 
 def tiled(machine: Machine, tiles: int, dataflow: str | None = None) -> Machine:
@@ -84,10 +84,10 @@ def test_commands_take_tiles_down_then_across(tiles: int, commands: int) -> None
 
 def test_output_stationary_reductions_are_of_any_length() -> None:
     unit = tiled(target("gemmini-16x16"), 4, "output-stationary").matrix
-    assert reduction_limit(unit) >= 1 << 20 and tiles_down(unit, 1000) == 1
+    assert reduction_limit(unit) >= 1 << 20 and array_tiles(unit, 1, 1, 1000)[0] == 1
 
 
 def test_reductions_take_rows() -> None:
     unit = tiled(target("gemmini-16x16"), 4).matrix
     assert reduction_limit(unit) == 64
-    assert [tiles_down(unit, k) for k in (1, 16, 17, 64)] == [1, 1, 2, 4]
+    assert [array_tiles(unit, 1, 1, k)[0] for k in (1, 16, 17, 64)] == [1, 1, 2, 4]

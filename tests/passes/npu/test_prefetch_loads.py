@@ -91,6 +91,19 @@ def order(program: ProgramOp) -> list[str]:
     return [op.instruction.mnemonic for op in program.body.block.ops if isinstance(op, Command)]
 
 
+def test_a_load_stays_behind_what_fills_its_buffer() -> None:
+    program = parse_program(f"""npu.program @p {{
+      %x = npu.dram 0 : {DRAM}
+      %a = npu.alloc : {BUFFER}
+      %b = npu.alloc : {BUFFER}
+      %c = npu.vclip(%a : {BUFFER} at {WHOLE}, %a : {BUFFER} at {WHOLE}) {{lo = 0 : i64}}
+      %f = npu.vfill(%b : {BUFFER} at {WHOLE}) {{value = 3 : i64}}
+      %l = npu.load(%x : {DRAM} at {BOX}, %b : {BUFFER} at {WHOLE}) {{element = 1 : i64}}
+    }}""")
+    prefetch(program, machine(spm=1 << 16))
+    assert order(program) == ["vclip", "vfill", "load"]
+
+
 def test_loads_go_in_front_of_the_computation_before_them() -> None:
     program = layers(3)
     prefetch(program, machine(spm=1 << 16))

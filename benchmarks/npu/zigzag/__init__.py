@@ -1,0 +1,1 @@
+"""ZigZag's mappings beside ours: its latency model, our search, and both on our simulator."""

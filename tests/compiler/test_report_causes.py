@@ -1,0 +1,177 @@
+"""Causes from counters made up here: one for each kind of evidence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tilewright.backends.targets.load import load_target
+from tilewright.backends.targets.machine import Machine
+from tilewright.compiler.report_array import array, left_over
+from tilewright.compiler.report_causes import explain
+from tilewright.compiler.report_cliffs import cliffs
+from tilewright.compiler.report_evidence import Cause, Evidence
+
+
+def target(name: str = "gemmini-16x16") -> Machine:
+    machine = load_target(name)
+    assert machine is not None
+    return machine
+
+
+MATMUL = {"kind": "matmul", "batch": 1, "m": 1000, "n": 64, "k": 64, "taps": 1}
+
+
+def row(
+    cycles: int = 1000, shape: dict[str, Any] | None = None, *, cores: int = 1, **units: Any
+) -> dict[str, Any]:
+    """A layer: `units` are kinds of cycles by unit (completed by `idle`), or other fields."""
+    names = ("load", "store", "matrix", "vector")
+    given = {u: dict(units.pop(u, {})) for u in names}
+    shape = MATMUL if shape is None else shape
+    for kinds in given.values():
+        kinds["idle"] = cycles * cores - sum(kinds.values())
+    macs = shape["batch"] * shape["m"] * shape["n"] * shape["k"]
+    return {
+        "name": "node", "nodes": ["node"], "exclusive_cycles": cycles, "lower_bound_cycles": 1,
+        "commands": 10, "macs": macs, "matrix_macs": macs, "dram_bytes": 0, "weight_bytes": 0,
+        "bus_bytes": 0, "compulsory_bytes": 0, "shapes": [shape], "attribution": given,
+        "busy": {u: kinds.get("busy", 0) for u, kinds in given.items()}, "work": {}, **units,
+    }  # fmt: skip
+
+
+def cause(machine: Machine | None = None, **given: Any) -> Cause:
+    return explain(Evidence.of(row(**given)), machine or target())
+
+
+def test_banks() -> None:
+    found = cause(matrix={"busy": 500, "bank": 400}, shape={**MATMUL, "n": 20})
+    assert found.name == "bank conflicts"
+    assert "matrix spends 40%" in found.text
+    assert found.change == {"output_channels": 32}
+    assert cause(vector={"busy": 600, "bank": 300}).change == {}
+
+
+def test_issue() -> None:
+    found = cause(matrix={"busy": 300, "fetch": 600}, commands=1234)
+    assert found.name == "bound by issue of commands"
+    assert "1,234 commands for 60% of the time" in found.text
+
+
+def test_another_layer() -> None:
+    found = cause(matrix={"busy": 100}, load={"other": 800})
+    assert found.name == "waits for another layer"
+    assert "load works for others in 80%" in found.text
+
+
+def test_latency() -> None:
+    found = cause(matrix={"busy": 50, "wait_load": 500}, load={"busy": 50, "latency": 400})
+    assert found.name == "latency-bound: too little work"
+    assert "waiting for loads 50%, DRAM latency 40%" in found.text
+
+
+def test_units_that_take_turns() -> None:
+    found = cause(matrix={"busy": 450, "wait_vector": 450}, vector={"busy": 400})
+    assert found.name == "units take turns"
+    assert "matrix 45%, vector 40%" in found.text
+
+
+def test_weights_that_load_longer_than_they_are_used() -> None:
+    found = cause(matrix={"busy": 200, "preload": 700}, shape={**MATMUL, "m": 4})
+    assert (found.name, found.change) == ("few positions", {"batch": 4})
+
+
+def test_bytes() -> None:
+    busy = {"busy": 900}
+    found = cause(load=busy, dram_bytes=16000, weight_bytes=16000, bus_bytes=16000)
+    assert found.name == "DRAM-bound: weights loaded again"
+    assert "each of them 3.9 times" in found.text
+    found = cause(load=busy, dram_bytes=9000, weight_bytes=100, bus_bytes=18000)
+    assert found.name == "short DRAM bursts"
+    found = cause(load=busy, dram_bytes=9000, bus_bytes=9000, compulsory_bytes=100)
+    assert found.name == "DRAM-bound: tensors do not stay on chip"
+    found = cause(load=busy, dram_bytes=9000, bus_bytes=9000, compulsory_bytes=9000)
+    assert found.name == "DRAM-bound: activations"
+    assert "(16 reads in flight)" in found.text
+
+
+def test_vector_instructions() -> None:
+    pool = {"kind": "vmax", "batch": 1, "m": 100, "n": 64, "k": 9, "taps": 9}
+    found = cause(vector={"busy": 900}, work={"vmax": 800, "vclip": 100}, shape=pool)
+    assert found.name == "vector-bound: maxima over windows"
+    assert "smaller windows" in found.remedy
+    uneven = cause(vector={"busy": 900}, work={"vmax": 800}, shape={**pool, "n": 65})
+    assert "65 channels leave 1 for the last group" in uneven.text
+    added = cause(vector={"busy": 900}, matrix={"busy": 300}, work={"vadd": 700, "vrequant": 200})
+    assert added.name == "vector-bound: addition"
+    assert added.change == {"input_channels": 192}
+
+
+def test_array() -> None:
+    machine = target()
+
+    def of(machine: Machine = machine, **given: Any) -> Cause:
+        return array(Evidence.of(row(**given)), machine)
+
+    few = of(matrix={"busy": 900}, shape={**MATMUL, "n": 5})
+    assert (few.name, few.change) == ("few output channels", {"output_channels": 16})
+    heads = {"kind": "matmul", "batch": 32, "m": 100, "n": 4, "k": 16, "taps": 1}
+    groups = of(matrix={"busy": 900}, shape=heads)
+    assert (groups.name, groups.change) == ("many small products", {"groups": 8})
+    window = of(matrix={"busy": 900}, shape={**MATMUL, "k": 9, "taps": 9})
+    assert (window.name, window.change) == ("few input channels", {"input_channels": 1})
+    ragged = of(matrix={"busy": 40_000}, matrix_macs=10_000_000, cycles=50_000)
+    assert ragged.name == "partial tiles"
+    slow = of(matrix={"busy": 40_000}, cycles=50_000)
+    assert slow.name == "few positions"
+    cores = replace(machine, cores=4)
+    same = of(cores, matrix={"busy": 3600}, matrix_macs=4 * 4_096_000, cores=4)
+    assert same.name == "not divided among the cores"
+    depthwise = of(
+        replace(machine, matrix=replace(machine.matrix, window_channels=16)),
+        matrix={"busy": 900}, shape={"kind": "vmac", "batch": 1, "m": 100, "n": 17, "k": 9,
+        "taps": 9},
+    )  # fmt: skip
+    assert depthwise.name == "depthwise on the array"
+    assert depthwise.change == {"channels": 16}
+
+
+@pytest.mark.parametrize(
+    ("dataflow", "change"),
+    [
+        ("weight-stationary", {"input_channels": 16, "output_channels": 16}),
+        ("output-stationary", {"positions": 16, "output_channels": 16}),
+        ("input-stationary", {"input_channels": 16, "positions": 16}),
+    ],
+)
+def test_dataflows(dataflow: str, change: dict[str, int]) -> None:
+    machine = target()
+    machine = replace(machine, matrix=replace(machine.matrix, dataflow=dataflow))
+    shape = {**MATMUL, "m": 17, "n": 17, "k": 17}
+    found = left_over(Evidence.of(row(100, shape, matrix={"busy": 90})), machine)
+    assert found is not None
+    assert found.change == change
+    assert found.predicted is not None
+    assert found.predicted < 50
+
+
+def test_what_needs_no_words() -> None:
+    machine = target()
+    assert left_over(Evidence.of(row(20_000, matrix={"busy": 16_000})), machine) is None
+    assert cliffs([], machine) == []
+    assert cliffs([row(0)], machine) == []
+    assert cliffs([row(20_000, matrix={"busy": 16_000})], machine) != []  # over twice its bound
+    good = row(20_000, matrix={"busy": 16_000}, lower_bound_cycles=16_000)
+    assert cliffs([good], machine) == []
+
+
+def test_rows_without_evidence() -> None:
+    """Artefacts that older versions made, and layers whose extents are unknown."""
+    bare = {k: v for k, v in row(40_000).items() if k not in ("attribution", "shapes", "work")}
+    (found,) = cliffs([bare], target())
+    assert found.cause == "latency-bound: too little work"
+    known = row(matrix={"busy": 900}), row(vector={"busy": 900}), row(load={"busy": 900})
+    for one in known:
+        assert explain(Evidence.of({**one, "shapes": []}), target()).text
