@@ -28,6 +28,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "fit-npu",
         "cluster-devices",
         "bufferize",
+        "cascade",
         "allocate-arena",
         "find-sparsity",
         "outline-npu",

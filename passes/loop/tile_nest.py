@@ -32,6 +32,7 @@ from .tiling.chain import WIDE, Stage, assign_buffers, reduced_value
 from .tiling.classify import SPARSE
 from .tiling.footprint import TileBox, restrict, tile_box
 from .tiling.model import Tiling
+from .tiling.residents import overwritten
 from .tiling.work import Nest
 
 Access = tuple[SSAValue, Linear]
@@ -266,6 +267,10 @@ class _Tiler:
         in_spm = reduced if start is not None and self.info.reduction.kind == "vmax" else None
         slots, count = assign_buffers(chain, in_spm)
         final = slots[-1] if slots else None
+        if slots and overwritten(nest) is not None:  # only the last stage may write there
+            final = count
+            slots = (*slots[:-1], final)
+            count += 1
         buffers: list[SSAValue | None] = [None] * max(1, count)
         if in_spm is not None:
             buffers[0] = start

@@ -9,10 +9,9 @@ What stands at the top level of a segment can be moved and synchronised by itsel
 next layers are loaded while the present one computes (prefetch-loads), and a layer starts on the
 first tiles of its input while the last are still being made.  Loops inside stay loops: machine code
 and IR grow by the number of pieces only: a loop of many iterations is split into shorter ones, into
-as many as keep the program below about `max-ops` operations.  Loops that reduce into one
-accumulator tile are not unrolled; nor is anything where banks are ranges of addresses (there, the
-two slots of a loop's buffers keep queues out of each other's banks) or for arrays of adder trees,
-which have no long pipeline to keep full from one layer to the next.
+as many as keep the program below about `max-ops` operations.  Nothing is unrolled where banks are
+ranges of addresses (there, the two slots of a loop's buffers keep queues out of each other's banks)
+or for arrays of adder trees, which have no long pipeline to keep full from one layer to the next.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ class UnrollTilesPass(Pass):
             (op, len(op.values), _size(op))
             for func in segments
             for op in top_block(func).ops
-            if isinstance(op, ForOp) and not _reduces(op)
+            if isinstance(op, ForOp)
         ]
         present = sum(_size(op) for func in segments for op in top_block(func).ops)
         for most in PIECES:
@@ -68,15 +67,6 @@ def _size(op: Operation) -> int:
     if isinstance(op, NestOp):
         return 5
     return 2 if isinstance(op, CopyOp) else int(isinstance(op, AllocOp))
-
-
-def _reduces(loop: ForOp) -> bool:
-    """Whether iterations add to an accumulator that is allocated outside."""
-    inside = {op for op in loop.walk() if isinstance(op, AllocOp)}
-    return any(
-        isinstance(op, NestOp) and op.accumulate is not None and op.output.owner not in inside
-        for op in loop.walk()
-    )
 
 
 def split(loop: ForOp, pieces: int) -> None:

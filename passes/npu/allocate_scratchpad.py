@@ -85,7 +85,7 @@ def arrange(program: ProgramOp, machine: Machine, *, search: bool = True) -> lis
                 if alloc.address is not None:  # placed by promote-buffers
                     buffer.addresses = [alloc.address.value.data]
                 buffers.append(buffer)
-        pinned = [b for b in buffers if b.addresses]
+        pinned = _succeeding([b for b in buffers if b.addresses])
         others = [b for b in buffers if not b.addresses]
         worst = _most_alive(buffers)
         fits = sum(b.total for b in worst) <= memory.bytes
@@ -101,6 +101,18 @@ def arrange(program: ProgramOp, machine: Machine, *, search: bool = True) -> lis
             raise _does_not_fit(worst, space, memory.bytes)
         out += buffers
     return out
+
+
+def _succeeding(pinned: list[Buffer]) -> list[Buffer]:
+    """Pinned buffers; one that takes the place of another (in place) begins where that ends."""
+    latest: dict[tuple[int, int], Buffer] = {}
+    for buffer in sorted(pinned, key=lambda b: b.first):
+        before = latest.get((buffer.addresses[0], buffer.total))
+        if before is not None:
+            buffer.first = max(buffer.first, before.last + 1)
+            buffer.last = max(buffer.last, buffer.first)
+        latest[buffer.addresses[0], buffer.total] = buffer
+    return pinned
 
 
 def _planned(buffers: Sequence[Buffer], pinned: Sequence[Buffer], capacity: int) -> bool:

@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import gcd, prod
+from typing import Any, cast
 
 import numpy as np
+from xdsl.dialects.builtin import DenseArrayBase
 from xdsl.ir import SSAValue
 
 from ....backends.targets.machine import Machine
 from ....dialects.loop import ExtractOp, Linear, NestOp, ScalarYieldOp, captured, space_of
-from ....dialects.types import element_of, numpy_dtype, shape_of
+from ....dialects.types import element_of, int_values, numpy_dtype, shape_of
 from .classify import SPARSE, reduction_of, takes_windows
 from .footprint import depends
 
@@ -45,9 +47,22 @@ def _fields(s: Statistics) -> tuple[int, ...]:
     return s.macs, s.matrix_macs, s.vector_elements, s.bytes, s.weight_bytes
 
 
+HALO = "halo"
+"""Attribute of nests: (dimension, extent) of the results that another nest computes as well."""
+
+
+def own_sizes(nest: NestOp) -> tuple[int, ...]:
+    """The domain without the halo that cascade computes again: that is no work of the network."""
+    sizes = list(nest.sizes)
+    if isinstance(attr := nest.attributes.get(HALO), DenseArrayBase):
+        dim, extent = int_values(cast(DenseArrayBase[Any], attr))
+        sizes[dim] -= extent
+    return tuple(sizes)
+
+
 def statistics(nest: NestOp, machine: Machine) -> Statistics:
     """Work and compulsory traffic of a nest in memref or tensor form."""
-    domain, maps = nest.sizes, nest.linear_maps
+    domain, maps = own_sizes(nest), nest.linear_maps
     points, parallel = prod(domain), prod(domain[d] for d in nest.parallel)
     contraction = multiplies(nest)
     shared = set(nest.parallel)
@@ -92,7 +107,7 @@ def contraction(nest: NestOp, machine: Machine) -> tuple[int, int, int] | None:
     """
     if not multiplies(nest):
         return None
-    domain, (left, right) = nest.sizes, nest.linear_maps[:2]
+    domain, (left, right) = own_sizes(nest), nest.linear_maps[:2]
     only_right = [
         d for d in nest.parallel if depends(right)[d] and not depends(left)[d]
     ]  # fmt: skip

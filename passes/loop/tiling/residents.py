@@ -16,7 +16,7 @@ from xdsl.dialects.func import FuncOp
 from xdsl.ir import Block, Operation, SSAValue
 
 from ....backends.targets.machine import Machine
-from ....dialects.loop import AllocOp, space_of
+from ....dialects.loop import AllocOp, NestOp, ReshapeOp, space_of
 from ....dialects.types import element_of, numpy_dtype, shape_of
 from ..cores import top_block
 
@@ -52,6 +52,28 @@ def place(residents: Sequence[Resident], size: int, first: int, last: int, capac
 def room(residents: Sequence[Resident], index: int, capacity: int) -> int:
     """Bytes from address 0 that are free while operation `index` runs."""
     return min([capacity, *(r.address for r in residents if r.alive(index, index))])
+
+
+def overwritten(nest: NestOp) -> SSAValue | None:
+    """The resident tensor whose place the result of `nest` takes, element by element; None if none.
+
+    A residual sum lies where the shortcut was.  Both have the same shape and are at the same
+    address, which promote-buffers does only if `nest` is the last to use the one that it replaces.
+    """
+    address = _address(nest.output)
+    if address is None:
+        return None
+    return next((x for x in nest.reads if x is not nest.output and _address(x) == address), None)
+
+
+def _address(value: SSAValue) -> int | None:
+    """Scratchpad address of a resident tensor or a reshape of one."""
+    while isinstance(value.owner, ReshapeOp):
+        value = value.owner.x
+    alloc = value.owner
+    if not isinstance(alloc, AllocOp) or alloc.offset is None or space_of(value) != "spm":
+        return None
+    return alloc.offset.value.data
 
 
 def residents_of(func: FuncOp) -> tuple[list[Resident], dict[Operation, int]]:

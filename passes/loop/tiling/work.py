@@ -27,6 +27,7 @@ from .classify import (
     weights_axis,
 )
 from .footprint import depends, overhang_leaves, whole_dims
+from .residents import overwritten
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,10 @@ class Work:
         """The same with weights that are not compressed."""
         reads = tuple(replace(o, sparse=False) for o in self.reads)
         return replace(self, reads=reads, sparse=None)
+
+    def sized(self, domain: tuple[int, ...], dim: int) -> Work:
+        """The same with other extents of the domain; `dim` is tiled exactly."""
+        return replace(self, domain=domain, exact=self.exact | {dim})
 
     @property
     def macs(self) -> int:
@@ -182,15 +187,16 @@ def analyse(nest: NestOp, machine: Machine, cores: Sequence[int] = ()) -> Nest:
         work = replace(work, reads=tuple(reads), sparse=found[0])
     resident = [i for i, o in enumerate((*reads, output)) if o.resident]
     if resident:
-        work = keep(work, frozenset(resident))
+        work = keep(work, frozenset(resident), overwritten(nest) is not None)
         moves = False
     return Nest(reduction, chain, value, work, moves)
 
 
-def keep(work: Work, resident: frozenset[int]) -> Work:
+def keep(work: Work, resident: frozenset[int], in_place: bool = False) -> Work:
     """`work` with some operands in the scratchpad (positions among reads; the output comes last).
 
-    Their tiles must be whole boxes, so the tile sizes of dimensions that index them divide.
+    Their tiles must be whole boxes, so the tile sizes of dimensions that index them divide.  Where
+    the output replaces a tensor that is read (`in_place`), what is not final needs another buffer.
     """
     operands = [
         replace(o, resident=True) if i in resident else o
@@ -209,7 +215,7 @@ def keep(work: Work, resident: frozenset[int]) -> Work:
         output=operands[-1],
         exact=frozenset(exact),
         chain=chain,
-        temporaries=temporaries - operands[-1].resident,
+        temporaries=temporaries - operands[-1].resident + in_place,
     )
 
 

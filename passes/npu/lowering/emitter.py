@@ -104,10 +104,13 @@ class Emitter:
         return len(self.levels)
 
     def reducing(self, nest: NestOp) -> int:
-        """Overwrite mask of a reduction's leaf: the tile loops since its result was cleared."""
+        """Overwrite mask of a reduction's leaf: the tile loops since its result was cleared.
+
+        Leaves after the first one (pieces of an unrolled reduction) only add.
+        """
         if nest.accumulate is None:
             return 0
-        cleared = self.filled.get(self.values[nest.output])
+        cleared = self.filled.pop(self.values[nest.output], None)
         return -1 if cleared is None else levels(cleared, self.depth)
 
     def at(self, op: Operation) -> None:

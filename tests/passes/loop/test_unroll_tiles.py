@@ -54,6 +54,8 @@ def test_ragged_and_reducing_loops_keep_their_meaning(segment: Segment, machine:
     tile(module, machine, TILING)
     unroll(module, machine, 4000)
     assert (run_loops(module, arena, consts) == expected).all()
+    tile(module, machine, ("double-buffer", "lower-to-npu", "allocate-scratchpad", "insert-sync"))
+    assert (run_programs(module, arena, consts) == expected).all()
 
 
 def _elementwise(count: int) -> Segment:
