@@ -104,7 +104,7 @@ def _machine(scratchpad: int) -> Machine:
 
 def test_tiles_of_columns_become_runs() -> None:
     s = _dense(200, 64, 256)
-    module, machine = s.module_with_main(), _machine(4096)
+    module, machine = s.module_with_main(), _machine(6144)
     before = len(block(s, module))
     apply(s, module, machine, *BEFORE)
     [load] = _weights(module, (64, 256))
@@ -127,13 +127,13 @@ def test_equal_constants_are_packed_once() -> None:
         s = _dense(200, 64, 256, layers=2, same=same)
         module = s.module_with_main()
         before = len(block(s, module))
-        apply(s, module, _machine(4096), *BEFORE, "pack-constants")
+        apply(s, module, _machine(6144), *BEFORE, "pack-constants")
         sizes.append(len(block(s, module)) - before)
     assert sizes == [64 * 256, 2 * 64 * 256]
 
 
 def test_weights_loaded_whole_stay_as_they_are() -> None:
-    s = _dense(20, 16, 16)
+    s = _dense(20, 16, 64)
     module = s.module_with_main()
     apply(s, module, _machine(65536), *BEFORE)
     before = str(module)
