@@ -19,7 +19,7 @@ from ..dialects.types import numpy_dtype, shaped, strings
 from ..passes.base import CompilerContext, main_function
 from ..passes.loop.packing import pack_constants
 from ..passes.loop.segments import Segment, segments
-from ..passes.loop.tiling.bounds import contraction, statistics
+from ..passes.loop.tiling.bounds import HALO, contraction, statistics
 from ..passes.loop.tiling.shape import layer_shape
 from .artefact import Artefact
 from .instruments import Instruments
@@ -113,7 +113,11 @@ def _layer_work(
         if (shape := contraction(op, machine)) is not None:
             contractions[names].append(list(shape))
         elements[names] += statistics(op, machine).vector_elements
-        shapes[names].append(layer_shape(op, machine))
+        extents = layer_shape(op, machine)
+        if HALO in op.attributes and (whole := _same_rows(shapes[names], extents)) is not None:
+            whole["m"] += extents["m"]  # another stripe
+        else:
+            shapes[names].append(extents)
     return [
         {
             "contractions": contractions[names],
@@ -122,6 +126,11 @@ def _layer_work(
         }
         for names in layers
     ]
+
+
+def _same_rows(shapes: Sequence[dict[str, Any]], shape: dict[str, Any]) -> dict[str, Any] | None:
+    """The shape that `shape` is equal to but for the number of rows."""
+    return next((s for s in shapes if {**s, "m": shape["m"]} == shape), None)
 
 
 def _target_entry(run: Compilation) -> dict[str, Any]:

@@ -235,7 +235,10 @@ def _overrides(options: CompileOptions) -> dict[str, dict[str, Any]]:
 
 def _finish_phase(run: Compilation, phase: str, started: float, keep: frozenset[str]) -> None:
     run.phase_seconds[phase] = time.perf_counter() - started
-    run.phase_ops[phase] = count_ops(run.module)
+    programs = [op for op in run.module.ops if isinstance(op, ProgramOp)]
+    # @main stays beside the programs, at the loop level: it was counted there
+    counted = programs if phase == "npu" and programs else [run.module]
+    run.phase_ops[phase] = sum(count_ops(op) for op in counted)
     if phase in keep or run.options.keep_ir:
         run.texts[phase] = print_module(run.module, locations=True)
 

@@ -47,19 +47,14 @@ class PassRecord:
     changed: bool | None = None
 
 
-def count_ops(module: ModuleOp) -> int:
-    """Operations in the module, nested ones included."""
-    return _nested(module)
-
-
-def _nested(op: Operation) -> int:
+def count_ops(op: Operation) -> int:
     """Operations inside `op`: counted after every pass, hence without the generators of `walk`."""
     count = 0
     for region in op.regions:
         for block in region.blocks:
             inner = block.first_op
             while inner is not None:
-                count += 1 + _nested(inner) if inner.regions else 1
+                count += 1 + count_ops(inner) if inner.regions else 1
                 inner = inner.next_op
     return count
 

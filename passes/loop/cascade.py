@@ -34,7 +34,7 @@ from ...backends.targets.machine import Machine
 from ...dialects.loop import AllocOp, GlobalOp, NestOp
 from ...dialects.types import element_of, ints, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass, main_function
-from .promote_buffers import Promotion, candidate
+from .promotion import Promotion, candidate
 from .segments import device_of_nest
 from .stripes import Stripes, row_axis, row_dim, stripe
 from .tiling.bounds import HALO
@@ -287,8 +287,8 @@ def rewrite(cascade: Cascade) -> None:
                     mapping[value], shifts[value] = made.result, stripes.buffers[value][0]
             made = stripes.nest(nest, mapping, shifts)
             (low, high), dim = stripes.nests[nest], row_dim(nest)
-            if (again := min(done.get(nest, low), high) - low) > 0 and dim is not None:
-                made.attributes[HALO] = ints([dim, again])
+            assert dim is not None
+            made.attributes[HALO] = ints([dim, max(min(done.get(nest, low), high) - low, 0)])
             done[nest] = max(done.get(nest, high), high)
             block.insert_op_before(made, first)
     for nest in cascade.nests:

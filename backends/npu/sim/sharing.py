@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ...targets.machine import Machine
-from .commands import Commands
 from .banks import bank_ports
+from .commands import Commands
 from .costs import Cost
 
 BANK, DRAM, NETWORK = 0, 1, 2

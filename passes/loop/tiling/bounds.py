@@ -48,7 +48,7 @@ def _fields(s: Statistics) -> tuple[int, ...]:
 
 
 HALO = "halo"
-"""Attribute of nests: (dimension, extent) of the results that another nest computes as well."""
+"""Attribute of stripes (cascade): (dimension, extent) of what an earlier one computes as well."""
 
 
 def own_sizes(nest: NestOp) -> tuple[int, ...]:

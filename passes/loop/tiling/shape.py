@@ -11,13 +11,14 @@ from typing import Any
 
 from ....backends.targets.machine import Machine
 from ....dialects.loop import NestOp
+from .bounds import own_sizes
 from .classify import choose_unit, innermost_dim, reduction_of, roles
 
 
 def layer_shape(nest: NestOp, machine: Machine) -> dict[str, Any]:
     """The fields of `LayerShape`; CapacityError for what the machine cannot run."""
     reduction = choose_unit(nest, reduction_of(nest), machine)
-    domain, maps = nest.sizes, nest.linear_maps
+    domain, maps = own_sizes(nest), nest.linear_maps
     if reduction.kind == "matmul":
         part = roles(nest, reduction)
         batch, m, n, k = (

@@ -3,13 +3,13 @@
 // RUN: tilewright-opt %s -p distribute --target gemmini-16x16 | filecheck %s --check-prefix=OFF
 // RUN: tilewright-opt %s -p distribute,tile-npu --target auto-200 | filecheck %s --check-prefix=TILE
 
-// Four cores: each computes a quarter of the rows.  Primes do not divide: no split there.
+// Four cores: each computes half of the columns of half of the channels.  Primes do not divide: no split there.
 // CHECK-LABEL: func.func @npu_segment_0
 // CHECK-NEXT: loop.for %row = 0 to 2 step 1 {
 // CHECK-NEXT: loop.for %column = 0 to 2 step 1 {
 // CHECK-NEXT: %x = loop.alloc
 // CHECK: loop.nest domain [1, 28, 28, 256, 3, 3, 128]
-// CHECK: } attributes {split = array<i64: 1, 1>} loc("conv")
+// CHECK: } attributes {split = array<i64: 2, 3>} loc("conv")
 // CHECK: loop.nest domain [1, 3, 5, 7]
 // CHECK: } loc("odd")
 // CHECK-NEXT: } attributes {cores}
@@ -21,7 +21,7 @@
 // OFF-NOT: split
 // OFF: func.return
 
-// A core stores its own rows.  What all compute, only core (0, 0) stores: the others' box lies
+// A core stores its own part.  What all compute, only core (0, 0) stores: the others' box lies
 // beyond the tensor.
 // TILE-LABEL: func.func @npu_segment_0
 // TILE: loop.copy store %y[{{.*}}%column, %row] at
