@@ -106,9 +106,7 @@ class Spreader:
         if not len(at):
             return False
         shares = self._shares(at, buffer.size)
-        cost = np.zeros(len(at))
-        for other in near:
-            cost += self._conflict(buffer, shares, other, time)
+        cost = self._conflicts(buffer, shares, near, time)
         for low, high in shunned:
             overlap = np.minimum(at + buffer.size, high) - np.maximum(at, low)
             cost += np.maximum(overlap, 0) / self.machine.dma_bytes_per_cycle * buffer.slots
@@ -160,22 +158,34 @@ class Spreader:
         worst: Floats = np.maximum.reduce(demand, axis=-1)
         return np.maximum(worst / self.memory.ports - 1, 0)
 
-    def _conflict(self, buffer: Buffer, shares: Floats, other: Buffer, time: float) -> Floats:
-        """Expected cycles lost between a slot of `buffer` per address and all slots of `other`."""
-        key = other.size, *other.addresses
-        if key not in self.parts:
-            self.parts[key] = self._shares(np.array(other.addresses), other.size)
-        theirs = self.parts[key]
-        pairs = self.traffic.pairs
-        together = pairs.get((buffer.alloc, other.alloc), 0.0)
-        together += pairs.get((other.alloc, buffer.alloc), 0.0)
-        total = np.zeros(len(shares))
-        for (p, use), (q, use2) in product(self.uses(buffer).items(), self.uses(other).items()):
-            cycles = together if p is q else use.cycles * use2.cycles / time
-            if cycles:
-                demand = shares[:, None] * use.rate + theirs[None] * use2.rate
-                total += cycles * np.add.reduce(self._loss(demand), axis=1) / len(theirs)
+    def _conflicts(
+        self, buffer: Buffer, shares: Floats, near: Sequence[Buffer], time: float
+    ) -> Floats:
+        """Expected cycles lost between a slot of `buffer` per address and all slots of `near`."""
+        pairs, total = self.traffic.pairs, np.zeros(len(shares))
+        for p, use in self.uses(buffer).items():
+            demands: list[Floats] = []  # per other slot and bank
+            cycles: list[float] = []
+            for other in near:
+                for q, use2 in self.uses(other).items():
+                    both = use.cycles * use2.cycles / time
+                    if p is q:
+                        both = pairs.get((buffer.alloc, other.alloc), 0.0)
+                        both += pairs.get((other.alloc, buffer.alloc), 0.0)
+                    if both:
+                        demands.append(self._parts(other) * use2.rate)
+                        cycles += [both / len(other.addresses)] * len(other.addresses)
+            if demands:
+                demand = shares[:, None] * use.rate + np.concatenate(demands)[None]
+                total += np.add.reduce(self._loss(demand) * np.array(cycles), axis=1)
         return total
+
+    def _parts(self, buffer: Buffer) -> Floats:
+        """Shares of banks of all slots of a buffer with addresses."""
+        key = buffer.size, *buffer.addresses
+        if key not in self.parts:
+            self.parts[key] = self._shares(np.array(buffer.addresses), buffer.size)
+        return self.parts[key]
 
     def _between_slots(self, buffer: Buffer, shares: Floats, time: float) -> Floats:
         """Expected cycles lost by queues that work with different slots, per pair of addresses."""
