@@ -33,7 +33,7 @@ PHASES: dict[str, str] = {
     "npu": (
         "find-sparsity,outline-npu,pack-pixels,distribute,promote-buffers,tile-npu,hoist-copies,"
         "pack-constants,unroll-tiles,double-buffer,share-loads,lower-to-npu,prefetch-loads,"
-        "allocate-scratchpad,insert-sync"
+        "allocate-scratchpad,preload-weights,insert-sync"
     ),
 }
 

@@ -46,6 +46,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "lower-to-npu",
         "prefetch-loads",
         "allocate-scratchpad",
+        "preload-weights",
         "insert-sync",
     ),
 }

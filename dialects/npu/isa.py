@@ -223,6 +223,14 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
         "as matmul, on an array of `rate` times the rows for the reduction; the preload takes no "
         "less than 5/8 of the tile's bytes / `decode_bytes_per_cycle`",
     ),
+    Instruction(
+        "preload", 0x25, Queue.MATRIX,
+        (_spm("b", "r", "reduction dimensions, then one column dimension: one tile"),),
+        (),
+        "Brings the weights of the next matmul into the array ahead: nothing that a program can "
+        "see. A matmul whose first tile is the same finds it there.",
+        "rows(b), hidden behind the matmul before; the matmul that follows needs no preload",
+    ),
     _mac("mmac", 0x21, Queue.MATRIX),
     _sum("msum", 0x22, Queue.MATRIX),
     _max("mmax", 0x23, Queue.MATRIX),

@@ -298,8 +298,13 @@ def _vfill(views: Sequence[View], params: Mapping[str, int], overwrite: bool) ->
     views[0][...] = params["value"]
 
 
+def _preload(views: Sequence[View], params: Mapping[str, int], overwrite: bool) -> None:
+    """Nothing that a program can see."""
+
+
 _EXECUTE: dict[str, Callable[[Sequence[View], Mapping[str, int], bool], None]] = {
     "load": _load, "store": _store, "send": _send, "matmul": _matmul, "smatmul": _smatmul,
+    "preload": _preload,
     "vmac": _vmac, "vsum": _vsum, "vmax": _vmax, "vrequant": _vrequant, "vadd": _vadd,
     "vmul": _vmul, "vlut": _vlut, "vclip": _vclip, "vfill": _vfill, "mmac": _vmac, "msum": _vsum,
     "mmax": _vmax, **ROWS,

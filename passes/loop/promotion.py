@@ -17,6 +17,7 @@ from xdsl.ir import Operation, SSAValue
 from ...backends.targets.machine import Machine
 from ...dialects.loop import AllocOp, GlobalOp, NestOp, ReshapeOp, captured
 from ...dialects.types import element_of, numpy_dtype, shape_of
+from .tiling.bounds import HALO
 from .tiling.residents import Resident, place, room
 from .tiling.selection import select
 from .tiling.work import Work, analyse, keep
@@ -72,8 +73,8 @@ def candidate(alloc: AllocOp | GlobalOp, order: dict[Operation, int]) -> Candida
                 return None
     if not out.nests or (out.bordered and len(out.values) > 1):
         return None
-    if isinstance(alloc, GlobalOp):  # loaded once instead of by every nest
-        if len(out.nests) < 2 or out.bordered:
+    if isinstance(alloc, GlobalOp):  # loaded once instead of by every stripe of a cascade
+        if len(out.nests) < 2 or out.bordered or not all(HALO in n.attributes for n in out.nests):
             return None
         out.traffic -= out.traffic // len(out.nests)
     places = [order[op] for op in out.nests]

@@ -96,6 +96,11 @@ def smatmul(m: int, k: int, n: int, a: int = 0, b: int = 256, c: int = 0, **kw: 
     return ins("smatmul", *operands, m_rank=1, **kw)
 
 
+def preload(k: int, n: int, b: int = 256, **kw: Any) -> Instruction:
+    """Bring contiguous k x n weights into the array."""
+    return ins("preload", spm(b, (k, n), (n, 1)), **kw)
+
+
 def clip(n: int, source: int = 0, target: int = 512, **kw: Any) -> Instruction:
     """Copy `n` bytes within the scratchpad on the vector unit."""
     return ins("vclip", spm(source, (n, 1)), spm(target, (n, 1)), lo=-128, hi=127, **kw)

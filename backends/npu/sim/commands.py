@@ -134,6 +134,9 @@ def _adds(site: Site) -> list[bool]:
 def _tiles(site: Site, machine: Machine) -> list[object]:
     if site.instruction.mnemonic in ON_ARRAY.values():  # displaces every tile, and finds none
         return [(site.index, i) for i in range(site.executions)]
+    if site.instruction.mnemonic == "preload":
+        [place] = site.places
+        return [((a,), place.dims, 0) for a in place.addresses]
     if site.instruction.mnemonic not in PRODUCTS:
         return [None] * site.executions
     kept = _kept(site, machine)
@@ -145,14 +148,16 @@ def _tiles(site: Site, machine: Machine) -> list[object]:
 
 
 def _kept(site: Site, machine: Machine) -> list[Place]:
-    """The operands of a product that stay in the array."""
+    """The operands of a product or preload that stay in the array."""
+    if site.instruction.mnemonic == "preload":
+        return site.places
     if site.instruction.mnemonic == "smatmul":
         return [site.places[1], site.places[3]]
     return [site.places[stationary_operand(machine.matrix)]]
 
 
 def _touched(site: Site, machine: Machine) -> list[tuple[int, int] | None]:
-    if site.instruction.mnemonic in PRODUCTS:
+    if site.instruction.mnemonic in (*PRODUCTS, "preload"):
         places = _kept(site, machine)
     elif site.instruction.mnemonic in ON_ARRAY.values():
         places = []

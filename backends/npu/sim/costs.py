@@ -79,6 +79,8 @@ def site_costs(site: Site, expansion: Expansion, machine: Machine) -> list[Cost]
     if name == "send":
         moved = site.places[0].element * math.prod(n for n, _ in site.places[0].dims)
         phases = Phases(whole(moved / _port(site, machine)), 0, machine.network.latency)
+    elif name == "preload":
+        return [_preload(site, expansion, machine)] * site.executions
     elif name in PRODUCTS:
         phases = _matmul(site, expansion, machine)
     elif name in ON_ARRAY.values():
@@ -118,6 +120,22 @@ def _matmul(site: Site, expansion: Expansion, machine: Machine) -> Phases:
     kept = (1, 3) if sparse else (0,) if free else (1,)
     read = sum(accesses(site.places[i].dims, 1, machine.scratchpad.width) for i in kept)
     return matrix_cycles(machine, m, n, k, read, sparse)
+
+
+def _preload(site: Site, expansion: Expansion, machine: Machine) -> Cost:
+    [place], unit = site.places, machine.matrix
+    n, k = place.dims[-1][0], math.prod(n for n, _ in place.dims[:-1])
+    if unit.dataflow not in ("weight-stationary", "dot-product"):
+        raise SimulationError(
+            f"{describe(site, expansion.layers)}: the array of {machine.name} keeps no weights"
+        )
+    if math.prod(array_tiles(unit, 1, n, k)) > 1:
+        raise SimulationError(
+            f"{describe(site, expansion.layers)}: {k} x {n} weights are more than one tile of"
+            f" {unit.rows} x {unit.columns}"
+        )
+    read = accesses(place.dims, 1, machine.scratchpad.width)
+    return Cost(0, matrix_cycles(machine, 1, n, k, read).before)
 
 
 def _window(site: Site, expansion: Expansion, machine: Machine) -> Phases:

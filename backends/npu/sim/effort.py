@@ -29,6 +29,8 @@ class Effort:
 
 def effort(site: Site, machine: Machine) -> Effort:
     """MACs, vector work and on-chip traffic of one execution of `site`."""
+    if site.instruction.mnemonic == "preload":  # counted with the matmul that uses the tile
+        return Effort()
     spm = sum(_bytes(p) for p in site.places if p.space == "spm")
     if spreads(site.instruction.mnemonic, site.instruction.params):
         sent = (site.cores - 1) * _bytes(site.places[1])

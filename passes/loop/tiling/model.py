@@ -215,8 +215,6 @@ class _Candidates:
         hidden = moving * CONTENTION
         if not cold:
             hidden = hidden + (steady + self.matrix * every) * HIDDEN
-            if unrolls(machine):  # loops that reduce stay, and what they load is not loaded ahead
-                hidden = hidden + where(every > tiled, moving * CONTENTION, 0)
         cycles = (cycles + hidden + tiled * LOOP_CYCLES) * self.spread
         return where(fits, cycles, np.inf)
 

@@ -19,6 +19,7 @@ from support.hand_code import (
     load,
     loop,
     matmul,
+    preload,
     simulate_code,
     smatmul,
     spm,
@@ -45,6 +46,25 @@ def test_preload_rows(rows: int, preload: int) -> None:
     result, cycles = array(matmul(8, 4, 4, waits=[0]), preload_rows=rows)
     assert stalls(result, "matrix")["preload"] == preload
     assert cycles == preload + 8 + 7
+
+
+def test_a_preload_ahead_takes_the_place_of_the_matmul_s_own() -> None:
+    """4 rows of weights come in beside the 8 rows of another tile; the same 8 rows follow."""
+    first, second = matmul(8, 4, 4, waits=[0]), matmul(8, 4, 4, b=272, c=128)
+    late, cycles = array(first, second, double_buffered_weights=False)
+    assert stalls(late, "matrix")["preload"] == 4 + 4 and cycles == 4 + 8 + 4 + 8 + 7
+    ahead, cycles = array(first, preload(4, 4, b=272), second)
+    assert stalls(ahead, "matrix")["preload"] == 4 and cycles == 4 + 8 + 8 + 7
+    # other weights than those preloaded come in again
+    other, cycles = array(preload(4, 4, b=288, waits=[0]), matmul(8, 4, 4))
+    assert stalls(other, "matrix")["preload"] == 4 + 4 and cycles == 4 + 4 + 8 + 7
+
+
+def test_a_preload_takes_one_tile_of_weights_that_stay() -> None:
+    with pytest.raises(SimulationError, match="8 x 4 weights are more than one tile of 4 x 4"):
+        array(preload(8, 4))
+    with pytest.raises(SimulationError, match="keeps no weights"):
+        array(preload(4, 4), dataflow="output-stationary")
 
 
 def test_preload_rows_of_sums() -> None:
