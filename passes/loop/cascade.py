@@ -24,6 +24,7 @@ cores divide tensors among their scratchpads instead (distribute).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from math import inf, prod
 
@@ -163,9 +164,7 @@ class _Choice:
     def candidates(self, start: int) -> list[Cascade]:
         """Cascades that begin with a nest; with the fewest stripes that fit, and some more."""
         out: list[Cascade] = []
-        for closed in self.closed_from(start, 1):
-            if not closed.inner & self.big:
-                continue
+        for closed in self.closed_from(start, 1, self.big):
             fitting: list[Cascade] = []
             for count in STRIPES:
                 cascade = replace(closed, count=count)
@@ -177,8 +176,13 @@ class _Choice:
             out += fitting
         return out
 
-    def closed_from(self, start: int, count: int) -> list[Cascade]:
-        """All runs from a nest on whose intermediate tensors nobody else uses, as cascades."""
+    def closed_from(
+        self, start: int, count: int, some: AbstractSet[SSAValue] | None = None
+    ) -> list[Cascade]:
+        """All runs from a nest on whose intermediate tensors nobody else uses, as cascades.
+
+        With `some`: only those with one of these tensors between.
+        """
         out: list[Cascade] = []
         inner: set[SSAValue] = set()
         for end in range(start + 1, min(start + MOST_LAYERS, len(self.nests))):
@@ -186,7 +190,8 @@ class _Choice:
             if self.rows[end - 1] is None or before.output not in self.local:
                 break
             inner.add(before.output)
-            if self.rows[end] is not None and self.closed(inner, start, end):
+            wanted = some is None or inner & some
+            if wanted and self.rows[end] is not None and self.closed(inner, start, end):
                 nests = tuple(self.nests[start : end + 1])
                 cascade = Cascade(nests, frozenset(inner), count)
                 if cascade.stripes:
