@@ -17,8 +17,9 @@ the weights that all stripes use.  Rows that two stripes need (the halo of a win
 twice.  A cascade is a run of consecutive NPU nests whose intermediate tensors nobody else reads;
 where cascades begin and end, and in how many stripes, is chosen by dynamic programming over the
 modelled cycles of nests (the tiling search), against those that promote-buffers alone leads to.
-Arm's Vela and Apache TVM (Ethos-U cascader) do the same with rolling buffers.  Machines of several
-cores divide tensors among their scratchpads instead (distribute).
+Arm's Vela and Apache TVM (Ethos-U cascader) do the same with rolling buffers.  Of a batch, stripes
+are images.  Several cores share every stripe (distribute); each has its part of the work and of the
+bandwidth, so that one core with all of both tells where cascades pay.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class CascadePass(Pass):
     def run(self, ctx: CompilerContext, module: ModuleOp) -> None:
         """Rewrite the cascades that pay in @main."""
         machine = ctx.machine
-        if machine is None or machine.cores > 1 or not self.enable:
+        if machine is None or not self.enable:
             return
         block = main_function(module).body.block
         for nests in runs(list(block.ops)):
