@@ -19,7 +19,7 @@ from ..dialects.types import numpy_dtype, shaped, strings
 from ..passes.base import CompilerContext, main_function
 from ..passes.loop.packing import pack_constants
 from ..passes.loop.segments import Segment, segments
-from ..passes.loop.tiling.bounds import HALO, contraction, statistics
+from ..passes.loop.tiling.bounds import HALO, contraction, own_sizes, statistics
 from ..passes.loop.tiling.shape import layer_shape
 from .artefact import Artefact
 from .instruments import Instruments
@@ -109,6 +109,8 @@ def _layer_work(
     shapes = {names: list[dict[str, Any]]() for names in layers}
     for op in segment.ops:
         if not isinstance(op, NestOp) or (names := onnx_nodes(op)) not in elements:
+            continue
+        if not all(own_sizes(op)):  # a stripe that computes again all of what others have computed
             continue
         if (shape := contraction(op, machine)) is not None:
             contractions[names].append(list(shape))

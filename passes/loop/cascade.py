@@ -17,13 +17,15 @@ the weights that all stripes use.  Rows that two stripes need (the halo of a win
 twice.  A cascade is a run of consecutive NPU nests whose intermediate tensors nobody else reads;
 where cascades begin and end, and in how many stripes, is chosen by dynamic programming over the
 modelled cycles of nests (the tiling search), against those that promote-buffers alone leads to.
-Arm's Vela and Apache TVM (Ethos-U cascader) do the same with rolling buffers.  Machines of several
-cores divide tensors among their scratchpads instead (distribute).
+Arm's Vela and Apache TVM (Ethos-U cascader) do the same with rolling buffers.  Of a batch, stripes
+are images.  Several cores share every stripe (distribute); each has its part of the work and of the
+bandwidth, so that one core with all of both tells where cascades pay.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from math import inf, prod
 
@@ -67,7 +69,7 @@ class CascadePass(Pass):
     def run(self, ctx: CompilerContext, module: ModuleOp) -> None:
         """Rewrite the cascades that pay in @main."""
         machine = ctx.machine
-        if machine is None or machine.cores > 1 or not self.enable:
+        if machine is None or not self.enable:
             return
         block = main_function(module).body.block
         for nests in runs(list(block.ops)):
@@ -163,9 +165,7 @@ class _Choice:
     def candidates(self, start: int) -> list[Cascade]:
         """Cascades that begin with a nest; with the fewest stripes that fit, and some more."""
         out: list[Cascade] = []
-        for closed in self.closed_from(start, 1):
-            if not closed.inner & self.big:
-                continue
+        for closed in self.closed_from(start, 1, self.big):
             fitting: list[Cascade] = []
             for count in STRIPES:
                 cascade = replace(closed, count=count)
@@ -177,8 +177,13 @@ class _Choice:
             out += fitting
         return out
 
-    def closed_from(self, start: int, count: int) -> list[Cascade]:
-        """All runs from a nest on whose intermediate tensors nobody else uses, as cascades."""
+    def closed_from(
+        self, start: int, count: int, some: AbstractSet[SSAValue] | None = None
+    ) -> list[Cascade]:
+        """All runs from a nest on whose intermediate tensors nobody else uses, as cascades.
+
+        With `some`: only those with one of these tensors between.
+        """
         out: list[Cascade] = []
         inner: set[SSAValue] = set()
         for end in range(start + 1, min(start + MOST_LAYERS, len(self.nests))):
@@ -186,7 +191,8 @@ class _Choice:
             if self.rows[end - 1] is None or before.output not in self.local:
                 break
             inner.add(before.output)
-            if self.rows[end] is not None and self.closed(inner, start, end):
+            wanted = some is None or inner & some
+            if wanted and self.rows[end] is not None and self.closed(inner, start, end):
                 nests = tuple(self.nests[start : end + 1])
                 cascade = Cascade(nests, frozenset(inner), count)
                 if cascade.stripes:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,8 +23,8 @@ from tilewright.passes.loop.packing import align, buffer_bytes
 from tilewright.passes.loop.tiling.bounds import contraction, own_sizes
 
 REST = (
-    "promote-buffers", "tile-npu", "hoist-copies", "unroll-tiles", "double-buffer", "lower-to-npu",
-    "prefetch-loads", "allocate-scratchpad", "insert-sync",
+    "distribute", "promote-buffers", "tile-npu", "hoist-copies", "unroll-tiles", "double-buffer",
+    "share-loads", "lower-to-npu", "prefetch-loads", "allocate-scratchpad", "insert-sync",
 )  # fmt: skip
 
 
@@ -103,7 +101,7 @@ def check(chain: Chain, machine: Machine, stripes: int) -> bool:
 @settings(max_examples=60, deadline=None)
 @given(chains(), st.sampled_from(TARGETS), st.integers(2, 5))
 def test_meaning_is_kept(chain: Chain, name: str, stripes: int) -> None:
-    check(chain, replace(target(name), cores=1), stripes)
+    check(chain, target(name), stripes)
 
 
 def _layers(height: int, channels: int) -> Segment:
@@ -149,11 +147,4 @@ def test_layers_whose_results_fit_stay_whole() -> None:
     module = main_of(_layers(28, 16))
     before = str(module)
     CascadePass().apply(CompilerContext(machine=target("ethos-u65-512")), module)
-    assert str(module) == before
-
-
-def test_cores_divide_tensors_instead() -> None:
-    module = main_of(_layers(112, 64))
-    before = str(module)
-    CascadePass(stripes=2).apply(CompilerContext(machine=target("auto-200")), module)
     assert str(module) == before
