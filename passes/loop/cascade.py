@@ -47,8 +47,6 @@ MOST_LAYERS = 10
 """Layers of a cascade at most: halos add up."""
 STRIPES = (2, 3, 4, 6, 8, 12, 16)
 """Numbers of stripes to try."""
-TRIED = 3
-"""Of those, how many for one cascade: the smallest ones that fit."""
 SHARE = 0.75
 """Share of the scratchpad that stripes and weights may take; tiles use the rest."""
 GAIN = 0.92
@@ -163,18 +161,17 @@ class _Choice:
         return self.promotion.cycles_of(nest)
 
     def candidates(self, start: int) -> list[Cascade]:
-        """Cascades that begin with a nest; with the fewest stripes that fit, and some more."""
+        """Cascades that begin with a nest, each in the fewest stripes that fit: least halo."""
         out: list[Cascade] = []
         for closed in self.closed_from(start, 1, self.big):
-            fitting: list[Cascade] = []
             for count in STRIPES:
                 cascade = replace(closed, count=count)
                 stripes = cascade.stripes
-                if len(stripes) <= count // 2 or len(fitting) == TRIED:
+                if len(stripes) <= count // 2:  # fewer rows than that
                     break
                 if self.bytes(cascade, stripes[len(stripes) // 2]) <= SHARE * self.capacity:
-                    fitting.append(cascade)
-            out += fitting
+                    out.append(cascade)
+                    break
         return out
 
     def closed_from(
