@@ -209,7 +209,12 @@ def _check(machine: Machine, where: str) -> None:
         need(rows % 8 == 0, f"[sparsity] rows x rate must be a multiple of 8, not {rows}")
     for name, memory in (("scratchpad", spm), ("accumulator", acc)):
         need(memory.bytes <= MAX_MEMORY, f"[{name}] bytes exceed the 32-bit address space")
-        need(memory.bytes % memory.banks == 0, f"[{name}] bytes must divide evenly into its banks")
+        over, banks = memory.bytes % memory.banks, memory.banks
+        need(
+            not over,
+            f"[{name}] bytes must divide evenly into its {banks} banks:"
+            f" {memory.bytes - over} would, or {memory.bytes - over + banks}",
+        )
     a = machine.alignment
     need(a & (a - 1) == 0, f"alignment must be a power of two, not {a}")
     need(a <= 4096, f"alignment {a} exceeds 4096 bytes")

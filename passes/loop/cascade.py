@@ -1,7 +1,7 @@
 """Run layers depth-first, stripe by stripe, where what lies between them does not fit on chip.
 
     loop.nest domain [1, 112, 112, 96, ..] outs(%y)              %y: 1x112x112x96, 1.2 MB
-    loop.nest domain [1, 56, 56, 96, 3, 3] ins(%y) outs(%z)      stride 2
+    loop.nest domain [1, 56, 56, 96, 3, 3] ins(%y) outs(%z)      stride 2, padding behind
 
 becomes
 
@@ -9,7 +9,7 @@ becomes
     loop.nest domain [1, 29, 112, 96, ..] outs(%y0)              (rows 0 to 28)
     loop.nest domain [1, 14, 56, 96, 3, 3] ins(%y0) outs(%z)     (rows 0 to 13)
     %y1 = loop.alloc : memref<1x29x112x96xi8, "dram">
-    loop.nest domain [1, 29, 112, 96, ..] outs(%y1)              (rows 27 to 55)
+    loop.nest domain [1, 29, 112, 96, ..] outs(%y1)              (rows 28 to 56)
     ...
 
 Stripes of the intermediate tensors fit the scratchpad, where promote-buffers keeps them, and so do
@@ -18,7 +18,8 @@ twice.  A cascade is a run of consecutive NPU nests whose intermediate tensors n
 where cascades begin and end, and in how many stripes, is chosen by dynamic programming over the
 modelled cycles of nests (the tiling search), against those that promote-buffers alone leads to.
 Arm's Vela and Apache TVM (Ethos-U cascader) do the same with rolling buffers.  Of a batch, stripes
-are images.  Several cores share every stripe (distribute); each has its part of the work and of the
+are images.  Several cores share every stripe (distribute), if it has no halo: images they divide as
+evenly as a whole batch, rows and their halos not.  Each core has its part of the work and of the
 bandwidth, so that one core with all of both tells where cascades pay.
 """
 
@@ -167,12 +168,16 @@ class _Choice:
             for count in STRIPES:
                 cascade = replace(closed, count=count)
                 stripes = cascade.stripes
-                if len(stripes) <= count // 2:  # fewer rows than that
+                if len(stripes) <= count // 2 or self.uneven(stripes):  # fewer rows than that
                     break
                 if self.bytes(cascade, stripes[len(stripes) // 2]) <= SHARE * self.capacity:
                     out.append(cascade)
                     break
         return out
+
+    def uneven(self, stripes: Sequence[Stripes]) -> bool:
+        """Whether stripes have halos, which several cores could not divide among themselves."""
+        return self.machine.cores > 1 and any(len(set(s.nests.values())) > 1 for s in stripes)
 
     def closed_from(
         self, start: int, count: int, some: AbstractSet[SSAValue] | None = None

@@ -233,6 +233,8 @@ class _Packer:
         old = op.tile.owner
         assert isinstance(old, AllocOp)
         flat = AllocOp(memref([plan.size], element_of(op.tile), "spm"))
+        if axis is None:  # weights of a cascade have a place already (promote-buffers)
+            flat.offset = old.offset
         flat.slots = old.slots
         flat.result.name_hint = old.result.name_hint
         coords = Linear.of([dict(enumerate(plan.coefficients))], len(op.ivs))

@@ -131,7 +131,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         ("[dram]\nbytes_per_cycle = 4", "[drams]\nbytes_per_cycle = 4", "did you mean 'dram'"),
         ("bytes = 1024", "bytes = 16", "less than one row block"),
         ("bytes = 4096", "bytes = 256", "too small for a single matmul"),
-        ("bytes = 4096", "bytes = 4097", "divide evenly into its banks"),
+        ("bytes = 4096", "bytes = 4097", "4096 would, or 4100"),
         ("bytes = 4096", "bytes = 99999999999", "32-bit address"),
         ("lanes = 8", "lanes = 8\nstartup = -1", "'startup' must be at least 0"),
         ('name = "mine"', 'name = ""', "'name' must be a non-empty string"),
