@@ -28,6 +28,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import inf, prod
 
 from xdsl.dialects.builtin import ModuleOp
@@ -85,7 +86,7 @@ class Cascade:
     inner: frozenset[SSAValue]
     count: int
 
-    @property
+    @cached_property
     def stripes(self) -> list[Stripes]:
         """Rows of every nest, stripe by stripe."""
         rows = shape_of(self.nests[-1].output)[row_axis(shape_of(self.nests[-1].output))]

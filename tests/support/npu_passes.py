@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import FuncOp
 
+from support.random_chains import Chain
+from tilewright.backends.npu.encode import encode
+from tilewright.backends.npu.simulator import simulate
 from tilewright.backends.targets.load import load_target
 from tilewright.backends.targets.machine import Machine
 from tilewright.dialects.constants import Array
@@ -53,3 +56,19 @@ def target(name: str) -> Machine:
     machine = load_target(name)
     assert machine is not None
     return machine
+
+
+def check_to_simulator(chain: Chain, machine: Machine, names: Sequence[str]) -> ModuleOp:
+    """A chain lowered by passes means the same; the simulator finds no race, and the same result.
+
+    `names` end with insert-sync.  Returns the lowered module.
+    """
+    module, (arena, consts) = chain.segment.module(), chain.segment.memories()
+    expected = chain.visible(run_loops(module, arena, consts))
+    tile(module, machine, names)
+    assert (chain.visible(run_programs(module, arena, consts)) == expected).all()
+    for program in npu_semantics.programs(module):
+        encoded = encode(program)
+        simulate(encoded.code, machine, arena, consts, layers=encoded.layers, check=True)
+    assert (chain.visible(arena) == expected).all()
+    return module

@@ -11,12 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from xdsl.dialects.builtin import ModuleOp
 
-from support.npu_passes import TARGETS, run_loops, run_programs, target, tile
+from support.npu_passes import TARGETS, check_to_simulator, target
 from support.npu_programs import ARENA, CONSTS, ProgramMaker, machine, parse_program
 from support.random_chains import Chain, chains
 from support.random_machines import flat_machines
-from tilewright.backends.npu.encode import encode
-from tilewright.backends.npu.simulator import simulate
 from tilewright.backends.targets.machine import Machine
 from tilewright.dialects.npu import Command, ProgramOp
 from tilewright.dialects.semantics import npu as semantics
@@ -29,15 +27,8 @@ BEFORE = ("promote-buffers", "tile-npu", "hoist-copies", "unroll-tiles", "double
 
 def check(chain: Chain, machine: Machine) -> None:
     """Down to the simulator, which checks races and capacities itself."""
-    module, (arena, consts) = chain.segment.module(), chain.segment.memories()
-    expected = chain.visible(run_loops(module, arena, consts))
-    tile(module, machine, (*BEFORE, "lower-to-npu", "prefetch-loads"))
-    tile(module, machine, ("allocate-scratchpad", "insert-sync"))
-    assert (chain.visible(run_programs(module, arena, consts)) == expected).all()
-    for program in semantics.programs(module):
-        encoded = encode(program)
-        simulate(encoded.code, machine, arena, consts, layers=encoded.layers, check=True)
-    assert (chain.visible(arena) == expected).all()
+    after = ("lower-to-npu", "prefetch-loads", "allocate-scratchpad", "insert-sync")
+    check_to_simulator(chain, machine, (*BEFORE, *after))
 
 
 @settings(max_examples=15, deadline=None)
