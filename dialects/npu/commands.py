@@ -133,6 +133,8 @@ class Command(IRDLOperation):
                 raise VerifyException(
                     f"{self.name}: `overwrite` names loop level {level}, the cores"
                 )
+            if given.get("levels", 0) >> cores:
+                raise VerifyException(f"{self.name}: `levels` names more than {cores} core levels")
         elif self.all_cores is not None or spreads(spec.mnemonic, given):
             raise VerifyException(f"{self.name}: reaches other cores, but stands outside npu.cores")
 

@@ -169,9 +169,10 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
     Instruction(
         "load", 0x10, Queue.LOAD,
         (_map("src", "r"), _spm("dst", "w", _BOX_DIMS, "param:element")),
-        ("element", "fill", "broadcast"),
-        "dst[t] = src[start + t * step], or `fill` outside the extents; with `broadcast` = 1 in "
-        "the scratchpads of all cores.",
+        ("element", "fill", "broadcast", "levels"),
+        "dst[t] = src[start + t * step], or `fill` outside the extents; with `broadcast` = 1 also "
+        "in the scratchpads of other cores: of all, or where the bit mask `levels` is not 0, of "
+        "those whose position differs from its own on these core levels only.",
         _DMA_TIME,
     ),
     Instruction(
@@ -185,8 +186,8 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
         "send", 0x12, Queue.STORE,
         (_spm("src", "r", "dimensions", "param:element"),
          _spm("dst", "w", "the same", "param:element")),
-        ("element",),
-        "dst[t] of all cores, the sender included, = src[t] of its own.",
+        ("element", "levels"),
+        "dst[t] of the sender and of other cores = src[t] of its own; `levels` as in load.",
         "bytes / network bandwidth + latency",
     ),
     Instruction(
@@ -373,7 +374,7 @@ PARAM_RANGES: dict[str, tuple[int, int]] = {
     "overwrite": (-1, 2**MAX_LOOP_DEPTH - 1), "a_zp": _I8, "b_zp": _I8, "za": _I8, "zb": _I8,
     "zp": _I8, "lo": _I8, "hi": _I8, "ma": (-(2**20), 2**20), "mb": (-(2**20), 2**20),
     "multiplier": (0, 2**31 - 1), "shift": (1, 62), "bits": (21, 60), "extra": (0, 31),
-    "epsilon": (0, 2**46 - 1), "x_zp": _I8, "broadcast": (0, 1), "inner": (1, MAX_CORES),
+    "epsilon": (0, 2**46 - 1), "x_zp": _I8, "broadcast": (0, 1), "inner": (1, MAX_CORES), "levels": (0, 3),
 }  # fmt: skip
 """Least and greatest value of each parameter."""
 

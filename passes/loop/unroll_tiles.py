@@ -128,7 +128,7 @@ def _fixed(
         perm, steps = op.perm.get_values(), op.steps.get_values()
         return CopyOp(
             op.kind.data, big, tile, ivs, fixed,
-            perm=perm, steps=steps, fill=op.fill_number, broadcast=op.broadcast is not None,
+            perm=perm, steps=steps, fill=op.fill_number, broadcast=op.levels,
         )  # fmt: skip
     buffer = mapping.get(op.buffer, op.buffer)
     made = SubviewOp(buffer, ivs, fixed, op.result.type, op.steps.get_values())  # pyright: ignore[reportArgumentType]

@@ -168,7 +168,7 @@ def _vector(site: Site, machine: Machine) -> int:
 def _port(site: Site, machine: Machine) -> float:
     """Bytes a cycle that a DMA queue moves, into the network if the command reaches other cores."""
     network = machine.network.bytes_per_cycle
-    if network and site.cores > 1 and spreads(site.instruction.mnemonic, site.instruction.params):
+    if network and site.receivers[0]:
         return min(machine.dma_bytes_per_cycle, network)
     return machine.dma_bytes_per_cycle
 

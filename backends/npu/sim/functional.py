@@ -15,7 +15,6 @@ import numpy as np
 
 from ....dialects.constants import Array
 from ....dialects.errors import SimulationError
-from ....dialects.npu.isa import spreads
 from ....dialects.semantics.instructions import ELEMENT_DTYPES, DramView, execute
 from .expand import Expansion, Place
 from .footprint import Access, shadow_view
@@ -55,7 +54,6 @@ class _Runner:
         self.site = expansion.sites[index]
         self.expansion, self.index, self.cores = expansion, index, cores
         instruction = self.site.instruction
-        self.spreads = spreads(instruction.mnemonic, instruction.params)
         self.accesses = [Access(p) for p in self.site.places]
         self.known: list[set[object]] = [set() for _ in self.site.places]
         self.flags = [(p.reads(), p.writes()) for p in self.site.places]
@@ -91,12 +89,11 @@ class _Runner:
                 f"{self.expansion.where(self.index, i)}: operands do not fit: {error}"
             ) from error
 
-        if self.spreads:
+        for other in site.receivers[core]:
             target = site.places[1]
-            for other in (x for x in range(len(self.cores)) if x != core):
-                self._check(1, target, i, overwrite, other)
-                memory = self.cores[other].memories[target.space]
-                self._on_chip(1, target, i, memory)[...] = views[1]
+            self._check(1, target, i, overwrite, other)
+            memory = self.cores[other].memories[target.space]
+            self._on_chip(1, target, i, memory)[...] = views[1]
 
     def _on_chip(self, k: int, place: Place, i: int, memory: Array) -> Array:
         address = place.addresses[i]

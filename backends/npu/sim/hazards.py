@@ -118,8 +118,8 @@ def check_races(
             if span is None:
                 continue
             address, space = access.place.addresses[i], access.place.space
-            everywhere = commands.spreads[c] and writes
-            mine = shadows if everywhere else (shadows[q // len(QUEUES)],)
+            others = commands.others[c] if writes else ()
+            mine = [shadows[core] for core in (q // len(QUEUES), *others)]
             for shadow in (cores[space] for cores in mine):
                 for (kind, p), newest in shadow.newest.items():
                     if p == q or newest <= now[p] or not (writes or kind == "write"):
