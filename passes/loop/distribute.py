@@ -32,6 +32,7 @@ from ...dialects.types import element_of, ints, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass
 from .cores import CORES, SPLIT, core_grid
 from .tile_npu import npu_segments
+from .tiling.bounds import distinct
 from .tiling.selection import select
 from .tiling.work import Work, analyse, keep
 
@@ -129,9 +130,17 @@ def choose(nest: NestOp, machine: Machine, grid: Sequence[int]) -> tuple[int, ..
         sent = prod(shape_of(nest.output)) * numpy_dtype(element_of(nest.output)).itemsize
         received = sum(o.bytes * prod(o.shape) for o in work.reads if o.constant and o.share > 1)
         cycles = max(cycles, (sent + received) / machine.network.bytes_per_cycle)
+        cycles += _kept(work) / (machine.dram.bytes_per_cycle * machine.cores)
         if cycles < best[0]:
             best = cycles, split
     return best[1]
+
+
+def _kept(work: Work) -> int:
+    """Bytes of constants that a core holds: room in which it cannot load those of other nests."""
+    return sum(
+        int(o.stored(distinct(o.map, work.domain, o.shape))) for o in work.reads if o.constant
+    )
 
 
 def _cycles(work: Work, machine: Machine) -> float:

@@ -29,7 +29,6 @@ from .units import (
     matrix_work,
     sum_slots,
     turnaround_cycles,
-    unrolls,
     vector_work,
     window_work,
 )
@@ -184,11 +183,10 @@ class _Candidates:
         first, exposed, loading, bus, each = 0 * self.one, 0, 0, self.stored * tiled, 0
         waits: Any = self.one < 0
         for load, times in zip(self.loads, trips, strict=True):
-            # cores share loads at the top level only (share-loads)
-            looped = (times > 1) & ((every > tiled) | (not unrolls(machine)))
-            cores = where(looped, load.operand.share, 1) if load.operand.constant else 1
-            cost = load.cycles * cores
-            loading, bus = loading + cost * times, bus + load.bus * cores * times
+            # cores share loads at the top level only (share-loads), where not all loops are unrolled
+            part = where(times > 1, 1, 1 / load.operand.share)
+            cost = load.cycles * part
+            loading, bus = loading + cost * times, bus + load.bus * part * times
             ahead = load.operand.constant and not cold
             if not ahead:
                 first = first + cost

@@ -117,6 +117,13 @@ class Nest:
     direct: bool
 
 
+def shared(map: Linear, split: Sequence[int], cores: Sequence[int]) -> int:
+    """How many cores access the same part of a tensor: those along levels that divide others."""
+    if not split:
+        return prod(cores)
+    return prod(count for d, count in zip(split, cores, strict=True) if not depends(map)[d])
+
+
 def part_sizes(nest: NestOp, cores: Sequence[int]) -> tuple[int, ...]:
     """Extents of the domain of one core: split dimensions are divided evenly."""
     sizes = list(nest.sizes)
@@ -141,7 +148,7 @@ def analyse(nest: NestOp, machine: Machine, cores: Sequence[int] = ()) -> Nest:
             numpy_dtype(element_of(v)).itemsize,
             isinstance(v.owner, GlobalOp | ConstantOp),
             space_of(v) == "spm",
-            1 if any(depends(map)[d] for d in split) else prod(cores),
+            shared(map, split, cores),
         )
         for map, v in zip(maps, (*nest.reads, nest.output), strict=True)
     )
