@@ -1,14 +1,18 @@
 """A target with some of its figures changed: `gemmini-16x16:scratchpad.bytes=131072,cores=2`.
 
-What follows the colon are keys of the TOML file, with dots between table and key, and TOML values.
+What follows the colon are keys of the TOML file, with dots between table and key, and TOML values;
+words need no quotes: `auto-200:vector.reduction=lanes`.
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
 from typing import Any
 
 from ...dialects.errors import TargetError
+
+_WORD = re.compile(r"[\w:-]+")
 
 
 def split_overrides(target: str) -> tuple[str, str]:
@@ -25,10 +29,11 @@ def override(table: dict[str, Any], changes: str, where: str) -> dict[str, Any]:
     for change in changes.split(","):
         key, equals, value = change.partition("=")
         *path, last = key.strip().split(".")
+        parsed: Any = value.strip()
         try:
-            parsed = tomllib.loads(f"value = {value.strip()}")["value"]
+            parsed = tomllib.loads(f"value = {parsed}")["value"]
         except tomllib.TOMLDecodeError:
-            equals, parsed = "", None
+            equals = equals if _WORD.fullmatch(parsed) else ""
         if not equals or not last:
             raise TargetError(
                 f"{where}: cannot read {change.strip()!r}",

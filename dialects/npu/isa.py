@@ -91,7 +91,7 @@ _PER_CHANNEL = "broadcast over positions by stride 0"
 _BOX_DIMS = "one dimension per axis of the box, in box order"
 _TAP_DIMS = "p_rank position dimensions, t_rank tap dimensions, one channel dimension"
 _DMA_TIME = "latency + bursts(bytes) / bandwidth, rows of the box start new bursts"
-_TAP_TIME = "taps * groups of lanes over positions and channels"
+_TAP_TIME = "taps * groups of lanes over positions and channels, fewer with a tree across lanes"
 _REQUANT_TIME = "elements / lanes * requantise cost"
 
 
@@ -256,7 +256,7 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
         ("p_rank", "t_rank", "overwrite"),
         "acc[p, c] (+)= sum_t table[(top[p, c] - a[p, t, c]) mod 256], wrapping in i32: the sum of "
         "a softmax. `overwrite` as for matmul.",
-        f"{_TAP_TIME} * (look-up + multiply cost)",
+        f"(look-up + multiply cost) * {_TAP_TIME}",
     ),
     Instruction(
         "vrequant", 0x38, Queue.VECTOR,

@@ -24,6 +24,7 @@ from ...targets.cycles import (
     array_tiles,
     bursts,
     matrix_cycles,
+    reduction_cycles,
     transfer_cycles,
     vector_cycles,
     whole,
@@ -158,10 +159,8 @@ def _window_shape(site: Site) -> tuple[int, int, int]:
 def _vector(site: Site, machine: Machine) -> int:
     name, unit = site.instruction.mnemonic, machine.vector
     if name in WINDOWS:
-        positions, taps, channels = _window_shape(site)
-        groups = unit.groups(positions, channels) * taps
-    else:
-        groups = -(-math.prod(n for n, _ in work_place(site).dims) // unit.lanes)
+        return reduction_cycles(unit, name, *_window_shape(site))
+    groups = -(-math.prod(n for n, _ in work_place(site).dims) // unit.lanes)
     return vector_cycles(unit, name, groups)
 
 

@@ -209,7 +209,10 @@ class _Candidates:
         moving = np.maximum(bus / machine.dram.bytes_per_cycle, loading)
         moving = np.maximum(moving, self.store * tiled)
         cycles = np.maximum(first + steady, moving + where(waits, self.busy, 0))
-        cycles = cycles + self.stages + self.window + self.store + latency
+        tail = self.stages + self.store
+        if unrolls(machine):  # the next nest starts on finished tiles
+            tail = tail + self.window * every / tiled
+        cycles = cycles + tail + latency
         hidden = moving * CONTENTION
         if not cold:
             hidden = hidden + (steady + self.matrix * every) * HIDDEN

@@ -25,6 +25,7 @@ def test_figures_of_any_table() -> None:
         scratchpad=replace(base.scratchpad, bytes=131072),
         matrix=replace(base.matrix, dataflow="output-stationary"),
     )
+    assert load_target(f"{BASE}:vector.reduction=tree").vector.reduction == "tree"  # pyright: ignore[reportOptionalMemberAccess]
     deep = load_target(f"{BASE}:control.queue_depths.load=3")
     assert deep is not None
     assert deep.control.queue_depths == {**base.control.queue_depths, "load": 3}
@@ -47,7 +48,9 @@ def test_files_too(tmp_path: Path) -> None:
         ("cores=", "cannot read 'cores='"),
         ("cores=2,=3", "cannot read '=3'"),
         ("cores=2,lanes", "cannot read 'lanes'"),
-        ("cores=two", "cannot read 'cores=two'"),
+        ("cores=two", "'cores' must be an integer, not 'two'"),
+        ("cores='two", 'cannot read "cores=\'two"'),
+        ("vector.reduction=trees", "'trees' is not lanes or tree; did you mean 'tree'"),
         ("cores=2.5", "'cores' must be an integer"),
         ("scratchpad.bytes=100", "too small for a single matmul"),
     ],
