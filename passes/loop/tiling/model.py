@@ -29,6 +29,7 @@ from .units import (
     matrix_work,
     sum_slots,
     turnaround_cycles,
+    unrolls,
     vector_work,
     window_work,
 )
