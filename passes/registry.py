@@ -41,6 +41,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "pack-pixels",
         "distribute",
         "share-loads",
+        "narrow-broadcasts",
     ),
     "npu": (
         "lower-to-npu",

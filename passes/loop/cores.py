@@ -33,6 +33,11 @@ SPLIT = "split"
 """Attribute of nests: for each core loop the dimension of the domain that it divides."""
 
 
+BLOCKED = "blocked"
+"""Attribute of divided nests: the part of a core is one block.  Tiles of others go round the cores,
+so that a tile of all cores together is one box, which nests with windows start on."""
+
+
 def core_grid(cores: int) -> tuple[int, ...]:
     """Extents of the core loops for a number of cores: as square as it divides."""
     inner = max(d for d in range(1, isqrt(cores) + 1) if cores % d == 0)

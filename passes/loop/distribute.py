@@ -24,13 +24,14 @@ from math import prod
 
 from xdsl.dialects.builtin import ModuleOp, UnitAttr
 from xdsl.dialects.func import FuncOp, ReturnOp
+from xdsl.ir import SSAValue
 
 from ...backends.targets.machine import Machine
 from ...dialects.errors import CapacityError
-from ...dialects.loop import ForOp, Linear, NestOp
+from ...dialects.loop import ForOp, GlobalOp, Linear, NestOp, ReshapeOp
 from ...dialects.types import element_of, ints, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass
-from .cores import CORES, SPLIT, core_grid
+from .cores import BLOCKED, CORES, SPLIT, core_grid
 from .tile_npu import npu_segments
 from .tiling.bounds import distinct
 from .tiling.selection import select
@@ -59,20 +60,70 @@ class DistributePass(Pass):
             if any(not shape_of(nest.output) for nest in nests):
                 continue
             grid = core_grid(machine.cores)
-            known: dict[object, tuple[int, ...]] = {}  # equal layers are divided alike
-            chosen: dict[NestOp, tuple[int, ...]] = {}
-            for nest in nests:
-                info = analyse(nest, machine)
-                key = info.work, info.reduction, nest.fill_values
-                if key not in known:
-                    known[key] = choose(nest, machine, grid)
-                chosen[nest] = known[key]
-            if not any(chosen.values()):
-                continue
-            for nest, split in chosen.items():
-                if split:
-                    nest.attributes[SPLIT] = ints(split)
-            enclose(func, grid)
+            if _divide(nests, machine, grid):
+                enclose(func, grid)
+
+
+Axes = tuple[int | None, ...]
+"""For every core level, the axis of a tensor along which it is divided; None: along none."""
+
+
+def _divide(nests: Sequence[NestOp], machine: Machine, grid: Sequence[int]) -> bool:
+    """Give nests their split; whether any has one."""
+    known: dict[object, tuple[int, ...]] = {}  # equal layers are divided alike
+    chosen: dict[NestOp, tuple[int, ...]] = {}
+    blocked = blocks(nests)
+    made: dict[SSAValue, Axes] = {}  # how what earlier nests have made lies on the cores
+    for nest in nests:
+        info = analyse(nest, machine)
+        sources = tuple(made.get(x) if nest in blocked else None for x in nest.reads)
+        here = tuple(whole(x) in {whole(n.output) for n in chosen} for x in nest.reads)
+        key = info.work, info.reduction, nest.fill_values, sources, here
+        if key not in known:
+            known[key] = choose(nest, machine, grid, sources, here)
+        chosen[nest] = split = known[key]
+        if nest in blocked:
+            made[nest.output] = axes(nest.linear_maps[-1], split)
+    for nest, split in chosen.items():
+        if split:
+            nest.attributes[SPLIT] = ints(split)
+            if nest in blocked:
+                nest.attributes[BLOCKED] = UnitAttr()
+    return any(chosen.values())
+
+
+def whole(value: SSAValue) -> SSAValue:
+    """The buffer that a value is, reshaped or not."""
+    while isinstance(value.owner, ReshapeOp):
+        value = value.owner.x
+    return value
+
+
+def axes(map: Linear, split: Sequence[int]) -> Axes:
+    """Along which axis of a tensor each core level divides it."""
+    return tuple(next((r for r, row in enumerate(map.coeffs) if row[d]), None) for d in split)
+
+
+def blocks(nests: Sequence[NestOp]) -> set[NestOp]:
+    """Nests whose parts are blocks: without windows, as are all that read what they make.
+
+    A nest with windows starts on the first rows that all cores have made, of which its neighbours'
+    are a part; others on the first tiles of the cores whose results they read.
+    """
+    out: set[NestOp] = set()
+    waiting: set[SSAValue] = set()  # read by nests that are not blocked
+    for nest in reversed(nests):
+        windows = any(
+            sum(1 for d, a in enumerate(row) if a and nest.sizes[d] > 1) > 1
+            for map, x in zip(nest.linear_maps, nest.reads, strict=False)
+            if not isinstance(x.owner, GlobalOp)
+            for row in map.coeffs
+        )
+        if windows or whole(nest.output) in waiting:
+            waiting |= {whole(x) for x in nest.reads}
+        else:
+            out.add(nest)
+    return out
 
 
 def enclose(func: FuncOp, grid: Sequence[int]) -> None:
@@ -114,10 +165,19 @@ def _alone(output: Linear, dim: int, sizes: tuple[int, ...]) -> bool:
     )
 
 
-def choose(nest: NestOp, machine: Machine, grid: Sequence[int]) -> tuple[int, ...]:
-    """The dimensions to divide; none if that does not pay."""
-    whole = _cycles(analyse(nest, machine).work, machine)
-    best: tuple[float, tuple[int, ...]] = GAIN * whole, ()
+def choose(
+    nest: NestOp,
+    machine: Machine,
+    grid: Sequence[int],
+    sources: Sequence[Axes | None] = (),
+    here: Sequence[bool] = (),
+) -> tuple[int, ...]:
+    """The dimensions to divide; none if that does not pay.
+
+    `sources`: how reads that the segment has made are divided; `here`: which ones these are.
+    """
+    undivided = _cycles(analyse(nest, machine).work, machine)
+    best: tuple[float, tuple[int, ...]] = GAIN * undivided, ()
     for split in candidates(nest, grid):
         nest.attributes[SPLIT] = ints(split)
         try:
@@ -127,9 +187,12 @@ def choose(nest: NestOp, machine: Machine, grid: Sequence[int]) -> tuple[int, ..
         finally:
             del nest.attributes[SPLIT]
         cycles = _cycles(work, machine)
-        sent = prod(shape_of(nest.output)) * numpy_dtype(element_of(nest.output)).itemsize
         received = sum(o.bytes * prod(o.shape) for o in work.reads if o.constant and o.share > 1)
-        cycles = max(cycles, (sent + received) / machine.network.bytes_per_cycle)
+        cycles = max(cycles, received / machine.network.bytes_per_cycle)
+        for map, x, source, made in zip(nest.linear_maps, nest.reads, sources, here, strict=False):
+            if made and (not source or source != axes(map, split)):
+                size = prod(shape_of(x)) * numpy_dtype(element_of(x)).itemsize
+                cycles += size / machine.network.bytes_per_cycle + machine.network.latency
         cycles += _kept(work) / (machine.dram.bytes_per_cycle * machine.cores)
         if cycles < best[0]:
             best = cycles, split

@@ -26,7 +26,7 @@ from ...dialects.loop import (
     space_of,
 )
 from ...dialects.types import element_of, memref, shape_of, string
-from .cores import split_of
+from .cores import BLOCKED, split_of
 from .stage_ops import scalar_ops
 from .tiling.chain import WIDE, Stage, assign_buffers, reduced_value
 from .tiling.classify import SPARSE
@@ -50,6 +50,7 @@ class _Tiler:
     def __init__(self, nest: NestOp, info: Nest, tiling: Tiling, cores: Sequence[ForOp] = ()):
         self.nest, self.info, self.tile, self.sparse = nest, info, tiling.tile, tiling.sparse
         self.cores, self.split = cores, split_of(nest)
+        self.blocked = BLOCKED in nest.attributes
         self.domain = domain = info.work.domain
         self.loops = [d for d in tiling.order if self.tile[d] < domain[d]]
         self.maps, self.parallel, self.reduced = nest.linear_maps, nest.parallel, set(nest.reduced)
@@ -120,15 +121,15 @@ class _Tiler:
         dims = [d for d in self.loops if d in self.ivs and any(row[d] for row in map.coeffs)]
         rows = [{i: row[d] for i, d in enumerate(dims)} for row in map.coeffs]
         ivs = [self.ivs[d] for d in dims]
-        # tile by tile round the cores, so that a tile of all cores together is one box
         around = dict.fromkeys(self.split, 1)
+        part = self.domain if self.blocked else self.tile
         for level, d in reversed(list(zip(self.cores, self.split, strict=False))):
             if any(row[d] for row in map.coeffs):
                 for row, full in zip(rows, map.coeffs, strict=True):
-                    row[len(ivs)] = full[d] * self.tile[d] * around[d]
+                    row[len(ivs)] = full[d] * part[d] * around[d]
                 ivs.append(level.iv)
             around[d] *= len(level.values)
-        for d, count in around.items():
+        for d, count in around.items() if not self.blocked else ():
             if d in dims:
                 for row in rows:
                     row[dims.index(d)] *= count
