@@ -17,7 +17,8 @@ every core computes all of the nest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import pairwise, product
 from math import prod
@@ -41,6 +42,10 @@ GAIN = 0.9
 """A nest is divided if that takes at most this share of the cycles it takes undivided."""
 
 
+SWEEPS = 8
+"""How often all nests are looked at for a better split, at most."""
+
+
 @dataclass(frozen=True)
 class DistributePass(Pass):
     """Divide nests among cores by rows, output channels or batch, whichever is cheapest."""
@@ -60,36 +65,96 @@ class DistributePass(Pass):
             if any(not shape_of(nest.output) for nest in nests):
                 continue
             grid = core_grid(machine.cores)
-            if _divide(nests, machine, grid):
+            if divide(nests, machine, grid):
                 enclose(func, grid)
 
 
-Axes = tuple[int | None, ...]
-"""For every core level, the axis of a tensor along which it is divided; None: along none."""
+Split = tuple[int, ...]
+"""For every core level, the dimension that it divides; empty: every core computes all."""
 
 
-def _divide(nests: Sequence[NestOp], machine: Machine, grid: Sequence[int]) -> bool:
-    """Give nests their split; whether any has one."""
-    known: dict[object, tuple[int, ...]] = {}  # equal layers are divided alike
-    chosen: dict[NestOp, tuple[int, ...]] = {}
+@dataclass(frozen=True)
+class Edge:
+    """A tensor from one nest to another: `map` reads it, unless it is reshaped between them."""
+
+    producer: NestOp
+    reader: NestOp
+    map: Linear | None
+    cycles: float
+
+    def exchange(self, divided: Split, reads: Split, blocked: AbstractSet[NestOp]) -> float:
+        """Cycles in which cores send each other what they do not have; 0 if they have it."""
+        if not divided:
+            return 0.0
+        if self.map is not None and reads and {self.producer, self.reader} <= blocked:
+            made = self.producer.linear_maps[-1]
+            if axes(made, divided) == axes(self.map, reads):
+                return 0.0
+        return self.cycles
+
+
+def divide(nests: Sequence[NestOp], machine: Machine, grid: Sequence[int]) -> bool:
+    """Give nests their splits; whether any has one."""
     blocked = blocks(nests)
-    made: dict[SSAValue, Axes] = {}  # how what earlier nests have made lies on the cores
+    known: dict[object, dict[Split, float]] = {}
+    costs: dict[NestOp, dict[Split, float]] = {}
     for nest in nests:
         info = analyse(nest, machine)
-        sources = tuple(made.get(x) if nest in blocked else None for x in nest.reads)
-        here = tuple(whole(x) in {whole(n.output) for n in chosen} for x in nest.reads)
-        key = info.work, info.reduction, nest.fill_values, sources, here
+        key = info.work, info.reduction, nest.fill_values, nest in blocked
         if key not in known:
-            known[key] = choose(nest, machine, grid, sources, here)
-        chosen[nest] = split = known[key]
-        if nest in blocked:
-            made[nest.output] = axes(nest.linear_maps[-1], split)
+            splits = candidates(nest, grid, even=nest not in blocked)
+            known[key] = split_cycles(nest, machine, grid, splits)
+        costs[nest] = known[key]
+    chosen = choose(costs, edges(nests, machine), blocked)
     for nest, split in chosen.items():
         if split:
             nest.attributes[SPLIT] = ints(split)
             if nest in blocked:
                 nest.attributes[BLOCKED] = UnitAttr()
     return any(chosen.values())
+
+
+def choose(
+    costs: Mapping[NestOp, Mapping[Split, float]],
+    edges: Sequence[Edge],
+    blocked: AbstractSet[NestOp],
+) -> dict[NestOp, Split]:
+    """The splits of least cycles in all: from each nest's best, better ones one by one."""
+    chosen = {nest: min(of, key=lambda s: of[s]) for nest, of in costs.items()}
+    before: dict[NestOp, list[Edge]] = {nest: [] for nest in costs}
+    after: dict[NestOp, list[Edge]] = {nest: [] for nest in costs}
+    for edge in edges:
+        before[edge.reader].append(edge)
+        after[edge.producer].append(edge)
+
+    def total(nest: NestOp, split: Split) -> float:
+        given = (e.exchange(chosen[e.producer], split, blocked) for e in before[nest])
+        taken = (e.exchange(split, chosen[e.reader], blocked) for e in after[nest])
+        return costs[nest][split] + sum(given) + sum(taken)
+
+    for _ in range(SWEEPS):
+        changed = False
+        for nest, of in costs.items():
+            best = min(of, key=lambda s: total(nest, s))
+            if total(nest, best) < total(nest, chosen[nest]):
+                chosen[nest], changed = best, True
+        if not changed:
+            break
+    return chosen
+
+
+def edges(nests: Sequence[NestOp], machine: Machine) -> list[Edge]:
+    """All tensors that one nest makes and another one reads."""
+    makers: dict[SSAValue, NestOp] = {}
+    out: list[Edge] = []
+    for nest in nests:
+        for map, x in zip(nest.linear_maps, nest.reads, strict=False):
+            if (maker := makers.get(whole(x))) is not None:
+                size = prod(shape_of(x)) * numpy_dtype(element_of(x)).itemsize
+                cycles = size / machine.network.bytes_per_cycle + machine.network.latency
+                out.append(Edge(maker, nest, map if x is maker.output else None, cycles))
+        makers[whole(nest.output)] = nest
+    return out
 
 
 def whole(value: SSAValue) -> SSAValue:
@@ -99,7 +164,7 @@ def whole(value: SSAValue) -> SSAValue:
     return value
 
 
-def axes(map: Linear, split: Sequence[int]) -> Axes:
+def axes(map: Linear, split: Split) -> tuple[int | None, ...]:
     """Along which axis of a tensor each core level divides it."""
     return tuple(next((r for r, row in enumerate(map.coeffs) if row[d]), None) for d in split)
 
@@ -144,14 +209,14 @@ def enclose(func: FuncOp, grid: Sequence[int]) -> None:
     block.insert_op_before(loops[0], last)
 
 
-def candidates(nest: NestOp, grid: Sequence[int]) -> list[tuple[int, ...]]:
-    """Splits along parallel dimensions that divide evenly, into boxes of the output."""
+def candidates(nest: NestOp, grid: Sequence[int], even: bool = True) -> list[Split]:
+    """Splits along parallel dimensions into boxes of the output, `even` ones or any."""
     alone = [d for d in nest.parallel if _alone(nest.linear_maps[-1], d, nest.sizes)]
-    out: list[tuple[int, ...]] = []
+    out: list[Split] = []
     for split in product(alone, repeat=len(grid)):
         left = list(nest.sizes)
         for d, count in zip(split, grid, strict=True):
-            left[d] = left[d] // count if left[d] % count == 0 else 0
+            left[d] = left[d] // count if left[d] % count == 0 or not even else 0
         if all(left):
             out.append(split)
     return out
@@ -165,20 +230,12 @@ def _alone(output: Linear, dim: int, sizes: tuple[int, ...]) -> bool:
     )
 
 
-def choose(
-    nest: NestOp,
-    machine: Machine,
-    grid: Sequence[int],
-    sources: Sequence[Axes | None] = (),
-    here: Sequence[bool] = (),
-) -> tuple[int, ...]:
-    """The dimensions to divide; none if that does not pay.
-
-    `sources`: how reads that the segment has made are divided; `here`: which ones these are.
-    """
-    undivided = _cycles(analyse(nest, machine).work, machine)
-    best: tuple[float, tuple[int, ...]] = GAIN * undivided, ()
-    for split in candidates(nest, grid):
+def split_cycles(
+    nest: NestOp, machine: Machine, grid: Sequence[int], splits: Sequence[Split]
+) -> dict[Split, float]:
+    """Modelled cycles of a nest by split; undivided, less by `GAIN`."""
+    out: dict[Split, float] = {(): GAIN * _cycles(analyse(nest, machine).work, machine)}
+    for split in splits:
         nest.attributes[SPLIT] = ints(split)
         try:
             work = analyse(nest, machine, grid).work
@@ -186,17 +243,10 @@ def choose(
             continue
         finally:
             del nest.attributes[SPLIT]
-        cycles = _cycles(work, machine)
         received = sum(o.bytes * prod(o.shape) for o in work.reads if o.constant and o.share > 1)
-        cycles = max(cycles, received / machine.network.bytes_per_cycle)
-        for map, x, source, made in zip(nest.linear_maps, nest.reads, sources, here, strict=False):
-            if made and (not source or source != axes(map, split)):
-                size = prod(shape_of(x)) * numpy_dtype(element_of(x)).itemsize
-                cycles += size / machine.network.bytes_per_cycle + machine.network.latency
-        cycles += _kept(work) / (machine.dram.bytes_per_cycle * machine.cores)
-        if cycles < best[0]:
-            best = cycles, split
-    return best[1]
+        cycles = max(_cycles(work, machine), received / machine.network.bytes_per_cycle)
+        out[split] = cycles + _kept(work) / (machine.dram.bytes_per_cycle * machine.cores)
+    return out
 
 
 def _kept(work: Work) -> int:

@@ -25,8 +25,9 @@ from ...dialects.loop import (
     captured,
     space_of,
 )
+from ...dialects.npu.commands import OVERLAPPING
 from ...dialects.types import element_of, memref, shape_of, string
-from .cores import BLOCKED, split_of
+from .cores import BLOCKED, core_counts, counts, overlapping, split_of
 from .stage_ops import scalar_ops
 from .tiling.chain import WIDE, Stage, assign_buffers, reduced_value
 from .tiling.classify import SPARSE
@@ -51,6 +52,11 @@ class _Tiler:
         self.nest, self.info, self.tile, self.sparse = nest, info, tiling.tile, tiling.sparse
         self.cores, self.split = cores, split_of(nest)
         self.blocked = BLOCKED in nest.attributes
+        sizes = counts(cores)
+        self.overlapping = overlapping(nest, sizes)
+        self.parts = list(nest.sizes)  # from the first of one core's to that of the next
+        for d, count in core_counts(nest, sizes).items():
+            self.parts[d] //= count
         self.domain = domain = info.work.domain
         self.loops = [d for d in tiling.order if self.tile[d] < domain[d]]
         self.maps, self.parallel, self.reduced = nest.linear_maps, nest.parallel, set(nest.reduced)
@@ -66,6 +72,8 @@ class _Tiler:
         op.location = self.nest.location
         if hint and op.results:
             op.results[0].name_hint = hint
+        if self.overlapping:
+            op.attributes[OVERLAPPING] = UnitAttr()
         if self.block is not None:
             self.block.add_op(op)
         else:
@@ -122,7 +130,7 @@ class _Tiler:
         rows = [{i: row[d] for i, d in enumerate(dims)} for row in map.coeffs]
         ivs = [self.ivs[d] for d in dims]
         around = dict.fromkeys(self.split, 1)
-        part = self.domain if self.blocked else self.tile
+        part = self.parts if self.blocked else self.tile
         for level, d in reversed(list(zip(self.cores, self.split, strict=False))):
             if any(row[d] for row in map.coeffs):
                 for row, full in zip(rows, map.coeffs, strict=True):

@@ -15,7 +15,7 @@ from xdsl.ir import Attribute, Operation
 
 from ...dialects.loop.structure import space_of
 from ...dialects.npu.attributes import AccessAttr, TensorMapAttr
-from ...dialects.npu.commands import Command
+from ...dialects.npu.commands import OVERLAPPING, Command
 from ...dialects.npu.descriptors import TensorBox, byte_span
 from ...dialects.npu.isa import OperandSpec, Queue, spreads
 from ...dialects.npu.operands import (
@@ -45,7 +45,7 @@ class Use:
     """A queue reading or writing bytes [low, high) of a memory; `buffer` is None for DRAM.
 
     `shared`: other cores see the same bytes (DRAM), or have them written as well (broadcasts).
-    `where`: the tensor and the nest that the use is part of, if cores share it.
+    `where`: the tensor and the nest that the use is part of, if cores share it in disjoint parts.
     """
 
     memory: str
@@ -68,7 +68,7 @@ def command_uses(op: Command, trips: tuple[int, ...]) -> list[Use]:
         zip(spec.operands, op.buffers, op.accesses.data, strict=True)
     ):
         buffer, space = buffer_of(value), space_of(value)
-        where = (op.location, buffer) if cored else None
+        where = (op.location, buffer) if cored and OVERLAPPING not in op.attributes else None
         shared = cored and (
             not isinstance(buffer, AllocOp) or (index == 1 and spreads(spec.mnemonic, params))
         )
