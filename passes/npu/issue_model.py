@@ -1,0 +1,105 @@
+"""When tasks run that are issued in some order: the machine as schedule-commands sees it.
+
+Of `docs/timing.md` it has the control processor that waits at a full queue, queues in order, what a
+unit takes, what a result takes on its way, and loads ahead, which the DMA does as early as it
+can (prefetch-loads will move them up).  Not: fetching, banks, shared bandwidth, preloads.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from ...backends.targets.cycles import array_drain
+from ...backends.targets.machine import Machine
+from ...dialects.npu.isa import Queue
+from .dependences import Task
+
+STAGES = (Queue.LOAD, Queue.MATRIX, Queue.VECTOR, Queue.STORE)
+"""The order in which data mostly go through the units within a loop."""
+
+
+class Issue:
+    """The state of the machine after some tasks have been issued."""
+
+    def __init__(self, tasks: Sequence[Task], machine: Machine):
+        self.tasks, self.machine = tasks, machine
+        self.control = 0.0
+        self.time = 0.0
+        self.free = dict.fromkeys(Queue, 0.0)
+        self.done: dict[tuple[int, Queue], float] = {}
+        depths = machine.control.queue_depths
+        self.entries = {q: deque([0.0] * depths[q.value], depths[q.value]) for q in STAGES}
+        self.latencies = {q: _latency(q, machine) for q in STAGES}
+
+    def copy(self) -> Issue:
+        """A copy that goes its own way."""
+        out = Issue.__new__(Issue)
+        out.__dict__ |= self.__dict__
+        out.free, out.done = dict(self.free), dict(self.done)
+        out.entries = {q: e.copy() for q, e in self.entries.items()}
+        return out
+
+    @staticmethod
+    def latency(task: Task, machine: Machine) -> float:
+        """Cycles from the end of a task's work to its results."""
+        return max(_latency(queue, machine) for queue in task.cycles)
+
+    def start(self, i: int, loads: Iterable[int]) -> float:
+        """When task `i` would start to work if it, and loads ahead for it, were issued now."""
+        task, begin = self.tasks[i], self.control
+        dma = self.free[Queue.LOAD]
+        for load in loads:
+            if (load, Queue.LOAD) not in self.done:
+                dma += self.tasks[load].cycles[Queue.LOAD]
+                begin = max(begin, dma)
+        for queue, sources in task.after.items():
+            begin = max(begin, self.free[queue] if len(task.after) == 1 else 0.0)
+            for source in sources:
+                begin = max(begin, self.done.get(source, 0.0))
+        if len(task.after) > 1:
+            queue = next(q for q in STAGES if q in task.cycles)
+            begin = max(begin, self.free[queue])
+        return begin
+
+    def issue(self, i: int) -> None:
+        """Issue task `i`."""
+        task = self.tasks[i]
+        if task.ahead:
+            self.free[Queue.LOAD] += task.cycles[Queue.LOAD]
+            self.done[i, Queue.LOAD] = self.free[Queue.LOAD]
+            return
+        issued, done = self.control, 0.0
+        for queue in STAGES:
+            cycles = task.cycles.get(queue)
+            if cycles is None:
+                continue
+            entries, count = self.entries[queue], task.commands[queue]
+            room = entries[min(count, len(entries)) - 1]
+            ready = max((self.done.get(s, 0.0) for s in task.after[queue]), default=0.0)
+            begin = max(self.free[queue], issued, ready)
+            end = max(begin + cycles, done)  # a later stage ends no earlier
+            done = end + self.latencies[queue]
+            self.free[queue], self.done[i, queue] = end, done
+            kept = min(count, len(entries))
+            step = cycles / count
+            if count > len(entries):
+                room = max(room, end - step * len(entries))
+            entries.extend(done - step * n for n in reversed(range(kept)))
+            self.control = max(self.control, room)
+            self.time = max(self.time, done)
+
+    def issue_all(self, order: Iterable[int]) -> None:
+        """Issue tasks in this order."""
+        for i in order:
+            self.issue(i)
+
+
+def _latency(queue: Queue, machine: Machine) -> float:
+    match queue:
+        case Queue.MATRIX:
+            return float(array_drain(machine))
+        case Queue.STORE:
+            return machine.dram.write_latency if machine.cores == 1 else machine.network.latency
+        case _:
+            return 0.0
