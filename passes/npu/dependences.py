@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from xdsl.ir import Operation
 
+from ...backends.targets.cycles import array_drain
 from ...backends.targets.machine import Machine
 from ...dialects.npu.commands import Command
 from ...dialects.npu.isa import Queue
@@ -30,23 +31,23 @@ from .uses import Use, command_uses, summary
 class Task:
     """A top-level operation: commands and cycles by queue; buffers of the top level that it uses.
 
-    `after`: per queue of the task, (earlier task, its queue) that it has to wait for.  `ahead`: a
-    load that nothing holds back, so that it can be issued long before it is needed.
+    `latencies`: cycles before and after the work, in which the unit is free for others.
+
+    `sources`: the tasks it must be issued after; `after`: per queue of the task, (task, its queue)
+    whose results it waits for: those of another queue, as each queue is in order.  `ahead`: a load
+    that nothing holds back, so that it can be issued long before it is needed.
     """
 
     op: Operation
     commands: dict[Queue, int] = field(default_factory=dict[Queue, int])
     cycles: dict[Queue, float] = field(default_factory=dict[Queue, float])
+    latencies: dict[Queue, tuple[int, int]] = field(default_factory=dict[Queue, tuple[int, int]])
     buffers: list[AllocOp] = field(default_factory=list[AllocOp])
     after: dict[Queue, set[tuple[int, Queue]]] = field(
         default_factory=dict[Queue, set[tuple[int, Queue]]]
     )
+    sources: set[int] = field(default_factory=set[int])
     ahead: bool = False
-
-    @property
-    def sources(self) -> set[int]:
-        """The tasks it depends on."""
-        return {source for waits in self.after.values() for source, _ in waits}
 
 
 def tasks_of(program: ProgramOp, machine: Machine) -> list[Task]:
@@ -62,6 +63,7 @@ def tasks_of(program: ProgramOp, machine: Machine) -> list[Task]:
                 spent = times * command_cycles(command, machine)
                 task.commands[queue] = task.commands.get(queue, 0) + times
                 task.cycles[queue] = task.cycles.get(queue, 0.0) + spent
+                task.latencies[queue] = _latencies(command, machine)
                 found = [buffer_of(value) for value in command.buffers]
                 task.buffers += [b for b in found if isinstance(b, AllocOp) and b.parent is block]
                 inner = {b for b in found if b.parent is not block}
@@ -74,12 +76,29 @@ def tasks_of(program: ProgramOp, machine: Machine) -> list[Task]:
         merged = summary(uses) if len(uses) > 1 else uses[0]
         for use in merged:
             memory = memories.setdefault(use.memory, _Accesses())
-            task.after[use.queue] |= memory.conflicts(use)
+            found = memory.conflicts(use)
+            task.sources |= {source for source, _ in found}
+            task.after[use.queue] |= {s for s in found if s[1] is not use.queue}
         for use in sorted(merged, key=lambda u: not u.write):
             memories[use.memory].record(use, len(tasks))
         task.ahead = list(task.commands.items()) == [(Queue.LOAD, 1)] and not task.sources
         tasks.append(task)
     return tasks
+
+
+def _latencies(command: Command, machine: Machine) -> tuple[int, int]:
+    """Cycles before and after the work of a command, without preloads."""
+    if command.instruction.mnemonic == "send":
+        return 0, machine.network.latency
+    match command.queue:
+        case Queue.LOAD:
+            return machine.dram.read_latency, 0
+        case Queue.STORE:
+            return 0, machine.dram.write_latency
+        case Queue.MATRIX:
+            return 0, array_drain(machine)
+        case _:
+            return 0, 0
 
 
 Cell = tuple[frozenset[tuple[int, Queue]], frozenset[tuple[int, Queue]]]

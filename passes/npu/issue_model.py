@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from ...backends.targets.cycles import array_drain
 from ...backends.targets.machine import Machine
 from ...dialects.npu.isa import Queue
 from .dependences import Task
@@ -30,7 +29,6 @@ class Issue:
         self.done: dict[tuple[int, Queue], float] = {}
         depths = machine.control.queue_depths
         self.entries = {q: deque([0.0] * depths[q.value], depths[q.value]) for q in STAGES}
-        self.latencies = {q: _latency(q, machine) for q in STAGES}
 
     def copy(self) -> Issue:
         """A copy that goes its own way."""
@@ -40,11 +38,6 @@ class Issue:
         out.entries = {q: e.copy() for q, e in self.entries.items()}
         return out
 
-    @staticmethod
-    def latency(task: Task, machine: Machine) -> float:
-        """Cycles from the end of a task's work to its results."""
-        return max(_latency(queue, machine) for queue in task.cycles)
-
     def start(self, i: int, loads: Iterable[int]) -> float:
         """When task `i` would start to work if it, and loads ahead for it, were issued now."""
         task, begin = self.tasks[i], self.control
@@ -53,14 +46,11 @@ class Issue:
             if (load, Queue.LOAD) not in self.done:
                 dma += self.tasks[load].cycles[Queue.LOAD]
                 begin = max(begin, dma)
-        for queue, sources in task.after.items():
-            begin = max(begin, self.free[queue] if len(task.after) == 1 else 0.0)
+        for sources in task.after.values():
             for source in sources:
                 begin = max(begin, self.done.get(source, 0.0))
-        if len(task.after) > 1:
-            queue = next(q for q in STAGES if q in task.cycles)
-            begin = max(begin, self.free[queue])
-        return begin
+        first = next(q for q in STAGES if q in task.cycles)
+        return max(begin + task.latencies[first][0], self.free[first])
 
     def issue(self, i: int) -> None:
         """Issue task `i`."""
@@ -77,9 +67,10 @@ class Issue:
             entries, count = self.entries[queue], task.commands[queue]
             room = entries[min(count, len(entries)) - 1]
             ready = max((self.done.get(s, 0.0) for s in task.after[queue]), default=0.0)
-            begin = max(self.free[queue], issued, ready)
+            before, after = task.latencies[queue]
+            begin = max(self.free[queue], max(issued, ready) + before)
             end = max(begin + cycles, done)  # a later stage ends no earlier
-            done = end + self.latencies[queue]
+            done = end + after
             self.free[queue], self.done[i, queue] = end, done
             kept = min(count, len(entries))
             step = cycles / count
@@ -94,12 +85,3 @@ class Issue:
         for i in order:
             self.issue(i)
 
-
-def _latency(queue: Queue, machine: Machine) -> float:
-    match queue:
-        case Queue.MATRIX:
-            return float(array_drain(machine))
-        case Queue.STORE:
-            return machine.dram.write_latency if machine.cores == 1 else machine.network.latency
-        case _:
-            return 0.0

@@ -92,7 +92,7 @@ def _apply(program: ProgramOp, tasks: Sequence[Task], order: Sequence[int]) -> N
 
 def _list_order(tasks: Sequence[Task], machine: Machine, share: float) -> list[int]:
     """All tasks in the order of a list schedule; loads ahead just before their first use."""
-    behind = _chains(tasks, machine)
+    behind = _chains(tasks)
     users: list[list[int]] = [[] for _ in tasks]
     waiting: list[int] = []
     loads: list[list[int]] = [[] for _ in tasks]  # loads ahead that a task depends on
@@ -133,13 +133,19 @@ def _list_order(tasks: Sequence[Task], machine: Machine, share: float) -> list[i
     return out
 
 
-def _chains(tasks: Sequence[Task], machine: Machine) -> list[float]:
+def _chains(tasks: Sequence[Task]) -> list[float]:
     """Per task, the cycles of the longest chain of dependences from its start on."""
-    behind = [0.0] * len(tasks)
+    behind = [0.0] * len(tasks)  # of what comes after it, until its own is added
     for i in reversed(range(len(tasks))):
-        behind[i] += max(tasks[i].cycles.values()) + Issue.latency(tasks[i], machine)
-        for source in tasks[i].sources:
+        task = tasks[i]
+        work = max(task.cycles.values())
+        behind[i] += work
+        for source in task.sources:
             behind[source] = max(behind[source], behind[i])
+        for queue, sources in task.after.items():
+            for source, other in sources:
+                latency = tasks[source].latencies[other][1] + task.latencies[queue][0]
+                behind[source] = max(behind[source], behind[i] + latency)
     return behind
 
 
