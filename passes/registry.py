@@ -45,6 +45,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     ),
     "npu": (
         "lower-to-npu",
+        "schedule-commands",
         "prefetch-loads",
         "allocate-scratchpad",
         "preload-weights",

@@ -1,0 +1,219 @@
+"""List scheduling: issue commands in an order that keeps all units at work.
+
+    vmax, vsumexp, vexp   (softmax)              matmul     (projection)
+    matmul, vrequant      (projection)    ->     vmax, vsumexp, vexp
+    matmul                (reads both)           vrequant
+                                                 matmul
+
+Queues are in order and filled by one control processor that waits at a full one, so work that
+could go on beside what is before it starts late if it is issued late.  A list scheduler (Graham
+1966; critical path first, as in Gibbons and Muchnick, "Efficient instruction scheduling for a
+pipelined architecture", 1986) issues the tasks of the top level anew: of those whose dependences
+have been issued, within a window of the program, the one that could start first; of equals, the
+one with the longest chain behind it.  Where the machine as modelled (`issue_model.py`) does not
+gain enough, a part of the program keeps its order, and so does the whole if its buffers do not
+fit any more.  Before prefetch-loads, which moves loads of weights up further; after it there are
+addresses, whose reuse is one more dependence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xdsl.dialects.builtin import ModuleOp
+
+from ...backends.targets.machine import Machine
+from ...dialects.errors import CapacityError
+from ...dialects.loop.structure import space_of
+from ...dialects.npu.structure import AllocOp, ProgramOp
+from ..base import CompilerContext, Pass
+from .allocate_scratchpad import arrange
+from .dependences import Task, tasks_of
+from .issue_model import Issue
+from .prefetch_loads import reorder
+from .traffic import program_block
+
+WINDOW = 160
+"""Tasks to look ahead in the program."""
+
+MARGIN = 0.02
+"""Share of its cycles that a part of the program must gain to be reordered."""
+
+SHARES = (0.9, 0.6, 0.3)
+"""Shares of the memories for buffers that are alive, tried in turn: packing is not perfect."""
+
+
+@dataclass(frozen=True)
+class ScheduleCommandsPass(Pass):
+    """Reorder the commands of programs so that independent work of different units overlaps."""
+
+    name = "schedule-commands"
+    enable: bool = True
+
+    def run(self, ctx: CompilerContext, module: ModuleOp) -> None:
+        """Reorder the top level of every program, where banks are not ranges of addresses."""
+        if ctx.machine is None or ctx.machine.scratchpad.regions > 1 or not self.enable:
+            return
+        for program in module.ops:
+            if isinstance(program, ProgramOp):
+                schedule(program, ctx.machine)
+
+
+PASS = ScheduleCommandsPass
+
+
+def schedule(program: ProgramOp, machine: Machine) -> None:
+    """Reorder one program, as far as its buffers can then still be placed."""
+    tasks = tasks_of(program, machine)
+    original = list(program_block(program).ops)
+    for share in SHARES:
+        order = _better(tasks, _list_order(tasks, machine, share), machine)
+        if order == list(range(len(tasks))):
+            return
+        _apply(program, tasks, order)
+        try:
+            arrange(program, machine, search=False)
+            return
+        except CapacityError:
+            reorder(program, original)
+
+
+def _apply(program: ProgramOp, tasks: Sequence[Task], order: Sequence[int]) -> None:
+    """Bring the tasks into this order, buffers right before what uses them first."""
+    moved = {op for task in tasks for op in (task.op, *task.buffers)}
+    ops = [op for op in program_block(program).ops if op not in moved]
+    ops += dict.fromkeys(op for i in order for op in (*tasks[i].buffers, tasks[i].op))
+    reorder(program, ops)
+
+
+# --- which order ---
+
+
+def _list_order(tasks: Sequence[Task], machine: Machine, share: float) -> list[int]:
+    """All tasks in the order of a list schedule; loads ahead just before their first use."""
+    behind = _chains(tasks)
+    users: list[list[int]] = [[] for _ in tasks]
+    waiting: list[int] = []
+    loads: list[list[int]] = [[] for _ in tasks]  # loads ahead that a task depends on
+    for i, task in enumerate(tasks):
+        sources = task.sources
+        loads[i] = sorted(s for s in sources if tasks[s].ahead)
+        sources = {s for s in sources if not tasks[s].ahead}
+        for source in sources:
+            users[source].append(i)
+        waiting.append(len(sources))
+    memory = _Memory(tasks, machine, share)
+    model = Issue(tasks, machine)
+    rest = [i for i, task in enumerate(tasks) if not task.ahead]
+    ready = [i for i in rest[:WINDOW] if not waiting[i]]
+    position = {i: n for n, i in enumerate(rest)}
+    seen, oldest, issued = min(WINDOW, len(rest)), 0, [False] * len(tasks)
+    out: list[int] = []
+    while ready:
+        fitting = [i for i in ready if memory.fits(i)] or [min(ready)]
+        chosen = min(fitting, key=lambda i: (model.start(i, loads[i]), -behind[i], i))
+        ready.remove(chosen)
+        for i in (*(load for load in loads[chosen] if not issued[load]), chosen):
+            out.append(i)
+            issued[i] = True
+            model.issue(i)
+            memory.use(i)
+        for user in users[chosen]:
+            waiting[user] -= 1
+            if not waiting[user] and position[user] < seen:
+                ready.append(user)
+        while oldest < len(rest) and issued[rest[oldest]]:
+            oldest += 1
+        while seen < min(oldest + WINDOW, len(rest)):
+            if not waiting[rest[seen]]:
+                ready.append(rest[seen])
+            seen += 1
+    out += [i for i in range(len(tasks)) if not issued[i]]  # loads that nothing uses
+    return out
+
+
+def _chains(tasks: Sequence[Task]) -> list[float]:
+    """Per task, the cycles of the longest chain of dependences from its start on."""
+    behind = [0.0] * len(tasks)  # of what comes after it, until its own is added
+    for i in reversed(range(len(tasks))):
+        task = tasks[i]
+        work = max(task.cycles.values())
+        behind[i] += work
+        for source in task.sources:
+            behind[source] = max(behind[source], behind[i])
+        for queue, sources in task.after.items():
+            for source, other in sources:
+                latency = tasks[source].latencies[other][1] + task.latencies[queue][0]
+                behind[source] = max(behind[source], behind[i] + latency)
+    return behind
+
+
+def _better(tasks: Sequence[Task], order: Sequence[int], machine: Machine) -> list[int]:
+    """`order` where it gains enough over program order, part by part; else program order.
+
+    A part is as short as it can be: what comes before it in one order does in the other.
+    """
+    model = Issue(tasks, machine)
+    out: list[int] = []
+    first, highest = 0, -1
+    for n, task in enumerate(order):
+        highest = max(highest, task)
+        if highest > n:
+            continue
+        part, before = list(order[first : n + 1]), model.time
+        if len(part) > 1 and part != sorted(part):
+            other = model.copy()
+            other.issue_all(sorted(part))
+            model_new = model.copy()
+            model_new.issue_all(part)
+            gain = other.time - model_new.time
+            if gain < MARGIN * (other.time - before):
+                part, model = sorted(part), other
+            else:
+                model = model_new
+        else:
+            model.issue_all(part)
+        out += part
+        first = n + 1
+    return out
+
+
+class _Memory:
+    """Bytes of buffers alive, in the order of issue."""
+
+    def __init__(self, tasks: Sequence[Task], machine: Machine, share: float):
+        self.tasks = tasks
+        self.alignment = machine.alignment
+        self.left: dict[AllocOp, int] = {}
+        for task in tasks:
+            for buffer in task.buffers:
+                self.left[buffer] = self.left.get(buffer, 0) + 1
+        self.count = dict(self.left)
+        self.alive = {"spm": 0, "acc": 0}
+        top = machine.scratchpad.bytes
+        placed = [b.address.value.data for b in self.left if b.address is not None]
+        top = min([top, *placed])
+        self.limit = {"spm": top * share, "acc": machine.accumulator.bytes * share}
+
+    def size(self, buffer: AllocOp) -> int:
+        if buffer.address is not None:
+            return 0
+        return buffer.slots.value.data * -(-buffer.bytes // self.alignment) * self.alignment
+
+    def fits(self, i: int) -> bool:
+        needed = {"spm": 0, "acc": 0}
+        for buffer in self.tasks[i].buffers:
+            if self.left[buffer] == self.count[buffer]:
+                needed[space_of(buffer.result)] += self.size(buffer)
+        return all(
+            not needed[s] or self.alive[s] + needed[s] <= self.limit[s] for s in ("spm", "acc")
+        )
+
+    def use(self, i: int) -> None:
+        for buffer in self.tasks[i].buffers:
+            if self.left[buffer] == self.count[buffer]:
+                self.alive[space_of(buffer.result)] += self.size(buffer)
+            self.left[buffer] -= 1
+            if not self.left[buffer]:
+                self.alive[space_of(buffer.result)] -= self.size(buffer)
