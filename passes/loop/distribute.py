@@ -121,16 +121,26 @@ def choose(
 ) -> dict[NestOp, Split]:
     """The splits of least cycles in all: from each nest's best, better ones one by one."""
     chosen = {nest: min(of, key=lambda s: of[s]) for nest, of in costs.items()}
-    before: dict[NestOp, list[Edge]] = {nest: [] for nest in costs}
-    after: dict[NestOp, list[Edge]] = {nest: [] for nest in costs}
+    makers: dict[NestOp, dict[NestOp, None]] = {nest: {nest: None} for nest in costs}
+    readers: dict[NestOp, list[Edge]] = {nest: [] for nest in costs}
     for edge in edges:
-        before[edge.reader].append(edge)
-        after[edge.producer].append(edge)
+        makers[edge.reader][edge.producer] = None
+        readers[edge.producer].append(edge)
 
     def total(nest: NestOp, split: Split) -> float:
-        given = (e.exchange(chosen[e.producer], split, blocked) for e in before[nest])
-        taken = (e.exchange(split, chosen[e.reader], blocked) for e in after[nest])
-        return costs[nest][split] + sum(given) + sum(taken)
+        new = {nest: split}
+        return costs[nest][split] + sum(
+            max(
+                (
+                    e.exchange(
+                        new.get(maker, chosen[maker]), new.get(e.reader, chosen[e.reader]), blocked
+                    )
+                    for e in readers[maker]
+                ),
+                default=0.0,
+            )  # what one reader needs others need not be sent again
+            for maker in makers[nest]
+        )
 
     for _ in range(SWEEPS):
         changed = False

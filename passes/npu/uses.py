@@ -7,8 +7,10 @@ Read-only constants are left out.  On several cores a use tells whether other co
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
+from math import prod
 
 from xdsl.dialects.builtin import LocationAttr
 from xdsl.ir import Attribute, Operation
@@ -17,9 +19,10 @@ from ...dialects.loop.structure import space_of
 from ...dialects.npu.attributes import AccessAttr, TensorMapAttr
 from ...dialects.npu.commands import OVERLAPPING, Command
 from ...dialects.npu.descriptors import TensorBox, byte_span
-from ...dialects.npu.isa import OperandSpec, Queue, spreads
+from ...dialects.npu.isa import Queue, spreads
 from ...dialects.npu.operands import (
     buffer_of,
+    core_levels,
     cores_of,
     element_bytes,
     slot_stride,
@@ -35,6 +38,9 @@ class DramUse:
     box: TensorBox
     trips: tuple[int, ...]
 
+
+MOST_PARTS = 16
+"""Cores whose parts of a buffer are told apart, at most."""
 
 Place = tuple[LocationAttr, Operation]
 """The nest that a use is part of, by location, and the tensor, as nests of one node share that."""
@@ -75,8 +81,7 @@ def command_uses(op: Command, trips: tuple[int, ...]) -> list[Use]:
         if space == "const":
             continue
         if isinstance(buffer, AllocOp):
-            stride, (begin, size) = slot_stride(buffer), _part(buffer, access, row, params, trips)
-            starts = [i * stride for i in range(buffer.slots.value.data)]
+            starts = [i * slot_stride(buffer) for i in range(buffer.slots.value.data)]
             if buffer.address is None:
                 memory, low = (
                     f"{space} {id(buffer)}",
@@ -84,8 +89,9 @@ def command_uses(op: Command, trips: tuple[int, ...]) -> list[Use]:
                 )  # its own memory; never printed or ordered by
             else:
                 memory, low = space, buffer.address.value.data
-            low += begin
-            spans, boxes, alloc = [(low + s, low + s + size) for s in starts], [], buffer
+            parts = _parts(buffer, access, element_bytes(row, params), trips, core_levels(op))
+            spans = [(low + s + begin, low + s + end) for s in starts for begin, end in parts]
+            boxes, alloc = [], buffer
         else:
             assert isinstance(access, TensorMapAttr)
             box = tensor_box(access, buffer.address.value.data)
@@ -100,21 +106,32 @@ def command_uses(op: Command, trips: tuple[int, ...]) -> list[Use]:
     return uses
 
 
-def _part(
-    buffer: AllocOp, access: Attribute, row: OperandSpec, params: Mapping[str, int],
-    trips: tuple[int, ...],
-) -> tuple[int, int]:  # fmt: skip
-    """(first byte, number of bytes) of a buffer that a command touches in any iteration.
+def _parts(
+    buffer: AllocOp, access: Attribute, element: int, trips: tuple[int, ...], levels: int
+) -> list[tuple[int, int]]:
+    """Bytes [begin, end) of a buffer that a command touches in any iteration, core by core.
 
     Of a buffer that is fresh in each iteration of a loop, all of it: iterations are what counts.
     """
     looped = isinstance(buffer.parent_op(), LoopOp)
     if looped or not isinstance(access, AccessAttr):
-        return 0, buffer.bytes
-    low, high = byte_span(access.dims, element_bytes(row, params))
-    for stride, count in zip(access.loop_strides, trips, strict=False):
+        return [(0, buffer.bytes)]
+    low, high = byte_span(access.dims, element)
+    moves = list(zip(access.loop_strides, trips, strict=False))
+    cores = moves[:levels] if prod(trips[:levels]) <= MOST_PARTS else []
+    for stride, count in moves[len(cores) :]:
         low, high = low + min(stride * (count - 1), 0), high + max(stride * (count - 1), 0)
-    return access.base.data + low, high - low
+    begins = sorted(
+        access.base.data + low + sum(position)
+        for position in product(*([stride * i for i in range(count)] for stride, count in cores))
+    )
+    out: list[tuple[int, int]] = []
+    for begin in begins:
+        if out and begin <= out[-1][1]:
+            out[-1] = out[-1][0], begin + high - low
+        else:
+            out.append((begin, begin + high - low))
+    return out
 
 
 def dram_range(box: TensorBox, trips: Sequence[int], element: int) -> tuple[int, int]:
