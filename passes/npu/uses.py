@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from xdsl.dialects.builtin import LocationAttr
 from xdsl.ir import Attribute, Operation
 
+from ...backends.targets.cycles import contiguous
 from ...dialects.loop.structure import space_of
 from ...dialects.npu.attributes import AccessAttr, TensorMapAttr
 from ...dialects.npu.commands import Command
@@ -36,6 +37,34 @@ class DramUse:
     trips: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Part:
+    """Bytes of a buffer that a command touches: runs of `run`, (size, stride) of what repeats them.
+
+    `loops`: (count, stride) of the loops around the command; none if not known.
+    """
+
+    base: int
+    run: int
+    dims: tuple[tuple[int, int], ...]
+    loops: tuple[tuple[int, int], ...]
+
+    def moves_on(self, level: int) -> bool:
+        """Whether iterations of the loop at `level`, those around it fixed, have no byte in common.
+
+        Proved where strides nest: each passes all that the lesser ones reach.
+        """
+        if level >= len(self.loops) or not self.loops[level][1]:
+            return False
+        reached = self.run
+        repeated = [(n, abs(s)) for n, s in (*self.dims, *self.loops[level:]) if n > 1 and s]
+        for size, stride in sorted(repeated, key=lambda d: d[1]):
+            if stride < reached:
+                return False
+            reached += (size - 1) * stride
+        return True
+
+
 Place = tuple[LocationAttr, Operation]
 """The nest that a use is part of, by location, and the tensor, as nests of one node share that."""
 
@@ -57,6 +86,7 @@ class Use:
     shared: bool = False
     where: Place | None = None
     boxes: list[DramUse] = field(default_factory=list[DramUse])
+    parts: list[Part] = field(default_factory=list[Part])
 
 
 def command_uses(op: Command, trips: tuple[int, ...]) -> list[Use]:
@@ -75,7 +105,7 @@ def command_uses(op: Command, trips: tuple[int, ...]) -> list[Use]:
         if space == "const":
             continue
         if isinstance(buffer, AllocOp):
-            stride, (begin, size) = slot_stride(buffer), _part(buffer, access, row, params, trips)
+            stride, (begin, size) = slot_stride(buffer), _range(buffer, access, row, params, trips)
             starts = [i * stride for i in range(buffer.slots.value.data)]
             if buffer.address is None:
                 memory, low = (
@@ -86,13 +116,14 @@ def command_uses(op: Command, trips: tuple[int, ...]) -> list[Use]:
                 memory, low = space, buffer.address.value.data
             low += begin
             spans, boxes, alloc = [(low + s, low + s + size) for s in starts], [], buffer
+            parts = [_part(access, row, params, trips)]
         else:
             assert isinstance(access, TensorMapAttr)
             box = tensor_box(access, buffer.address.value.data)
             memory, spans = space, [dram_range(box, trips, element_bytes(row, params))]
-            boxes, alloc = [DramUse(box, trips)], None
+            boxes, parts, alloc = [DramUse(box, trips)], [], None
         uses += [
-            Use(memory, low, high, op.queue, d == "w", alloc, shared, where, boxes)
+            Use(memory, low, high, op.queue, d == "w", alloc, shared, where, boxes, parts)
             for low, high in spans
             for d in row.direction
             if low < high
@@ -100,7 +131,7 @@ def command_uses(op: Command, trips: tuple[int, ...]) -> list[Use]:
     return uses
 
 
-def _part(
+def _range(
     buffer: AllocOp, access: Attribute, row: OperandSpec, params: Mapping[str, int],
     trips: tuple[int, ...],
 ) -> tuple[int, int]:  # fmt: skip
@@ -115,6 +146,17 @@ def _part(
     for stride, count in zip(access.loop_strides, trips, strict=False):
         low, high = low + min(stride * (count - 1), 0), high + max(stride * (count - 1), 0)
     return access.base.data + low, high - low
+
+
+def _part(
+    access: Attribute, row: OperandSpec, params: Mapping[str, int], trips: tuple[int, ...]
+) -> Part:
+    """What a command touches of a buffer from iteration to iteration."""
+    if not isinstance(access, AccessAttr):
+        return Part(0, 0, (), ())
+    strides = (*access.loop_strides, *[0] * len(trips))
+    run, outer = contiguous(access.dims, element_bytes(row, params))
+    return Part(access.base.data, run, outer, tuple(zip(trips, strides, strict=False)))
 
 
 def dram_range(box: TensorBox, trips: Sequence[int], element: int) -> tuple[int, int]:
@@ -147,6 +189,7 @@ def summary(uses: list[list[Use]]) -> list[Use]:
         )  # fmt: skip
         if key in merged:
             merged[key].boxes.extend(use.boxes)
+            merged[key].parts.extend(use.parts)
         else:
-            merged[key] = Use(*key, boxes=list(use.boxes))
+            merged[key] = Use(*key, boxes=list(use.boxes), parts=list(use.parts))
     return list(merged.values())
