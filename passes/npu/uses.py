@@ -7,7 +7,7 @@ Read-only constants are left out.  On several cores a use tells whether other co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from math import prod
@@ -15,11 +15,12 @@ from math import prod
 from xdsl.dialects.builtin import LocationAttr
 from xdsl.ir import Attribute, Operation
 
+from ...backends.targets.cycles import contiguous
 from ...dialects.loop.structure import space_of
 from ...dialects.npu.attributes import AccessAttr, TensorMapAttr
 from ...dialects.npu.commands import OVERLAPPING, Command
 from ...dialects.npu.descriptors import TensorBox, byte_span
-from ...dialects.npu.isa import Queue, spreads
+from ...dialects.npu.isa import OperandSpec, Queue, spreads
 from ...dialects.npu.operands import (
     buffer_of,
     core_levels,
@@ -42,6 +43,35 @@ class DramUse:
 MOST_PARTS = 16
 """Cores whose parts of a buffer are told apart, at most."""
 
+
+@dataclass(frozen=True)
+class Part:
+    """Bytes of a buffer that a command touches: runs of `run`, (size, stride) of what repeats them.
+
+    `loops`: (count, stride) of the loops around the command; none if not known.
+    """
+
+    base: int
+    run: int
+    dims: tuple[tuple[int, int], ...]
+    loops: tuple[tuple[int, int], ...]
+
+    def moves_on(self, level: int) -> bool:
+        """Whether iterations of the loop at `level`, those around it fixed, have no byte in common.
+
+        Proved where strides nest: each passes all that the lesser ones reach.
+        """
+        if level >= len(self.loops) or not self.loops[level][1]:
+            return False
+        reached = self.run
+        repeated = [(n, abs(s)) for n, s in (*self.dims, *self.loops[level:]) if n > 1 and s]
+        for size, stride in sorted(repeated, key=lambda d: d[1]):
+            if stride < reached:
+                return False
+            reached += (size - 1) * stride
+        return True
+
+
 Place = tuple[LocationAttr, Operation]
 """The nest that a use is part of, by location, and the tensor, as nests of one node share that."""
 
@@ -63,6 +93,7 @@ class Use:
     shared: bool = False
     where: Place | None = None
     boxes: list[DramUse] = field(default_factory=list[DramUse])
+    parts: list[Part] = field(default_factory=list[Part])
 
 
 def command_uses(op: Command, trips: tuple[int, ...]) -> list[Use]:
@@ -89,16 +120,17 @@ def command_uses(op: Command, trips: tuple[int, ...]) -> list[Use]:
                 )  # its own memory; never printed or ordered by
             else:
                 memory, low = space, buffer.address.value.data
-            parts = _parts(buffer, access, element_bytes(row, params), trips, core_levels(op))
-            spans = [(low + s + begin, low + s + end) for s in starts for begin, end in parts]
+            ranges = _ranges(buffer, access, element_bytes(row, params), trips, core_levels(op))
+            spans = [(low + s + begin, low + s + end) for s in starts for begin, end in ranges]
             boxes, alloc = [], buffer
+            parts = [_part(access, row, params, trips)]
         else:
             assert isinstance(access, TensorMapAttr)
             box = tensor_box(access, buffer.address.value.data)
             memory, spans = space, [dram_range(box, trips, element_bytes(row, params))]
-            boxes, alloc = [DramUse(box, trips)], None
+            boxes, parts, alloc = [DramUse(box, trips)], [], None
         uses += [
-            Use(memory, low, high, op.queue, d == "w", alloc, shared, where, boxes)
+            Use(memory, low, high, op.queue, d == "w", alloc, shared, where, boxes, parts)
             for low, high in spans
             for d in row.direction
             if low < high
@@ -106,7 +138,7 @@ def command_uses(op: Command, trips: tuple[int, ...]) -> list[Use]:
     return uses
 
 
-def _parts(
+def _ranges(
     buffer: AllocOp, access: Attribute, element: int, trips: tuple[int, ...], levels: int
 ) -> list[tuple[int, int]]:
     """Bytes [begin, end) of a buffer that a command touches in any iteration, core by core.
@@ -132,6 +164,17 @@ def _parts(
         else:
             out.append((begin, begin + high - low))
     return out
+
+
+def _part(
+    access: Attribute, row: OperandSpec, params: Mapping[str, int], trips: tuple[int, ...]
+) -> Part:
+    """What a command touches of a buffer from iteration to iteration."""
+    if not isinstance(access, AccessAttr):
+        return Part(0, 0, (), ())
+    strides = (*access.loop_strides, *[0] * len(trips))
+    run, outer = contiguous(access.dims, element_bytes(row, params))
+    return Part(access.base.data, run, outer, tuple(zip(trips, strides, strict=False)))
 
 
 def dram_range(box: TensorBox, trips: Sequence[int], element: int) -> tuple[int, int]:
@@ -164,6 +207,7 @@ def summary(uses: list[list[Use]]) -> list[Use]:
         )  # fmt: skip
         if key in merged:
             merged[key].boxes.extend(use.boxes)
+            merged[key].parts.extend(use.parts)
         else:
-            merged[key] = Use(*key, boxes=list(use.boxes))
+            merged[key] = Use(*key, boxes=list(use.boxes), parts=list(use.parts))
     return list(merged.values())
