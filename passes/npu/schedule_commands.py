@@ -73,7 +73,7 @@ def schedule(program: ProgramOp, machine: Machine) -> None:
         order = _better(tasks, orders, machine)
         if order == list(range(len(tasks))):
             return
-        _apply(program, tasks, order)
+        arrange_tasks(program, tasks, order)
         try:
             arrange(program, machine, search=False)
             return
@@ -81,7 +81,7 @@ def schedule(program: ProgramOp, machine: Machine) -> None:
             reorder(program, original)
 
 
-def _apply(program: ProgramOp, tasks: Sequence[Task], order: Sequence[int]) -> None:
+def arrange_tasks(program: ProgramOp, tasks: Sequence[Task], order: Sequence[int]) -> None:
     """Bring the tasks into this order, buffers right before what uses them first."""
     moved = {op for task in tasks for op in (task.op, *task.buffers)}
     ops = [op for op in program_block(program).ops if op not in moved]
