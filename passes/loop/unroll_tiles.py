@@ -38,7 +38,7 @@ class UnrollTilesPass(Pass):
     """Unroll outermost tile loops with few iterations."""
 
     name = "unroll-tiles"
-    max_ops: int = 4000
+    max_ops: int = 16000
 
     def run(self, ctx: CompilerContext, module: ModuleOp) -> None:
         """Unroll in every NPU segment, within `max-ops` operations in all."""

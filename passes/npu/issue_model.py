@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from copy import copy
 
 from ...backends.targets.machine import Machine
 from ...dialects.npu.isa import Queue
@@ -29,14 +30,6 @@ class Issue:
         self.done: dict[tuple[int, Queue], float] = {}
         depths = machine.control.queue_depths
         self.entries = {q: deque([0.0] * depths[q.value], depths[q.value]) for q in STAGES}
-
-    def copy(self) -> Issue:
-        """A copy that goes its own way."""
-        out = Issue.__new__(Issue)
-        out.__dict__ |= self.__dict__
-        out.free, out.done = dict(self.free), dict(self.done)
-        out.entries = {q: e.copy() for q, e in self.entries.items()}
-        return out
 
     def start(self, i: int, loads: Iterable[int]) -> float:
         """When task `i` would start to work if it, and loads ahead for it, were issued now."""
@@ -80,8 +73,14 @@ class Issue:
             self.control = max(self.control, room)
             self.time = max(self.time, done)
 
-    def issue_all(self, order: Iterable[int]) -> None:
-        """Issue tasks in this order."""
-        for i in order:
-            self.issue(i)
+    def after(self, order: Iterable[int]) -> Issue:
+        """The state after these tasks have been issued as well.
 
+        All states made of one share `done`: that of the order issued last.
+        """
+        out = copy(self)
+        out.free = dict(self.free)
+        out.entries = {q: e.copy() for q, e in self.entries.items()}
+        for i in order:
+            out.issue(i)
+        return out

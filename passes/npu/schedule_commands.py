@@ -67,11 +67,13 @@ def schedule(program: ProgramOp, machine: Machine) -> None:
     """Reorder one program, as far as its buffers can then still be placed."""
     tasks = tasks_of(program, machine)
     original = list(program_block(program).ops)
+    priorities = ([0.0] * len(tasks), _chains(tasks))  # program order, and longest chain first
     for share in SHARES:
-        order = _better(tasks, _list_order(tasks, machine, share), machine)
+        orders = [_list_order(tasks, machine, share, chains) for chains in priorities]
+        order = _better(tasks, orders, machine)
         if order == list(range(len(tasks))):
             return
-        _apply(program, tasks, order)
+        arrange_tasks(program, tasks, order)
         try:
             arrange(program, machine, search=False)
             return
@@ -79,7 +81,7 @@ def schedule(program: ProgramOp, machine: Machine) -> None:
             reorder(program, original)
 
 
-def _apply(program: ProgramOp, tasks: Sequence[Task], order: Sequence[int]) -> None:
+def arrange_tasks(program: ProgramOp, tasks: Sequence[Task], order: Sequence[int]) -> None:
     """Bring the tasks into this order, buffers right before what uses them first."""
     moved = {op for task in tasks for op in (task.op, *task.buffers)}
     ops = [op for op in program_block(program).ops if op not in moved]
@@ -90,9 +92,10 @@ def _apply(program: ProgramOp, tasks: Sequence[Task], order: Sequence[int]) -> N
 # --- which order ---
 
 
-def _list_order(tasks: Sequence[Task], machine: Machine, share: float) -> list[int]:
+def _list_order(
+    tasks: Sequence[Task], machine: Machine, share: float, priorities: Sequence[float]
+) -> list[int]:
     """All tasks in the order of a list schedule; loads ahead just before their first use."""
-    behind = _chains(tasks)
     users: list[list[int]] = [[] for _ in tasks]
     waiting: list[int] = []
     loads: list[list[int]] = [[] for _ in tasks]  # loads ahead that a task depends on
@@ -112,7 +115,7 @@ def _list_order(tasks: Sequence[Task], machine: Machine, share: float) -> list[i
     out: list[int] = []
     while ready:
         fitting = [i for i in ready if memory.fits(i)] or [min(ready)]
-        chosen = min(fitting, key=lambda i: (model.start(i, loads[i]), -behind[i], i))
+        chosen = min(fitting, key=lambda i: (model.start(i, loads[i]), -priorities[i], i))
         ready.remove(chosen)
         for i in (*(load for load in loads[chosen] if not issued[load]), chosen):
             out.append(i)
@@ -149,33 +152,29 @@ def _chains(tasks: Sequence[Task]) -> list[float]:
     return behind
 
 
-def _better(tasks: Sequence[Task], order: Sequence[int], machine: Machine) -> list[int]:
-    """`order` where it gains enough over program order, part by part; else program order.
+def _better(
+    tasks: Sequence[Task], orders: Sequence[Sequence[int]], machine: Machine
+) -> list[int]:
+    """The best of `orders`, part by part: program order, unless another gains enough over it.
 
-    A part is as short as it can be: what comes before it in one order does in the other.
+    A part is as short as it can be: what comes before it does in every order.
     """
-    model = Issue(tasks, machine)
-    out: list[int] = []
-    first, highest = 0, -1
-    for n, task in enumerate(order):
-        highest = max(highest, task)
-        if highest > n:
+    model, out = Issue(tasks, machine), list[int]()
+    highest = [-1] * len(orders)
+    for n in range(len(tasks)):
+        highest = [max(h, order[n]) for h, order in zip(highest, orders, strict=True)]
+        if max(highest) > n:
             continue
-        part, before = list(order[first : n + 1]), model.time
-        if len(part) > 1 and part != sorted(part):
-            other = model.copy()
-            other.issue_all(sorted(part))
-            model_new = model.copy()
-            model_new.issue_all(part)
-            gain = other.time - model_new.time
-            if gain < MARGIN * (other.time - before):
-                part, model = sorted(part), other
-            else:
-                model = model_new
-        else:
-            model.issue_all(part)
+        part = range(len(out), n + 1)
+        found = {tuple(order[part.start : part.stop]) for order in orders} - {tuple(part)}
+        if found:
+            times = {order: model.after(order).time for order in sorted(found)}
+            best = min(times, key=lambda order: times[order])
+            usual = model.after(part).time
+            if times[best] < usual - MARGIN * (usual - model.time):
+                part = best
+        model = model.after(part)
         out += part
-        first = n + 1
     return out
 
 
