@@ -28,6 +28,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "fit-npu",
         "cluster-devices",
         "bufferize",
+        "fold-copies",
         "cascade",
         "allocate-arena",
         "find-sparsity",

@@ -152,9 +152,7 @@ def _chains(tasks: Sequence[Task]) -> list[float]:
     return behind
 
 
-def _better(
-    tasks: Sequence[Task], orders: Sequence[Sequence[int]], machine: Machine
-) -> list[int]:
+def _better(tasks: Sequence[Task], orders: Sequence[Sequence[int]], machine: Machine) -> list[int]:
     """The best of `orders`, part by part: program order, unless another gains enough over it.
 
     A part is as short as it can be: what comes before it does in every order.
