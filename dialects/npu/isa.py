@@ -179,7 +179,8 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
         "store", 0x11, Queue.STORE,
         (_map("dst", "w"), _spm("src", "r", _BOX_DIMS, "param:element")),
         ("element",),
-        "dst[start + t * step] = src[t]; elements outside the extents are dropped.",
+        "dst[start + t * step] = src[t]; elements outside the extents are dropped.  Cores may store to "
+        "the same bytes in any order if they store the same values.",
         _DMA_TIME,
     ),
     Instruction(

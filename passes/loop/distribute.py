@@ -32,7 +32,7 @@ from ...dialects.errors import CapacityError
 from ...dialects.loop import ForOp, GlobalOp, Linear, NestOp, ReshapeOp
 from ...dialects.types import element_of, ints, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass
-from .cores import BLOCKED, CORES, SPLIT, core_grid
+from .cores import BLOCKED, CORES, SPLIT, among, core_grid
 from .tile_npu import npu_segments
 from .tiling.bounds import distinct
 from .tiling.selection import select
@@ -220,14 +220,16 @@ def enclose(func: FuncOp, grid: Sequence[int]) -> None:
 
 
 def candidates(nest: NestOp, grid: Sequence[int], even: bool = True) -> list[Split]:
-    """Splits along parallel dimensions into boxes of the output, `even` ones or any."""
+    """Splits along parallel dimensions into boxes of the output.
+
+    `even`: only into equal ones; else what is left over is no more than an equal share.
+    """
     alone = [d for d in nest.parallel if _alone(nest.linear_maps[-1], d, nest.sizes)]
     out: list[Split] = []
     for split in product(alone, repeat=len(grid)):
-        left = list(nest.sizes)
-        for d, count in zip(split, grid, strict=True):
-            left[d] = left[d] // count if left[d] % count == 0 or not even else 0
-        if all(left):
+        parts = among(split, grid)
+        shares = [divmod(nest.sizes[d], count) for d, count in parts.items()]
+        if all(share and rest <= (0 if even else share) for share, rest in shares):
             out.append(split)
     return out
 
