@@ -143,7 +143,7 @@ class _Stored:
     """Which core has last stored each byte of DRAM, from 1 on; 0: none."""
 
     def __init__(self, arena: Array):
-        self.arena, self.core = arena, np.zeros(arena.size, np.uint16)
+        self.arena, self.core = arena, np.zeros(arena.size, np.int32)
 
     def run(self, runner: _Runner, i: int, agrees: bool) -> None:
         """Execute a store; SimulationError if it `agrees` and changes what other cores stored."""
