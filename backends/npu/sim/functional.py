@@ -8,8 +8,8 @@ once and costs nothing in later iterations.  Every core has on-chip memories of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -145,8 +145,8 @@ class _Stored:
     def __init__(self, arena: Array):
         self.arena, self.core = arena, np.zeros(arena.size, np.int32)
 
-    def run(self, runner: _Runner, i: int, agrees: bool) -> None:
-        """Execute a store; SimulationError if it `agrees` and changes what other cores stored."""
+    def run(self, runner: _Runner, i: int, race: SimulationError | None) -> None:
+        """Execute a store; raises `race` if it changes bytes that other cores stored."""
         span, core = runner.accesses[0].span(i), runner.core(i) + 1
         if span is None:
             return
@@ -154,29 +154,25 @@ class _Stored:
         bytes, by = (shadow_view(a, address, span) for a in (self.arena, self.core))
         before = bytes.copy()
         runner.run(i)
-        if agrees and ((by != 0) & (by != core) & (bytes != before)).any():
-            raise SimulationError(
-                f"{runner.expansion.where(runner.index, i)}: stores other values than another core"
-                " does to the same bytes, and nothing orders them",
-                hint="a semaphore must order them",
-            )
+        if race is not None and ((by != 0) & (by != core) & (bytes != before)).any():
+            raise race
         by[...] = core
 
 
 def run(
     expansion: Expansion, order: Sequence[int], steps: Sequence[int], cores: Sequence[Memories],
-    agreeing: AbstractSet[int] = frozenset(),
+    alike: Mapping[int, SimulationError] = MappingProxyType({}),
 ) -> None:  # fmt: skip
     """Execute all in `order`; `steps[c]` is command c's execution number within its site.
 
-    SimulationError if commands of `agreeing` change bytes of DRAM that other cores stored.
+    Raises the errors of stores in `alike` that change bytes which other cores stored.
     """
     runners = [_Runner(expansion, s, cores) for s in range(len(expansion.sites))]
-    stored = _Stored(cores[0].memories["dram"]) if agreeing else None
+    stored = _Stored(cores[0].memories["dram"]) if alike else None
     site = expansion.site
     for c in order:
         runner = runners[site[c]]
         if stored is not None and runner.site.instruction.mnemonic == "store":
-            stored.run(runner, steps[c], c in agreeing)
+            stored.run(runner, steps[c], alike.get(c))
         elif runner.site.places:
             runner.run(steps[c])

@@ -101,14 +101,14 @@ def site_accesses(site: Site) -> list[tuple[Access, bool, bool]]:
 def check_races(
     expansion: Expansion, commands: Commands, order: Sequence[int], steps: Sequence[int],
     semaphores: Sequence[int],
-) -> set[int]:  # fmt: skip
+) -> dict[int, SimulationError]:  # fmt: skip
     """Raise SimulationError naming two commands that touch the same bytes without order.
 
     `steps[c]` is command c's execution number within its site, `semaphores` the initial counts.
-    Returns the commands that store what another core stores without order: the same values, or it
-    is a race.
+    Returns the commands that store where another core stores without order, with the error that
+    they are unless they store the same values.
     """
-    agreeing: set[int] = set()
+    alike: dict[int, SimulationError] = {}
     clock, number = clocks(commands, order, semaphores)
     used = used_bytes(expansion)
     dram = _Shadow(used["dram"])
@@ -133,18 +133,18 @@ def check_races(
                     seen = int(shadow_view(shadow.last[kind, p], address, span).max())
                     if seen <= now[p]:
                         continue
+                    other = _find(commands, number, p, seen)
+                    at = f"{space} from {address + span.low} on"
+                    race = _race(expansion, steps, (c, _act(reads, writes)), (other, kind), at)
                     apart = p // len(QUEUES) != q // len(QUEUES)
-                    if apart and space == "dram" and kind == "write" and writes:
-                        agreeing.add(c)
-                    else:
-                        other = _find(commands, number, p, seen)
-                        at = f"{space} from {address + span.low} on"
-                        raise _race(expansion, steps, (c, _act(reads, writes)), (other, kind), at)
+                    if not (apart and space == "dram" and kind == "write" and writes):
+                        raise race
+                    alike.setdefault(c, race)
                 if reads and not writes:  # an update counts as a write
                     shadow.mark("read", q, n, address, span)
                 if writes:
                     shadow.mark("write", q, n, address, span)
-    return agreeing
+    return alike
 
 
 def _race(
