@@ -6,13 +6,19 @@
     }                                              loop.nest domain [1, 56, ..] {split = [1, 1]}
                                                    ...
 
-All cores run one program, each on its part of every nest: parallel dimensions are divided evenly
-over the rows and the columns of the grid of cores.  Where pixels are divided, all cores need all
-weights, which they load together (share-loads); dividing output channels divides the weights.  What
-a core makes of a tensor that stays on chip is sent to all (loop.broadcast), so that the next nest
-may be split differently.  The split is the one with the least modelled cycles of a core and of
-transfers between cores, activations being on chip; where none pays, or nothing divides evenly,
-every core computes all of the nest.
+All cores run one program, each on its part of every nest: parallel dimensions are divided over the
+rows and the columns of the grid of cores.  Where pixels are divided, all cores need all weights,
+which they load together (share-loads); dividing output channels divides the weights.  What a core
+makes of a tensor that stays on chip is sent to those that read it (loop.broadcast,
+narrow-broadcasts), so that the next nest may be split differently.
+
+Nests without windows have parts that are blocks, so that a core that goes on along the same
+dimension finds its input at home.  Where a dimension does not divide evenly, blocks overlap: of 197
+rows, four cores compute 50 each, from 0, 49, 98 and 147.  Other nests are divided evenly or not at
+all.
+
+The splits are those of the least modelled cycles of all nests together, of a core and of transfers
+between cores, activations being on chip; where none pays every core computes all of the nest.
 """
 
 from __future__ import annotations
