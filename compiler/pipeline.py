@@ -32,8 +32,8 @@ PHASES: dict[str, str] = {
     "loop": "lower-to-loop,fit-npu,cluster-devices,bufferize,cascade,allocate-arena",
     "npu": (
         "find-sparsity,outline-npu,pack-pixels,distribute,promote-buffers,tile-npu,hoist-copies,"
-        "pack-constants,unroll-tiles,double-buffer,share-loads,lower-to-npu,schedule-commands,prefetch-loads,"
-        "allocate-scratchpad,preload-weights,insert-sync"
+        "pack-constants,unroll-tiles,double-buffer,share-loads,lower-to-npu,schedule-commands,"
+        "prefetch-loads,allocate-scratchpad,preload-weights,insert-sync"
     ),
 }
 
