@@ -12,8 +12,9 @@ pipelined architecture", 1986) issues the tasks of the top level anew: of those 
 have been issued, within a window of the program, the one that could start first; of equals, the
 one with the longest chain behind it.  Where the machine as modelled (`issue_model.py`) does not
 gain enough, a part of the program keeps its order, and so does the whole if its buffers do not
-fit any more.  Before prefetch-loads, which moves loads of weights up further; after it there are
-addresses, whose reuse is one more dependence.
+fit any more.  Whole layers as loops leave nothing to gain: only where unroll-tiles works does this.
+Before prefetch-loads, which moves loads of weights up further; once there are addresses, their
+reuse is one more dependence.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from ...dialects.errors import CapacityError
 from ...dialects.loop.structure import space_of
 from ...dialects.npu.structure import ProgramOp
 from ..base import CompilerContext, Pass
+from ..loop.tiling.units import unrolls
 from .allocate_scratchpad import arrange
 from .dependences import Task, tasks_of
 from .issue_model import Issue
@@ -56,8 +58,8 @@ class ScheduleCommandsPass(Pass):
     enable: bool = True
 
     def run(self, ctx: CompilerContext, module: ModuleOp) -> None:
-        """Reorder the top level of every program, where banks are not ranges of addresses."""
-        if ctx.machine is None or ctx.machine.scratchpad.regions > 1 or not self.enable:
+        """Reorder the top level of every program, on machines whose tile loops are unrolled."""
+        if ctx.machine is None or not unrolls(ctx.machine) or not self.enable:
             return
         for program in module.ops:
             if isinstance(program, ProgramOp):
