@@ -22,14 +22,14 @@ from ...backends.targets.machine import Machine
 from ...dialects.npu.commands import Command
 from ...dialects.npu.isa import Queue
 from ...dialects.npu.operands import buffer_of, loop_trips
-from ...dialects.npu.structure import AllocOp, ProgramOp
+from ...dialects.npu.structure import AllocOp, LoopOp, ProgramOp
 from .traffic import command_cycles, executions, program_block
 from .uses import Use, command_uses, summary
 
 
 @dataclass
 class Task:
-    """A top-level operation: commands and cycles by queue; buffers of the top level that it uses.
+    """A top-level operation: commands and cycles by queue, and the buffers that it uses.
 
     `latencies`: cycles before and after the work, in which the unit is free for others.
 
@@ -65,8 +65,8 @@ def tasks_of(program: ProgramOp, machine: Machine) -> list[Task]:
                 task.cycles[queue] = task.cycles.get(queue, 0.0) + spent
                 task.latencies[queue] = _latencies(command, machine)
                 found = [buffer_of(value) for value in command.buffers]
-                task.buffers += [b for b in found if isinstance(b, AllocOp) and b.parent is block]
-                inner = {b for b in found if b.parent is not block}
+                task.buffers += [b for b in found if isinstance(b, AllocOp)]
+                inner = {b for b in found if isinstance(b.parent_op(), LoopOp)}
                 touched = command_uses(command, loop_trips(command))
                 uses.append([use for use in touched if use.buffer not in inner])
         if not task.commands:

@@ -40,7 +40,7 @@ from .uses import command_uses
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
-MARGINS = (0.95, 0.85, 0.7, 0.5)
+MARGINS = (0.95, 0.85, 0.7, 0.5, 0.3)
 """Shares of the free scratchpad to count on, tried in turn: packing is not perfect."""
 
 LOOKAHEAD = 24

@@ -12,12 +12,14 @@ pipelined architecture", 1986) issues the tasks of the top level anew: of those 
 have been issued, within a window of the program, the one that could start first; of equals, the
 one with the longest chain behind it.  Where the machine as modelled (`issue_model.py`) does not
 gain enough, a part of the program keeps its order, and so does the whole if its buffers do not
-fit any more.  Before prefetch-loads, which moves loads of weights up further; after it there are
-addresses, whose reuse is one more dependence.
+fit any more.  Whole layers as loops leave nothing to gain: only where unroll-tiles works does this.
+Before prefetch-loads, which moves loads of weights up further; once there are addresses, their
+reuse is one more dependence.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,8 +28,9 @@ from xdsl.dialects.builtin import ModuleOp
 from ...backends.targets.machine import Machine
 from ...dialects.errors import CapacityError
 from ...dialects.loop.structure import space_of
-from ...dialects.npu.structure import AllocOp, ProgramOp
+from ...dialects.npu.structure import ProgramOp
 from ..base import CompilerContext, Pass
+from ..loop.tiling.units import unrolls
 from .allocate_scratchpad import arrange
 from .dependences import Task, tasks_of
 from .issue_model import Issue
@@ -39,6 +42,9 @@ WINDOW = 160
 
 MARGIN = 0.02
 """Share of its cycles that a part of the program must gain to be reordered."""
+
+FOLLOWING = 32
+"""Tasks behind such a part that its gain is measured at: what it leaves undone holds them up."""
 
 SHARES = (0.9, 0.6, 0.3)
 """Shares of the memories for buffers that are alive, tried in turn: packing is not perfect."""
@@ -52,8 +58,8 @@ class ScheduleCommandsPass(Pass):
     enable: bool = True
 
     def run(self, ctx: CompilerContext, module: ModuleOp) -> None:
-        """Reorder the top level of every program, where banks are not ranges of addresses."""
-        if ctx.machine is None or ctx.machine.scratchpad.regions > 1 or not self.enable:
+        """Reorder the top level of every program, on machines whose tile loops are unrolled."""
+        if ctx.machine is None or not unrolls(ctx.machine) or not self.enable:
             return
         for program in module.ops:
             if isinstance(program, ProgramOp):
@@ -83,10 +89,10 @@ def schedule(program: ProgramOp, machine: Machine) -> None:
 
 def arrange_tasks(program: ProgramOp, tasks: Sequence[Task], order: Sequence[int]) -> None:
     """Bring the tasks into this order, buffers right before what uses them first."""
-    moved = {op for task in tasks for op in (task.op, *task.buffers)}
-    ops = [op for op in program_block(program).ops if op not in moved]
-    ops += dict.fromkeys(op for i in order for op in (*tasks[i].buffers, tasks[i].op))
-    reorder(program, ops)
+    block = program_block(program)
+    moved = [(*tasks[i].buffers, tasks[i].op) for i in order]
+    ops = dict.fromkeys(op for ops in moved for op in ops if op.parent is block)
+    reorder(program, [*(op for op in block.ops if op not in ops), *ops])
 
 
 # --- which order ---
@@ -166,10 +172,11 @@ def _better(tasks: Sequence[Task], orders: Sequence[Sequence[int]], machine: Mac
         part = range(len(out), n + 1)
         found = {tuple(order[part.start : part.stop]) for order in orders} - {tuple(part)}
         if found:
-            times = {order: model.after(order).time for order in sorted(found)}
+            rest = range(n + 1, min(n + 1 + FOLLOWING, len(tasks)))
+            times = {order: model.after(order).after(rest).time for order in sorted(found)}
             best = min(times, key=lambda order: times[order])
-            usual = model.after(part).time
-            if times[best] < usual - MARGIN * (usual - model.time):
+            usual = model.after(part)
+            if usual.after(rest).time - times[best] > MARGIN * (usual.time - model.time):
                 part = best
         model = model.after(part)
         out += part
@@ -177,40 +184,37 @@ def _better(tasks: Sequence[Task], orders: Sequence[Sequence[int]], machine: Mac
 
 
 class _Memory:
-    """Bytes of buffers alive, in the order of issue."""
+    """Bytes of buffers alive as tasks are issued, and whether there is room for another task's."""
 
     def __init__(self, tasks: Sequence[Task], machine: Machine, share: float):
         self.tasks = tasks
-        self.alignment = machine.alignment
-        self.left: dict[AllocOp, int] = {}
-        for task in tasks:
-            for buffer in task.buffers:
-                self.left[buffer] = self.left.get(buffer, 0) + 1
-        self.count = dict(self.left)
-        self.alive = {"spm": 0, "acc": 0}
-        top = machine.scratchpad.bytes
-        placed = [b.address.value.data for b in self.left if b.address is not None]
-        top = min([top, *placed])
-        self.limit = {"spm": top * share, "acc": machine.accumulator.bytes * share}
-
-    def size(self, buffer: AllocOp) -> int:
-        if buffer.address is not None:
-            return 0
-        return buffer.slots.value.data * -(-buffer.bytes // self.alignment) * self.alignment
+        self.left = Counter(buffer for task in tasks for buffer in task.buffers)  # tasks to come
+        self.new = set(self.left)  # not yet alive
+        self.size = {
+            buffer: buffer.slots.value.data * -(-buffer.bytes // machine.alignment)
+            for buffer in self.left
+        }  # in units of the alignment
+        self.free = {
+            "spm": machine.scratchpad.bytes * share // machine.alignment,
+            "acc": machine.accumulator.bytes * share // machine.alignment,
+        }
 
     def fits(self, i: int) -> bool:
-        needed = {"spm": 0, "acc": 0}
+        """Whether there is room for the buffers that task `i` is the first to use."""
+        needed = dict[str, int]()
         for buffer in self.tasks[i].buffers:
-            if self.left[buffer] == self.count[buffer]:
-                needed[space_of(buffer.result)] += self.size(buffer)
-        return all(
-            not needed[s] or self.alive[s] + needed[s] <= self.limit[s] for s in ("spm", "acc")
-        )
+            if buffer in self.new:
+                space = space_of(buffer.result)
+                needed[space] = needed.get(space, 0) + self.size[buffer]
+        return all(size <= self.free[space] for space, size in needed.items())
 
     def use(self, i: int) -> None:
+        """Issue task `i`: its buffers live from the first to the last task that uses them."""
         for buffer in self.tasks[i].buffers:
-            if self.left[buffer] == self.count[buffer]:
-                self.alive[space_of(buffer.result)] += self.size(buffer)
+            space, size = space_of(buffer.result), self.size[buffer]
+            if buffer in self.new:
+                self.new.remove(buffer)
+                self.free[space] -= size
             self.left[buffer] -= 1
             if not self.left[buffer]:
-                self.alive[space_of(buffer.result)] -= self.size(buffer)
+                self.free[space] += size

@@ -213,7 +213,7 @@ class _Candidates:
         tail = self.stages + self.store
         if unrolls(machine):  # the next nest starts on finished tiles
             tail = tail + self.window * every / tiled
-        cycles = cycles + tail + latency
+        cycles = cycles + tail + waiting_cycles(work, machine, cold)
         hidden = moving * CONTENTION
         if not cold:
             hidden = hidden + (steady + self.matrix * every) * HIDDEN
@@ -243,5 +243,19 @@ def bound_cycles(work: Work, machine: Machine, cold: bool = False) -> float:
         if not o.resident
     )
     moving = moved / machine.dram.bytes_per_cycle
-    once = machine.dram.read_latency + LOOP_CYCLES + vector.startup * len(work.chain)
+    once = waiting_cycles(work, machine, cold) + LOOP_CYCLES + vector.startup * len(work.chain)
     return max(busy, moving) + moving * CONTENTION + busy * HIDDEN * (not cold) + once
+
+
+def waiting_cycles(work: Work, machine: Machine, cold: bool) -> int:
+    """Cycles of DRAM latency that a nest waits for before its first tile and behind its last one.
+
+    Cores wait for the last store of all others before they load what those have stored.  What stays
+    on the chip waits for none, nor do constants, unless nothing runs while they come.  Alone, a
+    core goes on with the next nest's first tiles meanwhile.
+    """
+    if not machine.network.bytes_per_cycle:
+        return machine.dram.read_latency
+    loads = any(not o.resident and (cold or not o.constant) for o in work.reads)
+    stores = not work.output.resident
+    return machine.dram.read_latency * loads + machine.dram.write_latency * stores
