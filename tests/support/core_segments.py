@@ -59,15 +59,21 @@ def with_cores(machine: Machine, cores: int, rate: float = 64.0) -> Machine:
 
 
 def split_at_random(
-    module: ModuleOp, machine: Machine, pick: Callable[[list[Any]], Any]
+    module: ModuleOp,
+    machine: Machine,
+    pick: Callable[[list[Any]], Any],
+    block: Callable[[], bool] = bool,
 ) -> ModuleOp:
-    """Put segments into core loops, each nest split in one of the ways that are allowed."""
+    """Put segments into core loops, each nest split in one of the ways that are allowed.
+
+    `block`: whether the parts of the next nest are blocks, which may be uneven.
+    """
     grid = core_grid(machine.cores)
     for func in npu_segments(module):
         for op in func.body.block.ops:
             if not isinstance(op, NestOp):
                 continue
-            blocked = pick([False, True])
+            blocked = block()
             if split := pick([(), *fitting(op, machine, grid, even=not blocked)]):
                 op.attributes[SPLIT] = ints(split)
                 if blocked:
@@ -104,13 +110,14 @@ def check(
     machine: Machine,
     *,
     pick: Callable[[list[Any]], Any] | None = None,
+    block: Callable[[], bool] = bool,
     max_ops: int = 4000,
     each: bool = True,
     one_node: bool = False,
 ) -> SimulationResult:
     """Down to the simulator, which looks for races and reads of what was never written.
 
-    `pick` splits at random in place of `distribute`.  `each`: compare after each pass, too.
+    `pick` and `block` split at random in place of `distribute`.  `each`: compare after each pass.
     `one_node`: all nests come from the same ONNX node, as those of a softmax do.
     """
     s = chain.segment
@@ -119,7 +126,9 @@ def check(
         if isinstance(op, NestOp) and one_node:
             op.location = location(["node"])
     expected = chain.visible(run_loops(module, arena, consts))
-    return compile_and_run(s, module, machine, arena, expected, chain.visible, pick, max_ops, each)
+    return compile_and_run(
+        s, module, machine, arena, expected, chain.visible, pick, max_ops, each, block
+    )
 
 
 def compile_and_run(
@@ -132,12 +141,13 @@ def compile_and_run(
     pick: Callable[[list[Any]], Any] | None = None,
     max_ops: int = 4000,
     each: bool = True,
+    block: Callable[[], bool] = bool,
 ) -> SimulationResult:
     """The phase on `module` (changed in place), then simulation; AssertionError if bytes differ."""
     s.ctx.machine = machine
     for name in PASSES:
         if name == "distribute" and pick is not None:
-            split_at_random(module, machine, pick)
+            split_at_random(module, machine, pick, block)
         elif name == "unroll-tiles":
             UnrollTilesPass(max_ops=max_ops).apply(s.ctx, module)
         else:

@@ -259,9 +259,47 @@ def test_a_grid_times_as_a_row_of_cores() -> None:
 
 def test_a_race_in_a_grid_names_the_core() -> None:
     """Columns write 16 bytes each, rows the same: core 2 meets core 0."""
-    same = ins("store", flat(0, 16, loops=(0, 16)), spm(0, (16, 1)), element=1, waits=[0])
     with pytest.raises(SimulationError, match=r"store .*core 0\).* store .*core 2\)"):
-        on_cores(4, fill(16, signals=[0]), same, semaphores=1, inner=2)
+        on_cores(4, *keep_same(16), semaphores=1, inner=2, arena=np.arange(4096).astype(np.uint8))
+
+
+def keep_same(step: int) -> list[Instruction]:
+    """Core c loads 16 bytes from `step` * c on; columns store 16 bytes each, rows the same."""
+    mine = ins(
+        "load", flat(512, 16, loops=(2 * step, step)), spm(0, (16, 1)), element=1, signals=[0]
+    )
+    return [mine, ins("store", flat(0, 16, loops=(0, 16)), spm(0, (16, 1)), element=1, waits=[0])]
+
+
+def test_equal_stores_are_no_race() -> None:
+    """Cores whose parts overlap store some bytes twice, in either order."""
+    arena = np.arange(4096).astype(np.uint8)
+    on_cores(4, *keep_same(0), semaphores=1, inner=2, arena=arena)
+    assert np.array_equal(arena[:32], np.tile(arena[512:528], 2))
+
+
+@pytest.mark.parametrize("differing", [0, 7, 15])
+def test_stores_that_differ_in_a_byte_are_a_race(differing: int) -> None:
+    """Blocks of 16 bytes every 8: what two cores store is the same, but for one byte."""
+    mine = ins("load", flat(512, 16, loops=(16,)), spm(0, (16, 1)), element=1, signals=[0])
+    keep = ins("store", flat(0, 16, loops=(8,)), spm(0, (16, 1)), element=1, waits=[0])
+    arena = np.zeros(4096, np.uint8)
+    arena[512:576] = np.concatenate([np.arange(8 * c, 8 * c + 16) for c in range(4)])
+    changed = arena.copy()
+    on_cores(4, mine, keep, semaphores=1, arena=arena)
+    assert np.array_equal(arena[:40], np.arange(40))
+    changed[512 + 16 + differing] += 1
+    with pytest.raises(SimulationError, match=r"race on bytes of dram.* write by store .* store"):
+        on_cores(4, mine, keep, semaphores=1, arena=changed)
+
+
+def test_a_core_that_reads_what_others_store_waits_for_them() -> None:
+    """Equal or not: before the store it would have read something else."""
+    fetch = ins("load", flat(0, 16, loops=(8,)), spm(64, (16, 1)), element=1, waits=[1])
+    mine = ins("load", flat(512, 16, loops=(8,)), spm(0, (16, 1)), element=1, signals=[0])
+    keep = ins("store", flat(0, 16, loops=(8,)), spm(0, (16, 1)), element=1, waits=[0], signals=[1])
+    with pytest.raises(SimulationError, match=r"race on bytes of dram.*(store|load)"):
+        on_cores(2, mine, keep, fetch, semaphores=2)
 
 
 def gather(waits: list[int]) -> list[Instruction | list[Instruction]]:
@@ -301,6 +339,65 @@ def test_network_ports_are_shared() -> None:
     assert result.cycles == 8 + 12 + 6
     store = result.units["store"]
     assert (store["busy"], store["network"], store["drain"]) == (16, 32, 24)
+
+
+def along(levels: int, n: int = 16, **kw: object) -> Instruction:
+    """In a grid of 2 x 2, send `n` bytes to 512 + 2 n * row + n * column."""
+    given = {"element": 1, "levels": levels, **kw}
+    return ins("send", spm(0, (n, 1)), spm(512, (n, 1), loops=(2 * n, n)), **given)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("levels", "receivers"), [(0, 3), (1, 1), (2, 1), (3, 3)]
+)  # fmt: skip
+def test_a_send_along_a_level_loads_the_ports_of_that_row_only(levels: int, receivers: int) -> None:
+    """As above, but on a grid of 2 x 2: a port of 4 bytes a cycle has `receivers` senders.
+
+    16 bytes take 4 cycles from one of them, 12 from three; from 8 on, and 6 more to arrive.
+    """
+    parts = [fill(16, signals=[0]), along(levels, waits=[0])]
+    result = on_cores(4, *parts, semaphores=1, check=False, inner=2)
+    assert result.cycles == 8 + 4 * receivers + 6
+    store = result.units["store"]
+    assert (store["busy"], store["network"], store["drain"]) == (16, 16 * (receivers - 1), 24)
+    assert result.traffic.network_bytes == 4 * receivers * 16
+
+
+def test_what_goes_along_a_level_arrives_there_only() -> None:
+    """Rows of the grid exchange 16 bytes; what lies in other rows was never written."""
+    mine = ins("load", flat(0, 16, loops=(32, 16)), spm(0, (16, 1)), element=1, signals=[0])
+    parts = [mine, along(2, waits=[0], signals=[1], all_cores=1)]
+    arena = np.arange(4096).astype(np.uint8)
+    row = ins(
+        "store", flat(1024, 32, loops=(128, 64)), spm(512, (32, 1), loops=(32, 0)),
+        element=1, waits=[1, 2, 3, 4],
+    )  # fmt: skip
+    on_cores(4, *parts, row, semaphores=5, arena=arena, inner=2)
+    for core in range(4):
+        begin = 32 * (core // 2)
+        assert np.array_equal(arena[1024 + 64 * core :][:32], np.arange(begin, begin + 32))
+    everything = ins(
+        "store", flat(1024, 64, loops=(128, 64)), spm(512, (64, 1)), element=1, waits=[1, 2, 3, 4]
+    )
+    with pytest.raises(SimulationError, match="never written"):
+        on_cores(4, *parts, everything, semaphores=5, inner=2)
+
+
+def test_a_load_along_a_level_takes_the_network_of_its_receivers() -> None:
+    """Core c loads 16 bytes for its column: twice as many cross DRAM's pins as for all."""
+    arena = np.arange(4096).astype(np.uint8)
+    fetch = ins(
+        "load", flat(0, 16, loops=(16, 32)), spm(0, (16, 1), loops=(16, 0)),
+        element=1, broadcast=1, levels=1, signals=[0], all_cores=1,
+    )  # fmt: skip
+    keep = ins(
+        "store", flat(1024, 32, loops=(128, 64)), spm(0, (32, 1)), element=1, waits=[0, 1, 2, 3]
+    )
+    result = on_cores(4, fetch, keep, semaphores=4, arena=arena, inner=2)
+    for core in range(4):
+        begin = 32 * (core % 2)
+        assert np.array_equal(arena[1024 + 64 * core :][:32], np.arange(begin, begin + 32))
+    assert (result.traffic.dram_read_bytes, result.traffic.network_bytes) == (64, 64)
 
 
 def test_broadcast_loads_read_dram_once() -> None:

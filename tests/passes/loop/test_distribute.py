@@ -52,7 +52,10 @@ def test_any_split_keeps_the_meaning(
     def pick(options: list[Any]) -> Any:
         return data.draw(st.sampled_from(options))
 
-    check(chain, machine, pick=pick, max_ops=max_ops, one_node=one_node)
+    def block() -> bool:
+        return data.draw(st.booleans())
+
+    check(chain, machine, pick=pick, block=block, max_ops=max_ops, one_node=one_node)
 
 
 @settings(max_examples=30, deadline=None)
@@ -65,8 +68,11 @@ def test_tiny_scratchpads(
     def pick(options: list[Any]) -> Any:
         return data.draw(st.sampled_from(options))
 
-    flat = replace(small, scratchpad=replace(small.scratchpad, banks=1))
-    check(chain, with_cores(flat, cores), pick=pick, max_ops=max_ops, each=False)
+    def block() -> bool:
+        return data.draw(st.booleans())
+
+    flat = with_cores(replace(small, scratchpad=replace(small.scratchpad, banks=1)), cores)
+    check(chain, flat, pick=pick, block=block, max_ops=max_ops, each=False)
 
 
 @pytest.mark.parametrize("cores", CORES)
