@@ -97,6 +97,17 @@ def test_errors_of_a_grid(old: str, new: str, message: str) -> None:
         assemble(GRID.replace(old, new, 1))
 
 
+def test_readable_text_of_commands_along_a_level() -> None:
+    text = GRID.replace(
+        "  loop count=3",
+        "  load src=dram[0](8 of 64:1 at 0+8*i0) dst=spm[0](8:1) element=1 broadcast=1 levels=1\n"
+        "  send src=spm[0](8:1) dst=spm[64+8*i1](8:1) element=1 levels=2\n  loop count=3",
+    )
+    assert disassemble(assemble(text)) == text
+    with pytest.raises(IRError, match="levels names more core levels than there are"):
+        assemble(text.replace("levels=2", "levels=4"))
+
+
 def test_one_encoding_of_a_row_of_cores() -> None:
     """`inner=1` is what is left out."""
     assert assemble(CORES) == assemble(CORES.replace("count=2", "count=2 inner=1"))
@@ -114,6 +125,8 @@ def test_one_encoding_of_a_row_of_cores() -> None:
         ("cores count=2", "cores count=1025", "count = 1025 is outside"),
         ("cores count=2", "cores", "count = 0 is outside"),
         ("broadcast=1", "broadcast=2", "broadcast = 2 is outside"),
+        ("broadcast=1", "broadcast=1 levels=2", "load: levels names more core levels than there"),
+        ("element=1 wait", "element=1 levels=2 wait", "send: levels names more core levels than"),
         ("send src=spm[0+8*i0](8:1)", "send src=spm[0](9:1)", r"dst has shape \(8,\), not \(9,\)"),
         (
             "  end\nend",

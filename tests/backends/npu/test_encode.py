@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from xdsl.dialects.builtin import UnitAttr
 
 from support.machine_code import encoded
 from support.npu_programs import machine, parse_program
 from tilewright.backends.npu.encode import decode, encode, encode_module
 from tilewright.backends.npu.program import Instruction
 from tilewright.dialects.errors import CapacityError, IRError
-from tilewright.dialects.npu import Queue
+from tilewright.dialects.npu import Command, Queue
+from tilewright.dialects.npu.commands import OVERLAPPING
 from tilewright.dialects.npu.descriptors import Strided
 from tilewright.dialects.npu.isa import NUM_SEMAPHORES
 from tilewright.passes.npu.allocate_scratchpad import allocate
@@ -211,6 +213,28 @@ def test_masks_do_not_name_the_cores() -> None:
     column = body.replace("overwrite = 1", "overwrite = 2")
     with pytest.raises(Exception, match="names loop level 1"):
         cored(acc + column, "4 inner 2")
+
+
+@pytest.mark.parametrize("levels", [2, 3])
+def test_levels_are_core_levels(levels: int) -> None:
+    everywhere = f"broadcast = 1 : i64, levels = {levels} : i64, element"
+    text = load("l").replace("element", everywhere)
+    with pytest.raises(Exception, match="`levels` names more than 1 core levels"):
+        cored(text)
+    first, *_ = cored(text, "4 inner 2")[1]
+    assert (first.mnemonic, first.params["levels"]) == ("load", levels)
+
+
+def test_attributes_of_commands_are_text_as_well() -> None:
+    """What cores write together is marked so; machine code does not show it."""
+    plain = parse_program(f"npu.program @p {{ {HEAD} {fill('f')} }}")
+    marked = parse_program(str(plain))
+    for op in marked.walk():
+        if isinstance(op, Command):
+            op.attributes[OVERLAPPING] = UnitAttr()
+    again = parse_program(str(marked))
+    assert "attributes {overlapping}" in str(again) and str(again) == str(marked)
+    assert encode(again).code == encode(plain).code
 
 
 def test_a_grid_of_cores() -> None:

@@ -93,6 +93,22 @@ def test_cores_of_a_grid_send_to_all() -> None:
     assert arena[8:].tolist() == [*range(8)] * 4
 
 
+@pytest.mark.parametrize(("levels", "heard"), [(1, (0, 2)), (2, (0, 1)), (3, (0, 1, 2, 3))])
+def test_cores_send_along_a_level(levels: int, heard: tuple[int, ...]) -> None:
+    """Core 0 of 2 x 2 hears of those in its column or in its row."""
+    text = CORES.replace("npu.cores 4", "npu.cores 4 inner 2")
+    for old, new in (("[[2]]", "[[4, 2]]"), ("[[8]]", "[[16, 8]]"), ("<0 [2]", "<0 [4, 2]")):
+        text = text.replace(old, new)
+    text = text.replace(
+        "all_cores {element = 1 : i64}", f"all_cores {{element = 1 : i64, levels = {levels} : i64}}"
+    )
+    assert f"levels = {levels}" in text
+    arena = np.arange(40, dtype=np.uint8)
+    run(parse_program(text), arena, np.zeros(0, np.uint8))
+    for core in heard:
+        assert arena[8 + 2 * core : 10 + 2 * core].tolist() == [2 * core, 2 * core + 1]
+
+
 def test_broadcast_is_load_and_send() -> None:
     text = CORES.replace("%b : memref<2xi8", "%all : memref<8xi8", 1)
     text = text.replace("at #npu.access<0 [] sizes [2] strides [1]>)", "at #npu.access<0 [2] sizes"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from support.npu_programs import parse_program
 from tilewright.dialects.npu import Command
 from tilewright.dialects.npu.isa import Queue
 from tilewright.dialects.npu.operands import loop_trips
+from tilewright.passes.npu import uses as uses_module
 from tilewright.passes.npu.uses import Use, command_uses, summary
 
 TEXT = """
@@ -25,8 +28,64 @@ npu.program @p {
 """
 
 
-def uses() -> list[list[Use]]:
-    commands = [op for op in parse_program(TEXT).walk() if isinstance(op, Command)]
+CORED = """
+npu.program @p {
+  %x = npu.dram 0 : memref<512xi8, "dram">
+  npu.cores 4 inner 2 {
+    %b = npu.alloc {address = 64 : i64} : memref<256xi8, "spm">
+    npu.loop 3 {
+      %v = npu.vclip(%b : memref<256xi8, "spm"> at #npu.access<0 [ROW, COLUMN, 8] sizes [8]
+        strides [1]>, %b : memref<256xi8, "spm"> at #npu.access<0 [ROW, COLUMN, 8] sizes [8]
+        strides [1]>) {lo = 0 : i64, hi = 9 : i64} loc("n")
+      npu.yield
+    }
+    %s = npu.send(%b : memref<256xi8, "spm"> at #npu.access<0 [ROW, COLUMN] sizes [8] strides [1]>,
+      %b : memref<256xi8, "spm"> at #npu.access<0 [ROW, COLUMN] sizes [8] strides [1]>)
+      {element = 1 : i64} MARK loc("n")
+    %k = npu.store(%x : memref<512xi8, "dram"> at #npu.tensor_map<extents [512] strides [1]
+      start [0] steps [1] box [8] loops [[64, 32]]>, %b : memref<256xi8, "spm"> at
+      #npu.access<0 [] sizes [8] strides [1]>) {element = 1 : i64} MARK loc("n")
+  }
+}
+"""
+
+
+def cored_uses(row: int, column: int, mark: str = "") -> list[list[Use]]:
+    """Of four cores, `row` and `column` bytes apart."""
+    text = CORED.replace("ROW", str(row)).replace("COLUMN", str(column)).replace("MARK", mark)
+    return uses(text)
+
+
+def spans(found: list[Use]) -> list[tuple[int, int]]:
+    return [(u.low, u.high) for u in found if u.memory == "spm" and u.write]
+
+
+def test_parts_of_cores_are_told_apart() -> None:
+    """Three iterations 8 bytes apart in each; parts that adjoin or overlap are one."""
+    clip, send, _ = cored_uses(128, 64)
+    assert spans(clip) == [(64, 88), (128, 152), (192, 216), (256, 280)]
+    assert spans(send) == [(64, 72), (128, 136), (192, 200), (256, 264)]
+    assert spans(cored_uses(24, 64)[0]) == [(64, 112), (128, 176)]
+    assert spans(cored_uses(40, 20)[0]) == [(64, 148)]
+    assert spans(cored_uses(0, 0)[0]) == [(64, 88)]
+
+
+def test_many_cores_are_one_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uses_module, "MOST_PARTS", 3)
+    assert spans(cored_uses(128, 64)[0]) == [(64, 280)]
+
+
+def test_what_overlaps_on_chip_is_of_no_nest() -> None:
+    """So that cores wait for each other there; stores of equal values need not."""
+    for mark, placed in (("", True), ("attributes {overlapping}", False)):
+        _, send, store = cored_uses(128, 64, mark)
+        assert all((u.where is not None) is placed for u in send)
+        assert all(u.where is not None for u in store if u.memory == "dram")
+        assert [u.shared for u in send if u.write] == [True] * 4
+
+
+def uses(text: str = TEXT) -> list[list[Use]]:
+    commands = [op for op in parse_program(text).walk() if isinstance(op, Command)]
     return [command_uses(op, loop_trips(op)) for op in commands]
 
 
