@@ -22,6 +22,7 @@ from tilewright.backends.npu.encode import encode
 from tilewright.backends.npu.simulator import simulate
 from tilewright.backends.targets.machine import Machine
 from tilewright.dialects.loop import AllocOp, CopyOp, Linear, ReshapeOp, SubviewOp
+from tilewright.dialects.multicast import reach
 from tilewright.dialects.semantics import npu as npu_semantics
 from tilewright.dialects.types import element_of, memref, numpy_dtype, shape_of
 from tilewright.passes.loop.cores import core_grid, core_loops
@@ -44,10 +45,13 @@ def test_meaning_is_kept(chain: Chain, machine: Machine, cores: int, data: st.Da
     def pick(options: list[Any]) -> Any:
         return data.draw(st.sampled_from(options))
 
+    def block() -> bool:
+        return data.draw(st.booleans())
+
     target = with_cores(machine, cores)
     module, (arena, consts) = chain.segment.module(), chain.segment.memories()
     expected = chain.visible(run_loops(module, arena, consts))
-    split_at_random(module, target, pick)
+    split_at_random(module, target, pick, block)
     tile(module, target, UNTIL)
     before, stores = read(module), [str(c) for c in copies(module) if c.kind.data == "store"]
     tile(module, target, ("share-loads",))
@@ -57,7 +61,8 @@ def test_meaning_is_kept(chain: Chain, machine: Machine, cores: int, data: st.Da
     for op in copies(module):
         if op.broadcast is not None:
             assert isinstance(op.tile.owner, SubviewOp) and size_of(op.tile) >= LEAST
-            assert len(op.ivs) == len(core_loops(npu_segments(module)[0]))
+            assert {loop.iv for loop in core_loops(npu_segments(module)[0])} <= set(op.ivs)
+            assert op.levels is not None and reach(core_grid(cores), op.levels)
     tile(module, target, ("lower-to-npu",))
     assert (chain.visible(run_programs(module, arena, consts)) == expected).all()
 
@@ -76,7 +81,8 @@ def size_of(value: SSAValue) -> int:
 def test_any_load(data: st.DataObject) -> None:
     """Loads of any rank, order of axes, steps and overhang: shared or not, all cores get all of it.
 
-    Checked as loops, as a program, and by the simulator.
+    What depends on a level of the grid is shared by the cores along the other.  Checked as loops,
+    as a program, and by the simulator.
     """
 
     def pick(low: int, high: int) -> int:
@@ -98,16 +104,19 @@ def test_any_load(data: st.DataObject) -> None:
     alias = ReshapeOp(own.result, memref(box if reshaped else [prod(box)], element, "spm"))
     flat = ReshapeOp(own.result, memref([1, prod(box)], element, "spm"))
     target_tile = alias.result if reshaped else own.result
-    load = CopyOp(
-        "load", x, target_tile, [], Linear.of([dict[int, int]()] * rank, 0, start),
-        perm=perm, steps=steps, fill=7,
-    )  # fmt: skip
-    s.block.add_ops([own, alias, load, flat])
+    s.block.add_ops([own, alias, flat])
     module = s.module()
     [func] = module.ops
     assert isinstance(func, FuncOp)
     enclose(func, core_grid(cores))
-    loops = core_loops(func)
+    loops, grid = core_loops(func), core_grid(cores)
+    moving = data.draw(st.lists(st.sampled_from(range(len(loops))), unique=True))
+    moves = [{k: pick(0, 3) for k in range(len(moving))} for _ in range(rank)]
+    load = CopyOp(
+        "load", x, target_tile, [loops[i].iv for i in moving],
+        Linear.of(moves, len(moving), start), perm=perm, steps=steps, fill=7,
+    )  # fmt: skip
+    loops[-1].body.block.insert_op_before(load, flat)
     weights = [prod(len(inner.values) for inner in loops[i + 1 :]) for i in range(len(loops))]
     coords = Linear.of([dict(enumerate(weights)), {}], len(loops), [0, 0])
     loops[-1].body.block.add_op(
@@ -117,11 +126,13 @@ def test_any_load(data: st.DataObject) -> None:
     arena, consts = s.memories()
     expected = run_loops(module, arena, consts)
     item = numpy_dtype(element).itemsize
-    fits = [n for n in box if n % cores == 0]
-    shared = bool(fits) and prod(box) * item // cores >= LEAST
+    sharing = prod(n for i, n in enumerate(grid) if i not in moving)
+    fits = [n for n in box if n % sharing == 0]
+    shared = sharing > 1 and bool(fits) and prod(box) * item // sharing >= LEAST
     target = with_cores(machine(1 << 17), cores)
     tile(module, target, ("share-loads",))
-    assert any(op.broadcast is not None for op in copies(module)) == shared
+    levels = [op.levels for op in copies(module) if op.levels is not None]
+    assert [reach(grid, mask) for mask in levels] == [sharing - 1] * shared
     assert (run_loops(module, arena, consts) == expected).all()
     tile(module, target, ("lower-to-npu",))
     assert (run_programs(module, arena, consts) == expected).all()
@@ -170,3 +181,28 @@ def test_a_segment_without_core_loops_is_left_alone() -> None:
     tile(module, with_cores(machine(), 4), ("share-loads",))
     assert str(module) == before
     assert (run_loops(module, np.zeros(4096, np.uint8), np.zeros(1, np.uint8)) == 0).all()
+
+
+def test_columns_of_weights_are_shared_by_the_cores_of_a_column() -> None:
+    """Rows are divided by the rows of the grid, channels by its columns: two cores load a half."""
+    s = Segment()
+    x, y = s.buffer([64, 32]), s.buffer([64, 64])
+    s.nest(
+        [64, 64, 32],
+        [(x, rows(0, 2), None, None), (s.weights([32, 64]), rows(2, 1), None, None)],
+        (y, rows(0, 1), None),
+        reduce="add",
+        reduced=[2],
+        zero_points=(3, 0),
+        chain=lambda k: k.requantize(k.block.args[0], [{}], [1]),
+    )
+    module, (arena, consts) = s.module_with_main(), s.memories()
+    expected = run_loops(module, arena, consts)
+    target = with_cores(machine(1 << 16, 1 << 14), 4)
+    result = compile_and_run(
+        s, module, target, arena, expected, pick=lambda o: o[o.index((0, 1))], block=lambda: True
+    )
+    activations, weights, table = 64 * 32, 32 * 64, 4 * 64
+    traffic = result.traffic
+    assert traffic.network_bytes >= weights  # one receiver each: what it hears it need not read
+    assert traffic.network_bytes + traffic.dram_read_bytes <= 2 * (activations + weights) + table
