@@ -4,8 +4,9 @@
     %b = graph.map "clip" %a {max = 6.0}     ->
     %c = graph.reshape %b  (same shape)            (%c is %b)
 
-The rules are in `rules/`: `elementwise`, `movement`, `slicing`, `padding`.  Each is exact, or says how far it
-is not.  Constants go to the right of commutative functions, which later patterns rely on.
+The rules are in `rules/`: `elementwise`, `movement`, `slicing`, `padding`.  Each is exact, or says
+how far it is not.  Constants go to the right of commutative functions, which later patterns rely
+on.
 """
 
 from __future__ import annotations

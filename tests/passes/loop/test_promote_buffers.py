@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -16,10 +16,12 @@ from support.random_chains import Chain, chains, rows
 from support.random_machines import machines
 from support.segments import Scalars, Segment
 from tilewright.backends.targets.machine import Machine
-from tilewright.dialects.loop import AllocOp, CopyOp, FillOp, space_of
-from tilewright.dialects.types import shape_of
+from tilewright.dialects.loop import AllocOp, CopyOp, FillOp, NestOp, space_of
+from tilewright.dialects.types import ints, shape_of
 from tilewright.passes.base import CompilerContext
+from tilewright.passes.loop.cores import SPLIT
 from tilewright.passes.loop.promote_buffers import PromoteBuffersPass
+from tilewright.passes.loop.promotion import Candidate, Promotion, candidate, replaces
 from tilewright.passes.loop.tile_npu import npu_segments
 from tilewright.passes.loop.tiling.residents import residents_of
 
@@ -215,3 +217,40 @@ def test_tiny_scratchpads_keep_what_fits(size: int) -> None:
     low, high = 3200, 3200 + 14 * 14 * 16  # the local tensor
     got = run_programs(module, arena, consts)
     assert (got[:low] == expected[:low]).all() and (got[high:] == expected[high:]).all()
+
+
+def _look_ups(height: int) -> tuple[Segment, list[Candidate]]:
+    """Two look-ups on `height` x 16, and their tensors."""
+    s, same = Segment(), [{0: 1}, {1: 1}]
+    tensors = [s.buffer([height, 16]) for _ in range(3)]
+    for x, y in pairwise(tensors):
+        s.nest(
+            [height, 16],
+            [(x, same, None, None)],
+            (y, same, None),
+            accumulator=lambda k: k.table(k.block.args[0]),
+        )
+    order = {op: i for i, op in enumerate(s.block.ops)}
+    found = [candidate(op, order) for op in s.block.ops if isinstance(op, AllocOp)]
+    return s, [c for c in found if c is not None]
+
+
+def test_who_reads_from_dram_waits_for_the_way_there_and_back() -> None:
+    s, (_, middle, _) = _look_ups(8)
+    machine = _scratchpad(20480)
+    promotion = Promotion(list(s.block.ops), machine)
+    address = promotion.capacity - promotion.size(middle)
+    plan = promotion.plan(middle, address, frozenset())
+    assert plan is not None and len(plan.changes) == 2
+    saved = sum(promotion.cycles_of(nest) - cost for nest, (_, cost) in plan.changes.items())
+    assert plan.cost == -(saved + machine.dram.write_latency + machine.dram.read_latency)
+
+
+@pytest.mark.parametrize(("height", "whether"), [(8, True), (9, False)])
+def test_blocks_that_overlap_take_nobodys_place(height: int, whether: bool) -> None:
+    """One core would replace the row that the other one has yet to read."""
+    s, (_, middle, last) = _look_ups(height)
+    nest = next(op for op in reversed(s.block.ops) if isinstance(op, NestOp))
+    nest.attributes[SPLIT] = ints([0])
+    assert replaces(nest, middle, last, (2,)) is whether
+    assert replaces(nest, middle, last, ())

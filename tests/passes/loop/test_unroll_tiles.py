@@ -107,7 +107,7 @@ def test_banked_scratchpads_keep_their_loops() -> None:
 
 
 def test_loops_that_load_come_first() -> None:
-    """Where room is short, it is the second that is split, then unrolled: the first loads nothing."""
+    """Where room is short, the second is split, then unrolled: the first loads nothing."""
     text = """
     func.func @npu_segment_0() {
       %x = loop.alloc {offset = 0 : i64} : memref<64xi8, "dram">
