@@ -27,7 +27,6 @@ from xdsl.dialects.builtin import (
     MemRefType,
     StringAttr,
     TensorType,
-    UnitAttr,
     i8,
     i64,
 )

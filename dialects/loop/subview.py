@@ -23,6 +23,7 @@ from xdsl.dialects.builtin import (
 )
 from xdsl.ir import Operation, SSAValue
 from xdsl.irdl import (
+    EqAttrConstraint,
     IRDLOperation,
     irdl_op_definition,
     operand_def,
@@ -135,7 +136,9 @@ class BroadcastOp(IRDLOperation):
 
     name = "loop.broadcast"
     tile = operand_def(MemRefType)
-    levels_attr = prop_def(IntegerAttr, default_value=integer(0), prop_name="levels")
+    levels_attr = prop_def(
+        IntegerAttr.constr(EqAttrConstraint(i64)), default_value=integer(0), prop_name="levels"
+    )
     assembly_format = "$tile (`levels` $levels^)? attr-dict `:` type($tile)"
 
     def __init__(self, tile: SSAValue, levels: int = 0):

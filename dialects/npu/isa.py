@@ -179,7 +179,8 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
         "store", 0x11, Queue.STORE,
         (_map("dst", "w"), _spm("src", "r", _BOX_DIMS, "param:element")),
         ("element",),
-        "dst[start + t * step] = src[t]; elements outside the extents are dropped.",
+        "dst[start + t * step] = src[t]; elements outside the extents are dropped.  Cores may "
+        "store to the same bytes in any order if they store the same values.",
         _DMA_TIME,
     ),
     Instruction(
@@ -374,7 +375,8 @@ PARAM_RANGES: dict[str, tuple[int, int]] = {
     "overwrite": (-1, 2**MAX_LOOP_DEPTH - 1), "a_zp": _I8, "b_zp": _I8, "za": _I8, "zb": _I8,
     "zp": _I8, "lo": _I8, "hi": _I8, "ma": (-(2**20), 2**20), "mb": (-(2**20), 2**20),
     "multiplier": (0, 2**31 - 1), "shift": (1, 62), "bits": (21, 60), "extra": (0, 31),
-    "epsilon": (0, 2**46 - 1), "x_zp": _I8, "broadcast": (0, 1), "inner": (1, MAX_CORES), "levels": (0, 3),
+    "epsilon": (0, 2**46 - 1), "x_zp": _I8, "broadcast": (0, 1), "inner": (1, MAX_CORES),
+    "levels": (0, 3),
 }  # fmt: skip
 """Least and greatest value of each parameter."""
 

@@ -35,9 +35,9 @@ SPLIT = "split"
 
 BLOCKED = "blocked"
 """Attribute of divided nests: the part of a core is one block.  Tiles of others go round the cores,
-so that a tile of all cores together is one box, which nests with windows start on.  Where `n` do not
-divide evenly among `c` cores, blocks begin every n // c and overlap: 197 are 4 times 50, from 0, 49,
-98 and 147."""
+so that a tile of all cores together is one box, which nests with windows start on.  Where `n` do
+not divide evenly among `c` cores, blocks begin every n // c and overlap: 197 are 4 times 50, from
+0, 49, 98 and 147."""
 
 
 def core_grid(cores: int) -> tuple[int, ...]:
@@ -67,12 +67,17 @@ def counts(loops: Sequence[ForOp]) -> tuple[int, ...]:
     return tuple(len(loop.values) for loop in loops)
 
 
-def core_counts(nest: NestOp, cores: Sequence[int]) -> dict[int, int]:
-    """Among how many cores each dimension of a divided nest is divided."""
+def among(split: Sequence[int], cores: Sequence[int]) -> dict[int, int]:
+    """Among how many cores a split divides each of its dimensions; `cores`: extents of the grid."""
     out: dict[int, int] = {}
-    for d, count in zip(split_of(nest), cores, strict=False):
+    for d, count in zip(split, cores, strict=False):
         out[d] = out.get(d, 1) * count
     return out
+
+
+def core_counts(nest: NestOp, cores: Sequence[int]) -> dict[int, int]:
+    """Among how many cores each dimension of a divided nest is divided."""
+    return among(split_of(nest), cores)
 
 
 def overlapping(nest: NestOp, cores: Sequence[int]) -> bool:

@@ -6,13 +6,19 @@
     }                                              loop.nest domain [1, 56, ..] {split = [1, 1]}
                                                    ...
 
-All cores run one program, each on its part of every nest: parallel dimensions are divided evenly
-over the rows and the columns of the grid of cores.  Where pixels are divided, all cores need all
-weights, which they load together (share-loads); dividing output channels divides the weights.  What
-a core makes of a tensor that stays on chip is sent to all (loop.broadcast), so that the next nest
-may be split differently.  The split is the one with the least modelled cycles of a core and of
-transfers between cores, activations being on chip; where none pays, or nothing divides evenly,
-every core computes all of the nest.
+All cores run one program, each on its part of every nest: parallel dimensions are divided over the
+rows and the columns of the grid of cores.  Where pixels are divided, all cores need all weights,
+which they load together (share-loads); dividing output channels divides the weights.  What a core
+makes of a tensor that stays on chip is sent to those that read it (loop.broadcast,
+narrow-broadcasts), so that the next nest may be split differently.
+
+Nests without windows have parts that are blocks, so that a core that goes on along the same
+dimension finds its input at home.  Where a dimension does not divide evenly, blocks overlap: of 197
+rows, four cores compute 50 each, from 0, 49, 98 and 147.  Other nests are divided evenly or not at
+all.
+
+The splits are those of the least modelled cycles of all nests together, of a core and of transfers
+between cores, activations being on chip; where none pays every core computes all of the nest.
 """
 
 from __future__ import annotations
@@ -32,7 +38,7 @@ from ...dialects.errors import CapacityError
 from ...dialects.loop import ForOp, GlobalOp, Linear, NestOp, ReshapeOp
 from ...dialects.types import element_of, ints, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass
-from .cores import BLOCKED, CORES, SPLIT, core_grid
+from .cores import BLOCKED, CORES, SPLIT, among, core_grid
 from .tile_npu import npu_segments
 from .tiling.bounds import distinct
 from .tiling.selection import select
@@ -220,14 +226,16 @@ def enclose(func: FuncOp, grid: Sequence[int]) -> None:
 
 
 def candidates(nest: NestOp, grid: Sequence[int], even: bool = True) -> list[Split]:
-    """Splits along parallel dimensions into boxes of the output, `even` ones or any."""
+    """Splits along parallel dimensions into boxes of the output.
+
+    `even`: only into equal ones; else what is left over is no more than an equal share.
+    """
     alone = [d for d in nest.parallel if _alone(nest.linear_maps[-1], d, nest.sizes)]
     out: list[Split] = []
     for split in product(alone, repeat=len(grid)):
-        left = list(nest.sizes)
-        for d, count in zip(split, grid, strict=True):
-            left[d] = left[d] // count if left[d] % count == 0 or not even else 0
-        if all(left):
+        parts = among(split, grid)
+        shares = [divmod(nest.sizes[d], count) for d, count in parts.items()]
+        if all(share and rest <= (0 if even else share) for share, rest in shares):
             out.append(split)
     return out
 

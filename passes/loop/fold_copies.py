@@ -7,9 +7,9 @@ becomes
 
     loop.nest domain [12, 128, 64, 128] outs(%y)      maps [.., (h, m, n, k) -> (m, h, n)]
 
-A copy is a nest that yields what it reads, all of it, with its axes in another order.  It goes where
-nobody else reads what it copies, and where the innermost axis stays innermost, so that results are
-still written in rows.  (Heads of attention, which are merged behind it.)
+A copy is a nest that yields what it reads, all of it, with its axes in another order.  It goes
+where nobody else reads what it copies, and where the innermost axis stays innermost, so that
+results are still written in rows.  (Heads of attention, which are merged behind it.)
 """
 
 from __future__ import annotations

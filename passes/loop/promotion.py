@@ -17,7 +17,7 @@ from xdsl.ir import Operation, SSAValue
 from ...backends.targets.machine import Machine
 from ...dialects.loop import AllocOp, GlobalOp, NestOp, ReshapeOp, captured
 from ...dialects.types import element_of, numpy_dtype, shape_of
-from .cores import BLOCKED, overlapping
+from .cores import overlapping
 from .tiling.bounds import HALO
 from .tiling.residents import Resident, place, room
 from .tiling.selection import select

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
 
 from xdsl.dialects.builtin import UnitAttr, i8, i32
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
@@ -106,6 +108,8 @@ class _Tiler:
             start = self.reduce() if info.reduction.kind != "none" else None
             self.block = outer
             self.store(self.finish(start))
+        if self.overlapping and space_of(self.nest.output) == "spm":
+            self.send_parts()
         self.nest.detach()
         self.nest.erase()
 
@@ -182,7 +186,7 @@ class _Tiler:
 
     def store(self, tile: SSAValue, perm: Sequence[int] | None = None) -> None:
         if space_of(self.nest.output) == "spm":
-            if self.split:
+            if self.split and not self.overlapping:
                 self.emit(BroadcastOp(tile))
             return
         if self.cores and not self.split:
@@ -192,6 +196,23 @@ class _Tiler:
         self.emit(
             CopyOp("store", self.nest.output, tile, ivs, start, perm=perm, steps=self.out_box.steps)
         )
+
+    def send_parts(self) -> None:
+        """Behind all loops, what a core has made, in pieces that do not overlap between cores.
+
+        A piece goes when all cores have made theirs: on their way results may pass through other
+        values.  The first pieces are what is left over behind each core's even share.
+        """
+        self.block, self.ivs = None, {}
+        shares = [
+            [(part, n - part), (0, part)] if n > part else [(0, n)]
+            for n, part in zip(self.domain, self.parts, strict=True)
+        ]
+        map, output = self.maps[-1], self.nest.output
+        for share in product(*shares):
+            box = tile_box(map, [size for _, size in share])
+            begin = Linear(map.coeffs, box.low, map.num_dims)([at for at, _ in share])
+            self.emit(BroadcastOp(self.view(output, map, replace(box, low=begin))))
 
     def store_once(self, tile: SSAValue, perm: Sequence[int] | None) -> None:
         """All cores have the same result: those but the first store it beyond the tensor."""

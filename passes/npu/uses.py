@@ -105,7 +105,8 @@ def command_uses(op: Command, trips: tuple[int, ...]) -> list[Use]:
         zip(spec.operands, op.buffers, op.accesses.data, strict=True)
     ):
         buffer, space = buffer_of(value), space_of(value)
-        where = (op.location, buffer) if cored and OVERLAPPING not in op.attributes else None
+        apart = space == "dram" or OVERLAPPING not in op.attributes  # stores may overlap
+        where = (op.location, buffer) if cored and apart else None
         shared = cored and (
             not isinstance(buffer, AllocOp) or (index == 1 and spreads(spec.mnemonic, params))
         )

@@ -23,9 +23,9 @@ from .expand import Place, Site
 
 @dataclass(frozen=True)
 class Demand:
-    """Accesses by bank: of the core's own (with the ports of each), of every core's that it writes to.
+    """Accesses by bank: of the core's own (with the ports of each), of every core it writes to.
 
-    `network` is the bytes that arrive in each of these.
+    `network` is the bytes that arrive in each of the latter.
     """
 
     own: dict[int, float]

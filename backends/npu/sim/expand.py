@@ -24,9 +24,9 @@ import numpy as np
 
 from ....dialects.constants import Array
 from ....dialects.errors import SimulationError
+from ....dialects.multicast import receivers
 from ....dialects.npu.descriptors import Strided, TensorBox, byte_span
 from ....dialects.npu.isa import BY_MNEMONIC, QUEUES, OperandSpec, Queue, spreads
-from ....dialects.multicast import receivers
 from ....dialects.npu.operands import element_bytes
 from ....dialects.semantics.instructions import check_bounds
 from ...targets.cycles import fetch_cycles, issue_cycles

@@ -6,8 +6,8 @@ run at the same fraction of their speed:
     load wants 4 bytes a cycle, store 4, DRAM has 4     ->     both at rate 0.5, loss blamed on DRAM
 
 Every core has banks of its own, and a network port that takes what the others send; a broadcast
-takes part of the port and of the banks of all cores that it reaches.  A command's rate is the lowest that any of
-its resources allows.  Rates change only when a command starts or ends.
+takes part of the port and of the banks of all cores that it reaches.  A command's rate is the
+lowest that any of its resources allows.  Rates change only when a command starts or ends.
 """
 
 from __future__ import annotations

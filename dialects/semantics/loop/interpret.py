@@ -37,6 +37,7 @@ from ...loop import (
     fill_value,
     space_of,
 )
+from ...multicast import receivers
 from ...sparsity import decode
 from ...types import element_of, int_values, numpy_dtype, shape_of
 from .nest import run_nest

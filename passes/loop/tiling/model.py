@@ -184,7 +184,7 @@ class _Candidates:
         first, exposed, loading, bus, each = 0 * self.one, 0, 0, self.stored * tiled, 0
         waits: Any = self.one < 0
         for load, times in zip(self.loads, trips, strict=True):
-            # cores share loads at the top level only (share-loads), where not all loops are unrolled
+            # cores share loads at the top level only (share-loads), and not all loops are unrolled
             part = where(times > 1, 1, 1 / load.operand.share)
             cost = load.cycles * part
             loading, bus = loading + cost * times, bus + load.bus * part * times
