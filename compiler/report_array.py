@@ -165,15 +165,14 @@ def array(e: Evidence, machine: Machine) -> Cause:
     if unit.dataflow == "weight-stationary" and whole and useful < GAIN * rows.fill * columns.fill:
         load = min(s.k, unit.rows) / unit.preload_rows
         batch = max(2, ceil(load * unit.pixels / s.m))
-        return Cause(
+        return e.more_samples(
             "few positions",
             f"the array's multipliers work in {useful:.0%} of {busy:,} busy cycles: a tile of "
             f"weights, which takes {load:.0f} cycles to load, is used for fewer positions "
             f"({s.m:,}, divided among cores and tiles)",
-            f"more positions, or {batch} samples at once (batch)",
-            {"batch": batch},
-            max(e.cycles, ceil(batch * macs / machine.peak_macs_per_cycle)),
             batch,
+            machine,
+            other="more positions, or ",
         )
     return Cause(
         "partial tiles",

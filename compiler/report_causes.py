@@ -179,16 +179,9 @@ def _dram(e: Evidence, machine: Machine) -> Cause:
         ridge = machine.peak_macs_per_cycle / rate
         batch = ceil(ridge / s.m)
         uses = "once (a matrix by a vector)" if s.m == 1 else f"for {s.m:,} positions"
-        predicted = ceil(max(e.cycles, batch * row["macs"] / machine.peak_macs_per_cycle))
         if batch > 1:
-            return Cause(
-                "DRAM-bound: weights",
-                f"{text}; each weight is used {uses}, {ridge:,.0f} would keep the array busy",
-                f"{batch} samples at once (batch): about {predicted:,} cycles for all of them",
-                {"batch": batch},
-                predicted,
-                batch,
-            )
+            why = f"{text}; each weight is used {uses}, {ridge:,.0f} would keep the array busy"
+            return e.more_samples("DRAM-bound: weights", why, batch, machine)
     needed, spm = row["compulsory_bytes"], machine.scratchpad.bytes
     if moved * FULL > max(needed, 1):
         both = ""
@@ -251,15 +244,13 @@ def _waiting(e: Evidence, machine: Machine, unit: str) -> Cause:
         )
     if e.stall("matrix", "preload") >= NOTABLE and e.shape is not None:
         m, of = e.shape.m, machine.matrix
-        batch = ceil(min(e.shape.k, of.rows) / of.preload_rows * of.pixels / m)
-        return Cause(
+        batch = max(2, ceil(min(e.shape.k, of.rows) / of.preload_rows * of.pixels / m))
+        return e.more_samples(
             "few positions",
             f"the array spends {e.stall('matrix', 'preload'):.0%} of the time loading weights, "
             f"each of which is used {'once' if m == 1 else f'for {m} positions'}",
-            f"{batch} samples at once (batch): about {e.cycles:,} cycles for all of them",
-            {"batch": batch},
-            e.cycles,
             batch,
+            machine,
         )
     fixed = {
         "DRAM latency": max(e.stall(u, "latency") for u in UNITS),

@@ -81,6 +81,8 @@ def test_units_that_take_turns() -> None:
 def test_weights_that_load_longer_than_they_are_used() -> None:
     found = cause(matrix={"busy": 200, "preload": 700}, shape={**MATMUL, "m": 4})
     assert (found.name, found.change) == ("few positions", {"batch": 4})
+    assert found.predicted == 250
+    assert "4 times as many samples at once (batch): about 250 cycles" in found.remedy
 
 
 def test_bytes() -> None:
@@ -126,6 +128,7 @@ def test_array() -> None:
     assert ragged.name == "partial tiles"
     slow = of(matrix={"busy": 40_000}, cycles=50_000)
     assert slow.name == "few positions"
+    assert slow.predicted == 50_000 / slow.change["batch"]
     cores = replace(machine, cores=4)
     same = of(cores, matrix={"busy": 3600}, matrix_macs=4 * 4_096_000, cores=4)
     assert same.name == "not divided among the cores"
