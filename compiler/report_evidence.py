@@ -95,6 +95,11 @@ class Evidence:
         return self.stalls[unit].get(kind, 0) / self.cycles
 
     @property
+    def sparse(self) -> bool:
+        """Whether most of its products are of 2:4-compressed weights."""
+        return self.work.get("smatmul", 0) > self.work.get("matmul", 0)
+
+    @property
     def pacing(self) -> str:
         """The unit that is occupied longest."""
         return max(UNITS, key=lambda u: self.occupied[u])

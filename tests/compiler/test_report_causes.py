@@ -160,6 +160,27 @@ def test_dataflows(dataflow: str, change: dict[str, int]) -> None:
     assert found.predicted < 50
 
 
+def test_sparse_weights() -> None:
+    """Compressed weights have `rate` times the rows of the array, and 5/8 of the bytes."""
+    machine = target("ethos-u85-1024")
+    machine = replace(machine, matrix=replace(machine.matrix, rows=32))
+
+    def of(k: int, instruction: str = "smatmul", **given: Any) -> Cause:
+        return cause(machine, shape={**MATMUL, "k": k}, work={instruction: 900}, **given)
+
+    pace: dict[str, Any] = {"matrix": {"busy": 900}, "macs": 1}
+    assert of(40, "matmul", **pace).name == "array rows left over"
+    few = of(40, **pace)
+    assert (few.name, few.change) == ("few input channels", {"input_channels": 64})
+    over = of(72, **pace)
+    assert over.text == "72 input channels take 2 passes of 64 rows, the last has 8"
+    issue = of(64, matrix={"busy": 300, "fetch": 600})
+    assert "multiples of 64 x 16" in issue.remedy
+    stored = 5 * 64 * 64 // 8
+    again = of(64, load={"busy": 900}, dram_bytes=2 * stored, weight_bytes=2 * stored)
+    assert again.text.partition(": ")[2].startswith("each of them 2 times")
+
+
 def test_what_needs_no_words() -> None:
     machine = target()
     assert left_over(Evidence.of(row(20_000, matrix={"busy": 16_000})), machine) is None
