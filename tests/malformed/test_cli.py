@@ -22,6 +22,7 @@ from support.models import inputs_for, small_cnn, tilewright
 from tilewright.backends.targets import load as targets
 from tilewright.compiler import opt
 from tilewright.compiler.artefact import load_artefact
+from tilewright.compiler.manifest import infos
 from tilewright.dialects.errors import TilewrightError
 
 
@@ -331,6 +332,15 @@ def offset(value: int) -> Callable[[Path], None]:
     return apply
 
 
+def shrunk(path: Path) -> None:
+    """An arena that holds inputs and outputs, but not what lies between them."""
+    manifest = json.loads(members(path)["manifest.json"])
+    tensors = infos(manifest["inputs"] + manifest["outputs"], "tensors")
+    end = max(t.offset + t.bytes for t in tensors)
+    assert end < manifest["arena_bytes"]
+    edit(arena_bytes=end)(path)
+
+
 DAMAGE: dict[str, Callable[[Path], None]] = {
     "bomb": bomb,
     "encrypted": encrypted,
@@ -342,6 +352,7 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
     "arena-giant": edit(arena_bytes=1 << 60),
     "arena-negative": edit(arena_bytes=-5),
     "arena-small": edit(arena_bytes=16),
+    "arena-shrunk": shrunk,
     "arena-text": edit(arena_bytes="many"),
     "scratch-negative": edit(scratch_bytes=-4096),
     "steps-unknown": edit(steps=[{"kind": "gpu"}]),
