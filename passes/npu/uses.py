@@ -16,8 +16,9 @@ from xdsl.ir import Attribute, Operation
 from ...dialects.loop.structure import space_of
 from ...dialects.npu.attributes import AccessAttr, TensorMapAttr
 from ...dialects.npu.commands import Command
+from ...dialects.npu.cores import spreads
 from ...dialects.npu.descriptors import TensorBox, byte_span
-from ...dialects.npu.isa import OperandSpec, Queue, spreads
+from ...dialects.npu.isa import OperandSpec, Queue
 from ...dialects.npu.operands import (
     buffer_of,
     cores_of,

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ....dialects.constants import Array
-from ....dialects.npu.isa import PRODUCTS, spreads
+from ....dialects.npu.cores import spreads
+from ....dialects.npu.isa import PRODUCTS
 from ...targets.cycles import accesses, array_tiles, stationary_operand
 from ...targets.machine import Machine, Memory
 from .effort import matmul_shape

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 
-from ....dialects.npu.isa import ON_ARRAY, PRODUCTS, QUEUES, spreads
+from ....dialects.npu.cores import spreads
+from ....dialects.npu.isa import ON_ARRAY, PRODUCTS, QUEUES
 from ...targets.cycles import array_tiles, stationary_operand
 from ...targets.machine import Machine
 from ..program import Instruction

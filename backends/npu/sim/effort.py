@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ....dialects.npu.isa import ON_ARRAY, PRODUCTS, spreads
+from ....dialects.npu.cores import spreads
+from ....dialects.npu.isa import ON_ARRAY, PRODUCTS
 from ...targets.machine import Machine
 from .expand import Place, Site
 

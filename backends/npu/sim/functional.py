@@ -15,7 +15,7 @@ import numpy as np
 
 from ....dialects.constants import Array
 from ....dialects.errors import SimulationError
-from ....dialects.npu.isa import spreads
+from ....dialects.npu.cores import spreads
 from ....dialects.semantics.instructions import ELEMENT_DTYPES, DramView, execute
 from .expand import Expansion, Place
 from .footprint import Access, shadow_view
