@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks.npu.zigzag.machine import FOLDER
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from xdsl.dialects.builtin import UnitAttr
@@ -19,6 +20,7 @@ from support.random_nests import segments
 from support.segments import Segment
 from tilewright.backends.npu.encode import encode
 from tilewright.backends.npu.simulator import SimulationResult, simulate
+from tilewright.backends.targets.load import load_target
 from tilewright.backends.targets.machine import Machine
 from tilewright.compiler.pipeline import PHASES, parse_pipeline
 from tilewright.dialects.loop import NestOp
@@ -143,3 +145,18 @@ def test_the_chosen_tiling_is_among_the_fastest(name: str) -> None:
     estimates, simulated = zip(*found, strict=True)
     assert min(found)[1] <= 1.15 * min(simulated)
     assert estimates[simulated.index(max(simulated))] > 1.5 * min(estimates)
+
+
+def test_the_last_store_is_paid_for_once() -> None:
+    """Weights set the pace: all sums at once cost a store behind the last load, and no more."""
+    machine = load_target(FOLDER / "tpu_like_target.toml")
+    assert machine is not None
+    found: list[tuple[float, int]] = []
+    for sizes in ((49, 512, 144), (49, 32, 4608)):
+        segment = product(49, 512, 4608)
+        tiling = tiled(work_of(segment, machine), machine, sizes)
+        assert tiling is not None
+        found.append((tiling.cycles, cycles(segment, machine, tiling)))
+    together, apart = found
+    assert together < apart
+    assert together[1] < apart[1]
