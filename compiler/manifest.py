@@ -144,8 +144,9 @@ def reach(kernels: bytes, base: str) -> int:
     if not kernels:
         return 0
     mark = f"@tw_{base}_bytes = constant i64 ".encode()
-    found = re.match(rb"\d{1,18}\b", kernels[kernels.rfind(mark) + len(mark) :][:20])
-    if mark not in kernels or found is None:
+    at = kernels.rfind(mark)  # at the end of what may be megabytes
+    found = re.compile(rb"\d{1,18}\b").match(kernels, at + len(mark)) if at >= 0 else None
+    if found is None:
         raise ArtefactError(
             f"cpu/kernels.ll of the artefact does not say how much of {base} it uses",
             hint="compile the model again with `tilewright compile`",
