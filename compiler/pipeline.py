@@ -29,11 +29,12 @@ PHASES: dict[str, str] = {
     "partition": (
         "assign-device,convert-layout,sink-transposes,canonicalize,constant-fold,cse,dce,fuse-regions"
     ),
-    "loop": "lower-to-loop,fit-npu,cluster-devices,bufferize,cascade,allocate-arena",
+    "loop": "lower-to-loop,fit-npu,cluster-devices,bufferize,fold-copies,cascade,allocate-arena",
     "npu": (
-        "find-sparsity,outline-npu,pack-pixels,distribute,promote-buffers,tile-npu,hoist-copies,"
-        "pack-constants,unroll-tiles,double-buffer,share-loads,lower-to-npu,prefetch-loads,"
-        "allocate-scratchpad,preload-weights,insert-sync"
+        "find-sparsity,outline-npu,pack-pixels,distribute,promote-buffers,tile-npu,"
+        "narrow-broadcasts,hoist-copies,pack-constants,unroll-tiles,double-buffer,share-loads,"
+        "lower-to-npu,schedule-commands,prefetch-loads,allocate-scratchpad,preload-weights,"
+        "insert-sync"
     ),
 }
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import ceil
 
+from ..backends.targets.cycles import reduction_cycles
 from ..backends.targets.machine import Machine
 from ..dialects.sparsity import compressed_bytes
 from .report_array import array
@@ -122,8 +123,8 @@ def _depthwise(e: Evidence, machine: Machine, share: str) -> Cause:
         return Cause("depthwise on the vector unit", text, "an ordinary convolution")
     rest = s.n % unit.lanes
     if s.n > rest > 0 and unit.groups(s.m, s.n) * unit.lanes * FULL > s.m * s.n:
-        groups = unit.groups(s.m, s.n - rest) / unit.groups(s.m, s.n)
-        predicted = ceil(e.cycles - e.occupied["vector"] * (1 - groups))
+        fewer, all_ = (reduction_cycles(unit, "vmac", s.m, s.k, n) for n in (s.n - rest, s.n))
+        predicted = ceil(e.cycles - e.occupied["vector"] * (1 - fewer / all_))
         return Cause(
             "depthwise on the vector unit",
             f"{text}; {s.n} channels leave {rest} for the last group of {unit.lanes} lanes",

@@ -146,6 +146,8 @@ class Checker:
         level = core_level_in(params.get("overwrite", 0), len(self.grid))
         if level is not None:
             raise ArtefactError(f"{mnemonic}: overwrite names loop level {level}, the cores")
+        if params.get("levels", 0) >> len(self.grid):
+            raise ArtefactError(f"{mnemonic}: levels names more core levels than there are")
         cores = prod(self.grid)
         for i, s in enumerate(instruction.signals):
             if instruction.all_cores >> i & 1 and s + cores > self.semaphores:

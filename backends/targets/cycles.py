@@ -212,6 +212,29 @@ def vector_cycles(unit: VectorUnit, name: str, groups: Count) -> Count:
     return unit.startup + whole(groups * float(unit.cost(name)))
 
 
+def reduction_cycles(
+    unit: VectorUnit,
+    name: str,
+    positions: Count,
+    taps: Count,
+    channels: Count,
+    row: int | None = None,
+) -> Count:
+    """Cycles of the reduction `name` of `taps` elements to each of `positions` x `channels`.
+
+    A lane takes the taps of a result one after the other.  A unit with a tree across lanes may
+    instead give a group to the taps of one result, or parts of it to those of several (subtrees,
+    of a power of two of lanes), and then waits once for the last sum to pass the tree's levels.
+    `row` as for `VectorUnit.groups`; sizes may be arrays.
+    """
+    cycles = vector_cycles(unit, name, unit.groups(positions, channels, row) * taps)
+    if unit.reduction != "tree":
+        return cycles
+    together = greatest(unit.lanes >> np.frexp(taps - 1)[1], 1)
+    groups = -(-positions * channels // together) * -(-taps // unit.lanes)
+    return least(cycles, vector_cycles(unit, name, groups) + (unit.lanes - 1).bit_length())
+
+
 # --- transfers and issue ---
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, cast, get_type_hints
 
 from ...dialects.errors import TargetError
-from .machine import DATAFLOWS, QUEUE_NAMES, SPARSITIES, Machine
+from .machine import DATAFLOWS, QUEUE_NAMES, REDUCTIONS, SPARSITIES, Machine
 from .overrides import override, split_overrides
 
 CPU = "cpu"
@@ -198,6 +198,9 @@ def _check(machine: Machine, where: str) -> None:
     need(m.macs_per_cycle <= 1 << 26, "[matrix] rows * columns * pixels exceed 2^26")
     windows = m.window_channels <= m.rows * m.columns
     need(windows, "[matrix] window_channels exceed rows * columns: it has no more multipliers")
+    way = machine.vector.reduction
+    known, near = " or ".join(REDUCTIONS), _did_you_mean(way, REDUCTIONS)
+    need(way in REDUCTIONS, f"[vector] reduction {way!r} is not {known}{near}")
     s = machine.sparsity
     near = _did_you_mean(s.pattern, SPARSITIES)
     need(s.pattern in SPARSITIES, f"[sparsity] pattern {s.pattern!r} is not none or 2:4{near}")

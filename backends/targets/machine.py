@@ -12,6 +12,7 @@ from typing import Any
 DATAFLOWS = ("weight-stationary", "output-stationary", "input-stationary", "dot-product")
 QUEUE_NAMES = ("load", "store", "matrix", "vector")
 SPARSITIES = ("none", "2:4")
+REDUCTIONS = ("lanes", "tree")
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class VectorUnit:
     """`lanes` elements a cycle; the other fields are cycles per group of `lanes` elements.
 
     `add` and `multiply` (of two tensors) cost as much as `requantize` where they are 0.
+    `reduction`: "lanes" (each sums up a result of its own, one tap after the other) or "tree"
+    (there is also a tree across lanes, which sums up as many taps as there are lanes).
     """
 
     lanes: int
@@ -78,13 +81,15 @@ class VectorUnit:
     divide: float = 16.0
     add: float = 0.0
     multiply: float = 0.0
+    reduction: str = "lanes"
 
-    def groups(self, positions: Any, channels: Any) -> Any:
+    def groups(self, positions: Any, channels: Any, row: int | None = None) -> Any:
         """Groups of lanes that take one tap each of `positions` x `channels` (numbers or arrays).
 
-        Where channels are fewer than lanes, several positions share a group.
+        Where channels are fewer than lanes, several positions share a group; where they are part
+        of a `row` that is longer, only as many as whole rows would.
         """
-        together = self.lanes // channels
+        together = self.lanes // (row or channels)
         together = together + (together == 0)
         return -(-positions // together) * -(-channels // self.lanes)
 

@@ -56,6 +56,11 @@ MEANING: dict[str, tuple[str, str]] = {
     "vector.lookup": ("cycles/group", "look-up in a table of 256 entries"),
     "vector.move": ("cycles/group", "maximum (pooling), clip, fill, copy"),
     "vector.divide": ("cycles/group", "quotient of 64 by 32 bits; a square root takes as long"),
+    "vector.reduction": (
+        "",
+        "`lanes`: each lane sums up results of its own, one tap after the other; `tree`: or a tree "
+        "across lanes sums up as many taps of a result as there are lanes, where that is faster",
+    ),
     "bytes": ("B", "capacity; at most 2^32, divisible by `banks`"),
     "banks": ("", "equal ranges of consecutive addresses that are accessed independently"),
     "ports": ("1/cycle", "accesses of a bank"),

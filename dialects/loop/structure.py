@@ -27,7 +27,6 @@ from xdsl.dialects.builtin import (
     MemRefType,
     StringAttr,
     TensorType,
-    UnitAttr,
     i8,
     i64,
 )
@@ -263,7 +262,8 @@ class CopyOp(IRDLOperation):
     start[perm[k]] + t[k] * steps[perm[k]], where start is `coords` of the loop variables `ivs`.
     Elements outside the large memref read as `fill` and are not written (as tensor-map DMA units
     do): partial tiles and padding need no other treatment.  With `broadcast` (in a core loop) what
-    is loaded is written to the same place in every core.
+    is loaded is written to the same place in other cores, `receivers` of the mask of core levels
+    that stands behind it (none: all cores).
     """
 
     name = "loop.copy"
@@ -275,21 +275,26 @@ class CopyOp(IRDLOperation):
     perm = prop_def(DenseArrayBase.constr(i64))
     steps = prop_def(DenseArrayBase.constr(i64))
     fill = prop_def(Attribute)
-    broadcast = opt_prop_def(UnitAttr)
+    broadcast = opt_prop_def(IntegerAttr)
 
     def __init__(
         self, kind: str, big: SSAValue, tile: SSAValue, ivs: Sequence[SSAValue], coords: Linear, *,
         perm: Sequence[int] | None = None, steps: Sequence[int] | None = None,
-        fill: float | int | None = None, broadcast: bool = False,
+        fill: float | int | None = None, broadcast: int | None = None,
     ):  # fmt: skip
         rank = len(shape_of(big))
         properties: dict[str, Attribute] = {
             "kind": string(kind), "coords": coords.attr, "perm": ints(perm or range(rank)),
             "steps": ints(steps or [1] * rank), "fill": fill_attr(fill),
         }  # fmt: skip
-        if broadcast:
-            properties["broadcast"] = UnitAttr()
+        if broadcast is not None:
+            properties["broadcast"] = integer(broadcast)
         Operation.__init__(self, operands=[big, tile, *ivs], properties=properties)
+
+    @property
+    def levels(self) -> int | None:
+        """The mask of core levels that it is broadcast along, 0 for all; None: it is not."""
+        return None if self.broadcast is None else self.broadcast.value.data
 
     @property
     def start(self) -> Linear:
@@ -334,7 +339,7 @@ class CopyOp(IRDLOperation):
         if any(v != 1 for v in self.steps.get_values()):
             printer.print_string(f" steps {[int(v) for v in self.steps.get_values()]}")
         if self.broadcast is not None:
-            printer.print_string(" broadcast")
+            printer.print_string(" broadcast" + f" {self.levels}" * bool(self.levels))
         printer.print_string(" : ")
         printer.print_attribute(self.big.type)
         printer.print_string(", ")
@@ -363,7 +368,9 @@ class CopyOp(IRDLOperation):
         )
         perm = integers() if parser.parse_optional_keyword("perm") else None
         steps = integers() if parser.parse_optional_keyword("steps") else None
-        broadcast = parser.parse_optional_keyword("broadcast") is not None
+        broadcast = None
+        if parser.parse_optional_keyword("broadcast"):
+            broadcast = parser.parse_optional_integer() or 0
         parser.parse_punctuation(":")
         big_type = parser.parse_type()
         parser.parse_punctuation(",")

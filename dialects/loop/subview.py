@@ -13,9 +13,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from xdsl.dialects.builtin import AffineMapAttr, DenseArrayBase, IndexType, MemRefType, i64
+from xdsl.dialects.builtin import (
+    AffineMapAttr,
+    DenseArrayBase,
+    IndexType,
+    IntegerAttr,
+    MemRefType,
+    i64,
+)
 from xdsl.ir import Operation, SSAValue
 from xdsl.irdl import (
+    EqAttrConstraint,
     IRDLOperation,
     irdl_op_definition,
     operand_def,
@@ -29,7 +37,7 @@ from xdsl.printer import Printer
 from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
 
-from ..types import element_of, int_values, ints, shape_of
+from ..types import element_of, int_values, integer, ints, shape_of
 from .maps import Linear
 from .structure import space_of
 
@@ -120,14 +128,23 @@ class SubviewOp(IRDLOperation):
 
 @irdl_op_definition
 class BroadcastOp(IRDLOperation):
-    """`loop.broadcast %tile`: this core's elements of a subview, copied to all cores.
+    """`loop.broadcast %tile`: this core's elements of a subview, copied to other cores.
 
-    They go to the same place of the same buffer of every core (in a core loop only).
+    They go to the same place of the same buffer (in a core loop only): in all cores, or the
+    `receivers` of a mask of core levels, `loop.broadcast %tile levels 2`.
     """
 
     name = "loop.broadcast"
     tile = operand_def(MemRefType)
-    assembly_format = "$tile attr-dict `:` type($tile)"
+    levels_attr = prop_def(
+        IntegerAttr.constr(EqAttrConstraint(i64)), default_value=integer(0), prop_name="levels"
+    )
+    assembly_format = "$tile (`levels` $levels^)? attr-dict `:` type($tile)"
 
-    def __init__(self, tile: SSAValue):
-        super().__init__(operands=[tile])
+    def __init__(self, tile: SSAValue, levels: int = 0):
+        super().__init__(operands=[tile], properties={"levels": integer(levels)})
+
+    @property
+    def levels(self) -> int:
+        """The mask of core levels that it goes along, 0 for all."""
+        return self.levels_attr.value.data

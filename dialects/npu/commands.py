@@ -57,6 +57,10 @@ def _segments(buffers: int, waits: int) -> Attribute:
     return DenseArrayBase.from_list(i32, [buffers, waits])
 
 
+OVERLAPPING = "overlapping"
+"""Attribute of commands by which several cores write some of the same bytes, the same values."""
+
+
 class Command(IRDLOperation):
     """Base of all commands; a subclass is named after its instruction."""
 
@@ -134,6 +138,8 @@ class Command(IRDLOperation):
                 raise VerifyException(
                     f"{self.name}: `overwrite` names loop level {level}, the cores"
                 )
+            if given.get("levels", 0) >> cores:
+                raise VerifyException(f"{self.name}: `levels` names more than {cores} core levels")
         elif self.all_cores is not None or spreads(spec.mnemonic, given):
             raise VerifyException(f"{self.name}: reaches other cores, but stands outside npu.cores")
 
@@ -157,6 +163,8 @@ class Command(IRDLOperation):
         if self.params.data:
             printer.print_string(" ")
             printer.print_attribute(self.params)
+        if self.attributes:
+            printer.print_op_attributes(self.attributes, print_keyword=True)
 
     @classmethod
     def parse(cls, parser: Parser) -> Command:
@@ -178,13 +186,16 @@ class Command(IRDLOperation):
             waits = [parser.resolve_operand(n, TOKEN) for n in names]
         all_cores = parser.parse_optional_keyword("all_cores") is not None
         params = parser.parse_optional_attr_dict()
-        return cls(
+        op = cls(
             [value for value, _ in pairs],
             [access for _, access in pairs],  # pyright: ignore[reportArgumentType]
             waits=waits,
             all_cores=all_cores,
             **{k: int(v) for k, v in params_dict(DictionaryAttr(params)).items()},
         )
+        if attributes := parser.parse_optional_attr_dict_with_keyword():
+            op.attributes |= attributes.data
+        return op
 
 
 def _command(mnemonic: str, doc: str) -> type[Command]:

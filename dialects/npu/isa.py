@@ -90,7 +90,7 @@ _PER_CHANNEL = "broadcast over positions by stride 0"
 _BOX_DIMS = "one dimension per axis of the box, in box order"
 _TAP_DIMS = "p_rank position dimensions, t_rank tap dimensions, one channel dimension"
 _DMA_TIME = "latency + bursts(bytes) / bandwidth, rows of the box start new bursts"
-_TAP_TIME = "taps * groups of lanes over positions and channels"
+_TAP_TIME = "taps * groups of lanes over positions and channels, fewer with a tree across lanes"
 _REQUANT_TIME = "elements / lanes * requantise cost"
 
 
@@ -168,24 +168,26 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
     Instruction(
         "load", 0x10, Queue.LOAD,
         (_map("src", "r"), _spm("dst", "w", _BOX_DIMS, "param:element")),
-        ("element", "fill", "broadcast"),
-        "dst[t] = src[start + t * step], or `fill` outside the extents; with `broadcast` = 1 in "
-        "the scratchpads of all cores.",
+        ("element", "fill", "broadcast", "levels"),
+        "dst[t] = src[start + t * step], or `fill` outside the extents; with `broadcast` = 1 also "
+        "in the scratchpads of other cores: of all, or where the bit mask `levels` is not 0, of "
+        "those whose position differs from its own on these core levels only.",
         _DMA_TIME,
     ),
     Instruction(
         "store", 0x11, Queue.STORE,
         (_map("dst", "w"), _spm("src", "r", _BOX_DIMS, "param:element")),
         ("element",),
-        "dst[start + t * step] = src[t]; elements outside the extents are dropped.",
+        "dst[start + t * step] = src[t]; elements outside the extents are dropped.  Cores may "
+        "store to the same bytes in any order if they store the same values.",
         _DMA_TIME,
     ),
     Instruction(
         "send", 0x12, Queue.STORE,
         (_spm("src", "r", "dimensions", "param:element"),
          _spm("dst", "w", "the same", "param:element")),
-        ("element",),
-        "dst[t] of all cores, the sender included, = src[t] of its own.",
+        ("element", "levels"),
+        "dst[t] of the sender and of other cores = src[t] of its own; `levels` as in load.",
         "bytes / network bandwidth + latency",
     ),
     Instruction(
@@ -254,7 +256,7 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
         ("p_rank", "t_rank", "overwrite"),
         "acc[p, c] (+)= sum_t table[(top[p, c] - a[p, t, c]) mod 256], wrapping in i32: the sum of "
         "a softmax. `overwrite` as for matmul.",
-        f"{_TAP_TIME} * (look-up + multiply cost)",
+        f"(look-up + multiply cost) * {_TAP_TIME}",
     ),
     Instruction(
         "vrequant", 0x38, Queue.VECTOR,
@@ -373,6 +375,7 @@ PARAM_RANGES: dict[str, tuple[int, int]] = {
     "zp": _I8, "lo": _I8, "hi": _I8, "ma": (-(2**20), 2**20), "mb": (-(2**20), 2**20),
     "multiplier": (0, 2**31 - 1), "shift": (1, 62), "bits": (21, 60), "extra": (0, 31),
     "epsilon": (0, 2**46 - 1), "x_zp": _I8, "broadcast": (0, 1), "inner": (1, MAX_CORES),
+    "levels": (0, 3),
 }  # fmt: skip
 """Least and greatest value of each parameter."""
 

@@ -24,6 +24,7 @@ from ..constants import Array
 from ..errors import SimulationError
 from ..locations import describe
 from ..loop.structure import space_of
+from ..multicast import receivers
 from ..npu.commands import Command
 from ..npu.cores import spreads
 from ..npu.descriptors import Strided, TensorBox, overwrites
@@ -63,7 +64,7 @@ class _Step:
         overwrite = overwrites(self.params.get("overwrite", 0), iterations)
         execute(self.mnemonic, views, self.params, overwrite=overwrite)
         if spreads(self.mnemonic, self.params):
-            for other in (x for x in range(prod(self.grid)) if x != core):
+            for other in receivers(core, self.grid, self.params["levels"]):
                 self._view(self.operands[1], other, iterations)[...] = views[1]
 
     def _view(self, o: _Operand, core: int, iterations: Sequence[int]) -> Any:

@@ -4,7 +4,7 @@
     %b = graph.map "clip" %a {max = 6.0}     ->
     %c = graph.reshape %b  (same shape)            (%c is %b)
 
-The rules are in `rules/`: `elementwise`, `movement`, `padding`.  Each is exact, or says how far it
+The rules are in `rules/`: `elementwise`, `movement`, `slicing`, `padding`.  Each is exact, or says how far it
 is not.  Constants go to the right of commutative functions, which later patterns rely on.
 """
 
@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from xdsl.dialects.builtin import ModuleOp
 
 from ..base import CompilerContext, Pass, main_function
-from .rules import elementwise, movement, padding
+from .rules import elementwise, movement, padding, slicing
 from .rules.driver import apply_rules, merge
 
-RULES = merge(elementwise.RULES, movement.RULES, padding.RULES)
+RULES = merge(elementwise.RULES, movement.RULES, slicing.RULES, padding.RULES)
 """Everything this pass does."""
 
 

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp, i8
 from xdsl.ir import Operation, SSAValue
+from xdsl.rewriter import Rewriter
 
 from ...dialects import scalar
 from ...dialects.constants import Array, ConstantStore
@@ -35,10 +36,11 @@ from ...dialects.graph import (
     MapOp,
     QuantAttr,
     QuantizeOp,
+    RequantizeOp,
     constant_array,
 )
 from ...dialects.locations import describe, inherit
-from ...dialects.types import element_of, shape_of
+from ...dialects.types import element_of, shape_of, tensor
 from ..base import CompilerContext, Pass, main_function
 from ..rewriting import erase_dead, replace
 from .encodings import QMAX, QMIN, all_values, quantize_array
@@ -149,7 +151,11 @@ class Integerizer:
         if element_of(op.result) != i8 or encoding.axis_index is not None:
             return
         if (expression := table_expression(op.x, self.store)) is not None:
-            table = ConstantOp.from_array(tabulate(expression, encoding, self.store), self.store)
+            entries = tabulate(expression, encoding, self.store)
+            if changes_encoding_only(expression, entries):
+                self.encode_anew(op, expression, encoding)
+                return
+            table = ConstantOp.from_array(entries, self.store)
             table.result.name_hint = "table"
             lookup = LookupOp(expression.source, table.result, encoding)
             inherit(lookup, *expression.maps)
@@ -172,6 +178,32 @@ class Integerizer:
             inherit(new, producer, *clamps)
         replace(op, form)
         erase_dead([producer, *reversed(clamps)])
+
+    def encode_anew(self, op: QuantizeOp, expression: Expression, encoding: QuantAttr) -> None:
+        """Let the same stored values stand for those that `op` rounds."""
+        owner = expression.source.owner
+        assert isinstance(owner, Operation)
+        type = tensor(shape_of(expression.source), i8, encoding)
+        source = Rewriter.replace_value_with_new_type(expression.source, type)
+        owner.attributes.pop("tensor", None)  # it is another tensor now
+        inherit(owner, owner, *expression.maps)
+        replace(op, [], [source])
+        erase_dead(expression.maps)
+
+
+def changes_encoding_only(expression: Expression, entries: Array) -> bool:
+    """Whether an expression has the stored values of its operand, and nothing else reads that.
+
+    So it is with a product by a constant, such as the scale of attention scores: its range is that of
+    the operand, times the constant.
+    """
+    source = expression.source
+    if not isinstance(source.owner, RequantizeOp) or not source.has_one_use():
+        return False
+    [decoded] = {use.operation for use in source.uses}
+    readers = {use.operation for use in decoded.results[0].uses}
+    same = entries.dtype == np.int8 and np.array_equal(entries, np.arange(QMIN, QMAX + 1))
+    return same and readers <= set(expression.maps)
 
 
 @dataclass(frozen=True)

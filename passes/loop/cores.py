@@ -33,6 +33,13 @@ SPLIT = "split"
 """Attribute of nests: for each core loop the dimension of the domain that it divides."""
 
 
+BLOCKED = "blocked"
+"""Attribute of divided nests: the part of a core is one block.  Tiles of others go round the cores,
+so that a tile of all cores together is one box, which nests with windows start on.  Where `n` do
+not divide evenly among `c` cores, blocks begin every n // c and overlap: 197 are 4 times 50, from
+0, 49, 98 and 147."""
+
+
 def core_grid(cores: int) -> tuple[int, ...]:
     """Extents of the core loops for a number of cores: as square as it divides."""
     inner = max(d for d in range(1, isqrt(cores) + 1) if cores % d == 0)
@@ -58,6 +65,24 @@ def top_block(func: FuncOp) -> Block:
 def counts(loops: Sequence[ForOp]) -> tuple[int, ...]:
     """Iterations of each core loop."""
     return tuple(len(loop.values) for loop in loops)
+
+
+def among(split: Sequence[int], cores: Sequence[int]) -> dict[int, int]:
+    """Among how many cores a split divides each of its dimensions; `cores`: extents of the grid."""
+    out: dict[int, int] = {}
+    for d, count in zip(split, cores, strict=False):
+        out[d] = out.get(d, 1) * count
+    return out
+
+
+def core_counts(nest: NestOp, cores: Sequence[int]) -> dict[int, int]:
+    """Among how many cores each dimension of a divided nest is divided."""
+    return among(split_of(nest), cores)
+
+
+def overlapping(nest: NestOp, cores: Sequence[int]) -> bool:
+    """Whether a dimension does not divide evenly, so that parts of cores overlap."""
+    return any(nest.sizes[d] % count for d, count in core_counts(nest, cores).items())
 
 
 def split_of(nest: NestOp) -> tuple[int, ...]:

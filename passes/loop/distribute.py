@@ -6,37 +6,50 @@
     }                                              loop.nest domain [1, 56, ..] {split = [1, 1]}
                                                    ...
 
-All cores run one program, each on its part of every nest: parallel dimensions are divided evenly
-over the rows and the columns of the grid of cores.  Where pixels are divided, all cores need all
-weights, which they load together (share-loads); dividing output channels divides the weights.  What
-a core makes of a tensor that stays on chip is sent to all (loop.broadcast), so that the next nest
-may be split differently.  The split is the one with the least modelled cycles of a core and of
-transfers between cores, activations being on chip; where none pays, or nothing divides evenly,
-every core computes all of the nest.
+All cores run one program, each on its part of every nest: parallel dimensions are divided over the
+rows and the columns of the grid of cores.  Where pixels are divided, all cores need all weights,
+which they load together (share-loads); dividing output channels divides the weights.  What a core
+makes of a tensor that stays on chip is sent to those that read it (loop.broadcast,
+narrow-broadcasts), so that the next nest may be split differently.
+
+Nests without windows have parts that are blocks, so that a core that goes on along the same
+dimension finds its input at home.  Where a dimension does not divide evenly, blocks overlap: of 197
+rows, four cores compute 50 each, from 0, 49, 98 and 147.  Other nests are divided evenly or not at
+all.
+
+The splits are those of the least modelled cycles of all nests together, of a core and of transfers
+between cores, activations being on chip; where none pays every core computes all of the nest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import pairwise, product
 from math import prod
 
 from xdsl.dialects.builtin import ModuleOp, UnitAttr
 from xdsl.dialects.func import FuncOp, ReturnOp
+from xdsl.ir import SSAValue
 
 from ...backends.targets.machine import Machine
 from ...dialects.errors import CapacityError
-from ...dialects.loop import ForOp, Linear, NestOp
+from ...dialects.loop import ForOp, GlobalOp, Linear, NestOp, ReshapeOp
 from ...dialects.types import element_of, ints, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass
-from .cores import CORES, SPLIT, core_grid
+from .cores import BLOCKED, CORES, SPLIT, among, core_grid
 from .tile_npu import npu_segments
+from .tiling.bounds import distinct
 from .tiling.selection import select
 from .tiling.work import Work, analyse, keep
 
 GAIN = 0.9
 """A nest is divided if that takes at most this share of the cycles it takes undivided."""
+
+
+SWEEPS = 8
+"""How often all nests are looked at for a better split, at most."""
 
 
 @dataclass(frozen=True)
@@ -58,20 +71,140 @@ class DistributePass(Pass):
             if any(not shape_of(nest.output) for nest in nests):
                 continue
             grid = core_grid(machine.cores)
-            known: dict[object, tuple[int, ...]] = {}  # equal layers are divided alike
-            chosen: dict[NestOp, tuple[int, ...]] = {}
-            for nest in nests:
-                info = analyse(nest, machine)
-                key = info.work, info.reduction, nest.fill_values
-                if key not in known:
-                    known[key] = choose(nest, machine, grid)
-                chosen[nest] = known[key]
-            if not any(chosen.values()):
-                continue
-            for nest, split in chosen.items():
-                if split:
-                    nest.attributes[SPLIT] = ints(split)
-            enclose(func, grid)
+            if divide(nests, machine, grid):
+                enclose(func, grid)
+
+
+Split = tuple[int, ...]
+"""For every core level, the dimension that it divides; empty: every core computes all."""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A tensor from one nest to another: `map` reads it, unless it is reshaped between them."""
+
+    producer: NestOp
+    reader: NestOp
+    map: Linear | None
+    cycles: float
+
+    def exchange(self, divided: Split, reads: Split, blocked: AbstractSet[NestOp]) -> float:
+        """Cycles in which cores send each other what they do not have; 0 if they have it."""
+        if not divided:
+            return 0.0
+        if self.map is not None and reads and {self.producer, self.reader} <= blocked:
+            made = self.producer.linear_maps[-1]
+            if axes(made, divided) == axes(self.map, reads):
+                return 0.0
+        return self.cycles
+
+
+def divide(nests: Sequence[NestOp], machine: Machine, grid: Sequence[int]) -> bool:
+    """Give nests their splits; whether any has one."""
+    blocked = blocks(nests)
+    known: dict[object, dict[Split, float]] = {}
+    costs: dict[NestOp, dict[Split, float]] = {}
+    for nest in nests:
+        info = analyse(nest, machine)
+        key = info.work, info.reduction, nest.fill_values, nest in blocked
+        if key not in known:
+            splits = candidates(nest, grid, even=nest not in blocked)
+            known[key] = split_cycles(nest, machine, grid, splits)
+        costs[nest] = known[key]
+    chosen = choose(costs, edges(nests, machine), blocked)
+    for nest, split in chosen.items():
+        if split:
+            nest.attributes[SPLIT] = ints(split)
+            if nest in blocked:
+                nest.attributes[BLOCKED] = UnitAttr()
+    return any(chosen.values())
+
+
+def choose(
+    costs: Mapping[NestOp, Mapping[Split, float]],
+    edges: Sequence[Edge],
+    blocked: AbstractSet[NestOp],
+) -> dict[NestOp, Split]:
+    """The splits of least cycles in all: from each nest's best, better ones one by one."""
+    chosen = {nest: min(of, key=lambda s: of[s]) for nest, of in costs.items()}
+    makers: dict[NestOp, dict[NestOp, None]] = {nest: {nest: None} for nest in costs}
+    readers: dict[NestOp, list[Edge]] = {nest: [] for nest in costs}
+    for edge in edges:
+        makers[edge.reader][edge.producer] = None
+        readers[edge.producer].append(edge)
+
+    def total(nest: NestOp, split: Split) -> float:
+        new = {nest: split}
+        return costs[nest][split] + sum(
+            max(
+                (
+                    e.exchange(
+                        new.get(maker, chosen[maker]), new.get(e.reader, chosen[e.reader]), blocked
+                    )
+                    for e in readers[maker]
+                ),
+                default=0.0,
+            )  # what one reader needs others need not be sent again
+            for maker in makers[nest]
+        )
+
+    for _ in range(SWEEPS):
+        changed = False
+        for nest, of in costs.items():
+            best = min(of, key=lambda s: total(nest, s))
+            if total(nest, best) < total(nest, chosen[nest]):
+                chosen[nest], changed = best, True
+        if not changed:
+            break
+    return chosen
+
+
+def edges(nests: Sequence[NestOp], machine: Machine) -> list[Edge]:
+    """All tensors that one nest makes and another one reads."""
+    makers: dict[SSAValue, NestOp] = {}
+    out: list[Edge] = []
+    for nest in nests:
+        for map, x in zip(nest.linear_maps, nest.reads, strict=False):
+            if (maker := makers.get(whole(x))) is not None:
+                size = prod(shape_of(x)) * numpy_dtype(element_of(x)).itemsize
+                cycles = size / machine.network.bytes_per_cycle + machine.network.latency
+                out.append(Edge(maker, nest, map if x is maker.output else None, cycles))
+        makers[whole(nest.output)] = nest
+    return out
+
+
+def whole(value: SSAValue) -> SSAValue:
+    """The buffer that a value is, reshaped or not."""
+    while isinstance(value.owner, ReshapeOp):
+        value = value.owner.x
+    return value
+
+
+def axes(map: Linear, split: Split) -> tuple[int | None, ...]:
+    """Along which axis of a tensor each core level divides it."""
+    return tuple(next((r for r, row in enumerate(map.coeffs) if row[d]), None) for d in split)
+
+
+def blocks(nests: Sequence[NestOp]) -> set[NestOp]:
+    """Nests whose parts are blocks: without windows, as are all that read what they make.
+
+    A nest with windows starts on the first rows that all cores have made, of which its neighbours'
+    are a part; others on the first tiles of the cores whose results they read.
+    """
+    out: set[NestOp] = set()
+    waiting: set[SSAValue] = set()  # read by nests that are not blocked
+    for nest in reversed(nests):
+        windows = any(
+            sum(1 for d, a in enumerate(row) if a and nest.sizes[d] > 1) > 1
+            for map, x in zip(nest.linear_maps, nest.reads, strict=False)
+            if not isinstance(x.owner, GlobalOp)
+            for row in map.coeffs
+        )
+        if windows or whole(nest.output) in waiting:
+            waiting |= {whole(x) for x in nest.reads}
+        else:
+            out.add(nest)
+    return out
 
 
 def enclose(func: FuncOp, grid: Sequence[int]) -> None:
@@ -92,15 +225,17 @@ def enclose(func: FuncOp, grid: Sequence[int]) -> None:
     block.insert_op_before(loops[0], last)
 
 
-def candidates(nest: NestOp, grid: Sequence[int]) -> list[tuple[int, ...]]:
-    """Splits along parallel dimensions that divide evenly, into boxes of the output."""
+def candidates(nest: NestOp, grid: Sequence[int], even: bool = True) -> list[Split]:
+    """Splits along parallel dimensions into boxes of the output.
+
+    `even`: only into equal ones; else what is left over is no more than an equal share.
+    """
     alone = [d for d in nest.parallel if _alone(nest.linear_maps[-1], d, nest.sizes)]
-    out: list[tuple[int, ...]] = []
+    out: list[Split] = []
     for split in product(alone, repeat=len(grid)):
-        left = list(nest.sizes)
-        for d, count in zip(split, grid, strict=True):
-            left[d] = left[d] // count if left[d] % count == 0 else 0
-        if all(left):
+        parts = among(split, grid)
+        shares = [divmod(nest.sizes[d], count) for d, count in parts.items()]
+        if all(share and rest <= (0 if even else share) for share, rest in shares):
             out.append(split)
     return out
 
@@ -113,11 +248,12 @@ def _alone(output: Linear, dim: int, sizes: tuple[int, ...]) -> bool:
     )
 
 
-def choose(nest: NestOp, machine: Machine, grid: Sequence[int]) -> tuple[int, ...]:
-    """The dimensions to divide; none if that does not pay."""
-    whole = _cycles(analyse(nest, machine).work, machine)
-    best: tuple[float, tuple[int, ...]] = GAIN * whole, ()
-    for split in candidates(nest, grid):
+def split_cycles(
+    nest: NestOp, machine: Machine, grid: Sequence[int], splits: Sequence[Split]
+) -> dict[Split, float]:
+    """Modelled cycles of a nest by split; undivided, less by `GAIN`."""
+    out: dict[Split, float] = {(): GAIN * _cycles(analyse(nest, machine).work, machine)}
+    for split in splits:
         nest.attributes[SPLIT] = ints(split)
         try:
             work = analyse(nest, machine, grid).work
@@ -125,13 +261,17 @@ def choose(nest: NestOp, machine: Machine, grid: Sequence[int]) -> tuple[int, ..
             continue
         finally:
             del nest.attributes[SPLIT]
-        cycles = _cycles(work, machine)
-        sent = prod(shape_of(nest.output)) * numpy_dtype(element_of(nest.output)).itemsize
         received = sum(o.bytes * prod(o.shape) for o in work.reads if o.constant and o.share > 1)
-        cycles = max(cycles, (sent + received) / machine.network.bytes_per_cycle)
-        if cycles < best[0]:
-            best = cycles, split
-    return best[1]
+        cycles = max(_cycles(work, machine), received / machine.network.bytes_per_cycle)
+        out[split] = cycles + _kept(work) / (machine.dram.bytes_per_cycle * machine.cores)
+    return out
+
+
+def _kept(work: Work) -> int:
+    """Bytes of constants that a core holds: room in which it cannot load those of other nests."""
+    return sum(
+        int(o.stored(distinct(o.map, work.domain, o.shape))) for o in work.reads if o.constant
+    )
 
 
 def _cycles(work: Work, machine: Machine) -> float:

@@ -17,6 +17,7 @@ from xdsl.ir import Operation, SSAValue
 from ...backends.targets.machine import Machine
 from ...dialects.loop import AllocOp, GlobalOp, NestOp, ReshapeOp, captured
 from ...dialects.types import element_of, numpy_dtype, shape_of
+from .cores import overlapping
 from .tiling.bounds import HALO
 from .tiling.residents import Resident, place, room
 from .tiling.selection import select
@@ -115,13 +116,16 @@ def _read(nest: NestOp, value: SSAValue, out: Candidate) -> bool:
     return True
 
 
-def replaces(nest: Operation, old: Candidate, new: Candidate) -> bool:
+def replaces(nest: Operation, old: Candidate, new: Candidate, cores: Sequence[int]) -> bool:
     """Whether `nest`, last to read `old` and first to write `new`, does so element by element.
 
     Then the new tensor can take the place of the old one: a residual sum that of the shortcut.
+    `cores`: extents of the core levels.
     """
     if not isinstance(nest, NestOp) or nest.output not in new.values or nest not in old.nests:
         return False
+    if overlapping(nest, cores):
+        return False  # one core might replace what another one still reads
     reads = [
         (map, x) for map, x in zip(nest.linear_maps, nest.reads, strict=False) if x in old.values
     ]
@@ -218,7 +222,7 @@ class Promotion:
             for nest, old, new in (
                 (self.ops[c.first], self.owners[r], c), (self.ops[c.last], c, self.owners[r])
             ):  # fmt: skip
-                if replaces(nest, old, new):
+                if replaces(nest, old, new, self.cores):
                     found.setdefault(r.address, {})[r] = nest
         size = self.size(c)
         return [

@@ -1,4 +1,4 @@
-"""Load once what all cores need: each core loads a part and sends it to all.
+"""Load once what several cores need: each core loads a part and sends it to the others.
 
     loop.copy load %w[] tile %wt                      (in all four cores)
 
@@ -7,8 +7,10 @@ becomes
     %part = loop.subview %wt[%core] at (d0) -> (d0 * 9216) : memref<36864xi8> -> memref<9216xi8>
     loop.copy load %w[%core] at (d0) -> (d0 * 9216) tile %part broadcast
 
-DRAM is read once instead of once per core.  Loads at the top level of a core loop that do not
-depend on the core are shared where an axis divides evenly and the part is worth a transfer.
+DRAM is read once instead of once per core.  Loads at the top level of a core loop are shared by
+the cores along the levels of the grid that they do not depend on (weights of a nest that is divided
+by rows of pixels and columns of channels: by the cores of a column), where an axis divides evenly
+and the part is worth a transfer.
 """
 
 from __future__ import annotations
@@ -40,35 +42,41 @@ class ShareLoadsPass(Pass):
         for func in npu_segments(module):
             loops = core_loops(func)
             for op in list(loops[-1].body.block.ops) if loops else ():
-                if isinstance(op, CopyOp) and op.kind.data == "load" and not op.ivs:
+                if isinstance(op, CopyOp) and op.kind.data == "load":
                     share(op, loops)
 
 
 def share(op: CopyOp, loops: Sequence[ForOp]) -> None:
-    """Divide one load among the cores, if some axis divides evenly."""
-    cores, shape = prod(counts(loops)), shape_of(op.tile)
+    """Divide one load among the cores that do the same, if some axis divides evenly."""
+    same = [i for i, loop in enumerate(loops) if loop.iv not in op.ivs]
+    sizes, shape = counts(loops), shape_of(op.tile)
+    cores = prod(sizes[i] for i in same)
     item = numpy_dtype(element_of(op.tile)).itemsize
     axis = next((k for k, n in enumerate(shape) if n % cores == 0), None)
     if (
         axis is None
+        or cores == 1
         or prod(shape) * item // cores < LEAST
         or not isinstance(op.tile.owner, AllocOp | ReshapeOp)
     ):
         return
     part = shape[axis] // cores
     box = [part if k == axis else n for k, n in enumerate(shape)]
-    ivs = [loop.iv for loop in loops]
-    weights = {i: prod(counts(loops[i + 1 :])) for i in range(len(loops))}  # the core's number
+    ivs = [loops[i].iv for i in same]
+    weights = {i: prod(sizes[j] for j in same[i + 1 :]) for i in range(len(same))}  # its number
     rows = [_times(weights, part) if k == axis else {} for k in range(len(shape))]
     type = memref(box, element_of(op.tile), "spm")
     view = SubviewOp(op.tile, ivs, Linear.of(rows, len(ivs)), type)
     perm, steps = int_values(op.perm), int_values(op.steps)
-    start = op.start
-    rows = [_times(weights, part * steps[r]) if r == perm[axis] else {} for r in range(start.rank)]
-    coords = Linear.of(rows, len(ivs), start.consts)
+    start, before = op.start, len(op.ivs)
+    rows = [dict(enumerate(row)) for row in start.coeffs]
+    for i, a in _times(weights, part * steps[perm[axis]]).items():
+        rows[perm[axis]][before + i] = a
+    coords = Linear.of(rows, before + len(ivs), start.consts)
     load = CopyOp(
-        "load", op.big, view.result, ivs, coords,
-        perm=perm, steps=steps, fill=op.fill_number, broadcast=True,
+        "load", op.big, view.result, [*op.ivs, *ivs], coords,
+        perm=perm, steps=steps, fill=op.fill_number,
+        broadcast=0 if len(same) == len(loops) else sum(1 << i for i in same),
     )  # fmt: skip
     block = op.parent_block()
     assert block is not None

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
 
 from xdsl.dialects.builtin import UnitAttr, i8, i32
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
@@ -25,8 +27,9 @@ from ...dialects.loop import (
     captured,
     space_of,
 )
+from ...dialects.npu.commands import OVERLAPPING
 from ...dialects.types import element_of, memref, shape_of, string
-from .cores import split_of
+from .cores import BLOCKED, core_counts, counts, overlapping, split_of
 from .stage_ops import scalar_ops
 from .tiling.chain import WIDE, Stage, assign_buffers, reduced_value
 from .tiling.classify import SPARSE
@@ -50,6 +53,12 @@ class _Tiler:
     def __init__(self, nest: NestOp, info: Nest, tiling: Tiling, cores: Sequence[ForOp] = ()):
         self.nest, self.info, self.tile, self.sparse = nest, info, tiling.tile, tiling.sparse
         self.cores, self.split = cores, split_of(nest)
+        self.blocked = BLOCKED in nest.attributes
+        sizes = counts(cores)
+        self.overlapping = overlapping(nest, sizes)
+        self.parts = list(nest.sizes)  # from the first of one core's to that of the next
+        for d, count in core_counts(nest, sizes).items():
+            self.parts[d] //= count
         self.domain = domain = info.work.domain
         self.loops = [d for d in tiling.order if self.tile[d] < domain[d]]
         self.maps, self.parallel, self.reduced = nest.linear_maps, nest.parallel, set(nest.reduced)
@@ -65,6 +74,8 @@ class _Tiler:
         op.location = self.nest.location
         if hint and op.results:
             op.results[0].name_hint = hint
+        if self.overlapping:
+            op.attributes[OVERLAPPING] = UnitAttr()
         if self.block is not None:
             self.block.add_op(op)
         else:
@@ -97,6 +108,8 @@ class _Tiler:
             start = self.reduce() if info.reduction.kind != "none" else None
             self.block = outer
             self.store(self.finish(start))
+        if self.overlapping and space_of(self.nest.output) == "spm":
+            self.send_parts()
         self.nest.detach()
         self.nest.erase()
 
@@ -120,15 +133,15 @@ class _Tiler:
         dims = [d for d in self.loops if d in self.ivs and any(row[d] for row in map.coeffs)]
         rows = [{i: row[d] for i, d in enumerate(dims)} for row in map.coeffs]
         ivs = [self.ivs[d] for d in dims]
-        # tile by tile round the cores, so that a tile of all cores together is one box
         around = dict.fromkeys(self.split, 1)
+        part = self.parts if self.blocked else self.tile
         for level, d in reversed(list(zip(self.cores, self.split, strict=False))):
             if any(row[d] for row in map.coeffs):
                 for row, full in zip(rows, map.coeffs, strict=True):
-                    row[len(ivs)] = full[d] * self.tile[d] * around[d]
+                    row[len(ivs)] = full[d] * part[d] * around[d]
                 ivs.append(level.iv)
             around[d] *= len(level.values)
-        for d, count in around.items():
+        for d, count in around.items() if not self.blocked else ():
             if d in dims:
                 for row in rows:
                     row[dims.index(d)] *= count
@@ -173,7 +186,7 @@ class _Tiler:
 
     def store(self, tile: SSAValue, perm: Sequence[int] | None = None) -> None:
         if space_of(self.nest.output) == "spm":
-            if self.split:
+            if self.split and not self.overlapping:
                 self.emit(BroadcastOp(tile))
             return
         if self.cores and not self.split:
@@ -183,6 +196,23 @@ class _Tiler:
         self.emit(
             CopyOp("store", self.nest.output, tile, ivs, start, perm=perm, steps=self.out_box.steps)
         )
+
+    def send_parts(self) -> None:
+        """Behind all loops, what a core has made, in pieces that do not overlap between cores.
+
+        A piece goes when all cores have made theirs: on their way results may pass through other
+        values.  The first pieces are what is left over behind each core's even share.
+        """
+        self.block, self.ivs = None, {}
+        shares = [
+            [(part, n - part), (0, part)] if n > part else [(0, n)]
+            for n, part in zip(self.domain, self.parts, strict=True)
+        ]
+        map, output = self.maps[-1], self.nest.output
+        for share in product(*shares):
+            box = tile_box(map, [size for _, size in share])
+            begin = Linear(map.coeffs, box.low, map.num_dims)([at for at, _ in share])
+            self.emit(BroadcastOp(self.view(output, map, replace(box, low=begin))))
 
     def store_once(self, tile: SSAValue, perm: Sequence[int] | None) -> None:
         """All cores have the same result: those but the first store it beyond the tensor."""

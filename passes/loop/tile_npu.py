@@ -24,12 +24,13 @@ hoist-copies moves them out, double-buffer gives buffers their slots.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import FuncOp
+from xdsl.ir import SSAValue
 
 from ...backends.targets.machine import Machine
 from ...dialects.errors import CapacityError
@@ -43,9 +44,13 @@ from .tile_nest import tile_nest
 from .tiling.model import Tiling
 from .tiling.residents import free_scratchpad
 from .tiling.selection import select
-from .tiling.work import Nest, analyse
+from .tiling.units import unrolls
+from .tiling.work import Nest, Work, analyse
 
 SEGMENT_PREFIX = "npu_segment_"
+
+FOLLOWING = 1.25
+"""How many times the cycles a tiling may take that starts on the first results of another nest."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +66,20 @@ class TileNpuPass(Pass):
         for func in npu_segments(module):
             free, loops = free_scratchpad(func, ctx.machine), core_loops(func)
             nests = [op for op in top_block(func).ops if isinstance(op, NestOp)]
+            made: dict[SSAValue, list[int]] = {}  # axes along which tiles of one follow each other
             for op in nests:
                 if "tensorize" in op.attributes:
                     continue
                 cold = op is nests[0]
                 info, tiling = tiling_of(op, ctx.machine, free[op], counts(loops), cold)
+                if unrolls(ctx.machine) and (dims := one_by_one(op, info.work, made)):
+                    tiling = following(info.work, ctx.machine, free[op], dims, tiling)
+                made[op.output] = [
+                    axis
+                    for axis, row in enumerate(op.linear_maps[-1].coeffs)
+                    for d, a in enumerate(row)
+                    if a and tiling.tile[d] == 1 < info.work.domain[d]
+                ]
                 ctx.tilings.append(_row(onnx_nodes(op), info.work.domain, tiling))
                 tile_nest(op, info, tiling, loops)
 
@@ -93,6 +107,25 @@ def tiling_of(
             hint="choose a target with more memory, or run fit-npu before",
         )
     return info, tiling
+
+
+def one_by_one(nest: NestOp, work: Work, made: Mapping[SSAValue, Sequence[int]]) -> frozenset[int]:
+    """Dimensions along which tensors that `nest` reads are made one by one (heads of attention)."""
+    return frozenset(
+        d
+        for map, x in zip(nest.linear_maps, nest.reads, strict=False)
+        for axis in made.get(x, ())
+        for d in work.parallel
+        if [e for e, a in enumerate(map.coeffs[axis]) if a] == [d] and work.domain[d] > 1
+    )
+
+
+def following(
+    work: Work, machine: Machine, capacity: int, dims: frozenset[int], best: Tiling
+) -> Tiling:
+    """A tiling that takes `dims` one by one, if that costs little: it begins with the first one."""
+    tiling = select(replace(work, unit=work.unit | dims), machine, capacity)
+    return tiling if tiling is not None and tiling.cycles <= best.cycles * FOLLOWING else best
 
 
 def npu_segments(module: ModuleOp) -> list[FuncOp]:

@@ -9,13 +9,15 @@ What stands at the top level of a segment can be moved and synchronised by itsel
 next layers are loaded while the present one computes (prefetch-loads), and a layer starts on the
 first tiles of its input while the last are still being made.  Loops inside stay loops: machine code
 and IR grow by the number of pieces only: a loop of many iterations is split into shorter ones, into
-as many as keep the program below about `max-ops` operations.  Nothing is unrolled where banks are
-ranges of addresses (there, the two slots of a loop's buffers keep queues out of each other's banks)
-or for arrays of adder trees, which have no long pipeline to keep full from one layer to the next.
+as many as keep the program below about `max-ops` operations, loops that load first.  Nothing is
+unrolled where banks are ranges of addresses (there, the two slots of a loop's buffers keep queues
+out of each other's banks) or for arrays of adder trees, which have no long pipeline to keep full
+from one layer to the next.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -37,7 +39,7 @@ class UnrollTilesPass(Pass):
     """Unroll outermost tile loops with few iterations."""
 
     name = "unroll-tiles"
-    max_ops: int = 4000
+    max_ops: int = 16000
 
     def run(self, ctx: CompilerContext, module: ModuleOp) -> None:
         """Unroll in every NPU segment, within `max-ops` operations in all."""
@@ -50,14 +52,25 @@ class UnrollTilesPass(Pass):
             for op in top_block(func).ops
             if isinstance(op, ForOp)
         ]
-        present = sum(_size(op) for func in segments for op in top_block(func).ops)
-        for most in PIECES:
-            grown = sum((min(trips, most) - 1) * size for _, trips, size in loops)
-            if present + grown <= self.max_ops:
-                for loop, trips, _ in loops:
-                    if trips > 1:
-                        split(loop, min(trips, most))
-                return
+        room = self.max_ops - sum(_size(op) for func in segments for op in top_block(func).ops)
+        for loading in (True, False):  # what loads gains most
+            room -= _unroll([loop for loop in loops if _loads(loop[0]) is loading], room)
+
+
+def _unroll(loops: Sequence[tuple[ForOp, int, int]], room: int) -> int:
+    """Split loops, given with trips and size, into as many pieces as `room` operations allow."""
+    for most in PIECES:
+        grown = sum((min(trips, most) - 1) * size for _, trips, size in loops)
+        if grown <= room:
+            for loop, trips, _ in loops:
+                if trips > 1:
+                    split(loop, min(trips, most))
+            return grown
+    return 0
+
+
+def _loads(loop: ForOp) -> bool:
+    return any(isinstance(op, CopyOp) and op.kind.data == "load" for op in loop.walk())
 
 
 def _size(op: Operation) -> int:
@@ -128,7 +141,7 @@ def _fixed(
         perm, steps = op.perm.get_values(), op.steps.get_values()
         return CopyOp(
             op.kind.data, big, tile, ivs, fixed,
-            perm=perm, steps=steps, fill=op.fill_number, broadcast=op.broadcast is not None,
+            perm=perm, steps=steps, fill=op.fill_number, broadcast=op.levels,
         )  # fmt: skip
     buffer = mapping.get(op.buffer, op.buffer)
     made = SubviewOp(buffer, ivs, fixed, op.result.type, op.steps.get_values())  # pyright: ignore[reportArgumentType]

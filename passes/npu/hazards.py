@@ -93,7 +93,7 @@ def _carried(uses: list[list[Use]], local: set[AllocOp], trips: tuple[int, ...])
                 _from_last_write(items), _to_first_write(items), buffer.slots.value.data, True
             )
         elif trips[-1] > 1 and _is_outside(buffer, len(trips)):
-            yield from _overlapping(items)
+            yield from _overlapping(items, len(trips) - 1)
     if trips[-1] > 1:
         level = len(trips) - 1
         for source in dram:
@@ -117,13 +117,19 @@ def _between(
                 yield Edge(i, a.queue, j, b.queue, distance, through)
 
 
-def _overlapping(items: list[tuple[int, Use]]) -> Iterator[Edge]:
-    """Edges to the next iteration among uses that may touch parts of a buffer only."""
+def _overlapping(items: list[tuple[int, Use]], level: int) -> Iterator[Edge]:
+    """Edges to the next iteration of the loop at `level` among uses of parts of a buffer."""
     for source in items:
         for target in items:
             a, b = source[1], target[1]
-            if a.low < b.high and b.low < a.high:
+            if a.low < b.high and b.low < a.high and not _elsewhere(a, b, level):
                 yield from _between([source], [target], 1, False)
+
+
+def _elsewhere(a: Use, b: Use, level: int) -> bool:
+    """Whether both touch the same part of a buffer, and each iteration another one."""
+    [first, *others] = {*a.parts, *b.parts}
+    return not others and first.moves_on(level)
 
 
 def _from_last_write(items: list[tuple[int, Use]]) -> list[tuple[int, Use]]:

@@ -131,7 +131,7 @@ class _Intervals:
                 if not (write or use.write):
                     continue
                 cross = self.cores and (shared or use.shared)
-                if cross and write and use.write and where == use.where:
+                if cross and write and use.write and where is not None and where == use.where:
                     cross = False
                 if cross or queue is not use.queue:
                     key = queue, cross
@@ -161,4 +161,4 @@ class _Intervals:
 
     def _kept(self, key: tuple[Queue, bool, bool, Place | None], use: Use) -> bool:
         """Whether an older use still matters behind a write that did not wait for it."""
-        return self.cores and key[1] and key[3] == use.where
+        return self.cores and key[1] and key[3] is not None and key[3] == use.where

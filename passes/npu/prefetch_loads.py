@@ -40,7 +40,7 @@ from .uses import command_uses
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
-MARGINS = (0.95, 0.85, 0.7, 0.5)
+MARGINS = (0.95, 0.85, 0.7, 0.5, 0.3)
 """Shares of the free scratchpad to count on, tried in turn: packing is not perfect."""
 
 LOOKAHEAD = 24
@@ -82,17 +82,17 @@ def prefetch(program: ProgramOp, machine: Machine) -> None:
     original = [*declared, *(op for op in block.ops if not isinstance(op, DramOp))]
     used, room = _room(items, machine)
     for margin in MARGINS:
-        _arrange_ops(program, original)
+        reorder(program, original)
         _move(program, items, _places(items, used.copy(), room * margin, machine))
         try:
             arrange(program, machine, search=False)
             return
         except CapacityError:
             continue
-    _arrange_ops(program, original)
+    reorder(program, original)
 
 
-def _arrange_ops(program: ProgramOp, order: Sequence[Operation]) -> None:
+def reorder(program: ProgramOp, order: Sequence[Operation]) -> None:
     """Bring the top level into this order."""
     block = program_block(program)
     for op in order:

@@ -19,6 +19,7 @@ from xdsl.ir import Block
 from ...backends.targets.cycles import (
     accesses,
     matrix_cycles,
+    reduction_cycles,
     step_cycles,
     transfer_cycles,
     vector_cycles,
@@ -115,10 +116,9 @@ def command_cycles(op: Command, machine: Machine) -> float:
     positions, taps = _window(sizes, params["p_rank"]) if name in WINDOWS else (prod(sizes), 1)
     if op.queue is not Queue.MATRIX:
         unit = machine.vector
-        groups = ceil(positions / unit.lanes)
         if name in WINDOWS:
-            groups = unit.groups(positions, sizes[-1]) * taps
-        return vector_cycles(unit, name, groups)
+            return reduction_cycles(unit, name, positions, taps, sizes[-1])
+        return vector_cycles(unit, name, ceil(positions / unit.lanes))
     if name in WINDOWS:
         return window_cycles(machine, positions, taps, sizes[-1], 0).work
     m, k = prod(sizes[: params["m_rank"]]), prod(sizes[params["m_rank"] :])

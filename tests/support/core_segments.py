@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import ModuleOp, UnitAttr
 
 from support.npu_passes import run_loops, run_programs
 from support.random_chains import Chain
@@ -28,7 +28,7 @@ from tilewright.dialects.locations import location
 from tilewright.dialects.loop import NestOp
 from tilewright.dialects.semantics import npu as npu_semantics
 from tilewright.dialects.types import ints
-from tilewright.passes.loop.cores import SPLIT, core_grid
+from tilewright.passes.loop.cores import BLOCKED, SPLIT, core_grid
 from tilewright.passes.loop.distribute import candidates, enclose
 from tilewright.passes.loop.packing import pack_constants
 from tilewright.passes.loop.tile_npu import npu_segments
@@ -65,17 +65,24 @@ def split_at_random(
     grid = core_grid(machine.cores)
     for func in npu_segments(module):
         for op in func.body.block.ops:
-            if isinstance(op, NestOp) and (split := pick([(), *fitting(op, machine, grid)])):
+            if not isinstance(op, NestOp):
+                continue
+            blocked = pick([False, True])
+            if split := pick([(), *fitting(op, machine, grid, even=not blocked)]):
                 op.attributes[SPLIT] = ints(split)
+                if blocked:
+                    op.attributes[BLOCKED] = UnitAttr()
         enclose(func, grid)
     module.verify()
     return module
 
 
-def fitting(nest: NestOp, machine: Machine, grid: tuple[int, ...]) -> list[tuple[int, ...]]:
+def fitting(
+    nest: NestOp, machine: Machine, grid: tuple[int, ...], even: bool = True
+) -> list[tuple[int, ...]]:
     """Splits for which there is a tiling."""
     out: list[tuple[int, ...]] = []
-    for split in candidates(nest, grid):
+    for split in candidates(nest, grid, even):
         nest.attributes[SPLIT] = ints(split)
         try:
             if select(analyse(nest, machine, grid).work, machine) is not None:

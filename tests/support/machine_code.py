@@ -118,6 +118,8 @@ def _instruction(
         params["fill"] = random.randint(-128, 127)
     if "broadcast" in params and not cores:
         params["broadcast"] = 0
+    if "levels" in params:
+        params["levels"] &= (1 << levels) - 1 if cores else 0
     if cores and params.get("overwrite", 0) > 0:
         params["overwrite"] &= -1 << levels
     operands: list[Operand] = []

@@ -64,6 +64,7 @@ class CoredMaker(ProgramMaker):
         mask = int(params.get("overwrite", 0))
         if op.name == "npu.load" and self.random.random() < 0.3:
             params["broadcast"] = 1
+            params["levels"] = self.random.randrange(1 << levels)
         if mask > 0:
             params["overwrite"] = mask >> levels << levels
         op.params = params_attr(params)
@@ -74,7 +75,8 @@ class CoredMaker(ProgramMaker):
             values, accesses = self._operands(
                 scope, [("spm", shape, 1, False), ("spm", shape, 1, True)]
             )
-            return [COMMANDS["send"](values, accesses, element=1)]
+            levels = self.random.randrange(1 << len(core_trips(self.cores, self.inner)))
+            return [COMMANDS["send"](values, accesses, element=1, levels=levels)]
         return super()._commands(scope)
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tilewright.backends.targets.machine import (
     DATAFLOWS,
+    REDUCTIONS,
     Dram,
     Machine,
     MatrixUnit,
@@ -39,7 +40,9 @@ def machines(draw: st.DrawFn, min_scratchpad: int = 1024, max_scratchpad: int = 
             draw(st.booleans()),
             window_channels=min(draw(st.sampled_from([0, 0, 1, 3, 8])), rows * columns),
         ),
-        vector=VectorUnit(draw(st.sampled_from([1, 4, 16]))),
+        vector=VectorUnit(
+            draw(st.sampled_from([1, 4, 16])), reduction=draw(st.sampled_from(REDUCTIONS))
+        ),
         scratchpad=Memory(scratchpad, banks, draw(st.sampled_from([1, 2]))),
         accumulator=Memory(max(256, 4 * columns * draw(st.integers(2, 64)) * banks), banks),
         dram=Dram(draw(st.sampled_from([1.0, 8.0, 25.6]))),

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ....dialects.constants import Array
-from ....dialects.npu.cores import spreads
 from ....dialects.npu.isa import PRODUCTS
 from ...targets.cycles import accesses, array_tiles, stationary_operand
 from ...targets.machine import Machine, Memory
@@ -24,9 +23,9 @@ from .expand import Place, Site
 
 @dataclass(frozen=True)
 class Demand:
-    """Accesses by bank: of the core's own (with the ports of each), of every other core's.
+    """Accesses by bank: of the core's own (with the ports of each), of every core it writes to.
 
-    `network` is the bytes that arrive in every other core.
+    `network` is the bytes that arrive in each of the latter.
     """
 
     own: dict[int, float]
@@ -45,7 +44,7 @@ def demand(site: Site, i: int, machine: Machine) -> Demand:
     """What execution `i` asks for."""
     out = Demand({}, {}, {})
     network = 0
-    sends = spreads(site.instruction.mnemonic, site.instruction.params) and site.cores > 1
+    sends = bool(site.receivers[0])
     name, kept, streamed = site.instruction.mnemonic, tuple[int, ...](), -1
     down = across = 1
     if name in PRODUCTS:

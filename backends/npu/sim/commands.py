@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 
-from ....dialects.npu.cores import spreads
 from ....dialects.npu.isa import ON_ARRAY, PRODUCTS, QUEUES
 from ...targets.cycles import array_tiles, stationary_operand
 from ...targets.machine import Machine
@@ -31,7 +30,7 @@ class Commands:
     `signals[c]` are semaphores; `control[c]`: cycles of the control processor before c is issued.
     `tile[c]`: for a matmul a key of its stationary tile (equal: no preload), `touched[c]`: for a
     matmul the scratchpad bytes of that tile, from the first to the last, for others those it writes
-    (a write there ends the tile's reuse), in all cores if `spreads[c]`.  `sums[c]`: for a matmul a
+    (a write there ends the tile's reuse), also in the cores `others[c]`.  `sums[c]`: for a matmul a
     key of its sums, `adds[c]` whether it adds to them.  `settles[c]`: what follows on its queue may
     read what it writes, and starts when it is complete.
     """
@@ -44,7 +43,7 @@ class Commands:
     tile: list[object] = field(default_factory=list[object])
     touched: list[tuple[int, int] | None] = field(default_factory=list[tuple[int, int] | None])
     sync: list[bool] = field(default_factory=list[bool])
-    spreads: list[bool] = field(default_factory=list[bool])
+    others: list[tuple[int, ...]] = field(default_factory=list[tuple[int, ...]])
     sums: list[object] = field(default_factory=list[object])
     adds: list[bool] = field(default_factory=list[bool])
     settles: list[bool] = field(default_factory=list[bool])
@@ -73,10 +72,10 @@ def commands_of(expansion: Expansion, machine: Machine, semaphores: int) -> Comm
     sums, adds = [iter(_sums(s)) for s in sites], [iter(_adds(s)) for s in sites]
     sync = [s.instruction.mnemonic == "sync" for s in sites]
     settles = [s.instruction.mnemonic == "mmax" for s in sites]
-    spread = [spreads(s.instruction.mnemonic, s.instruction.params) for s in sites]
     unit: list[int] = []
     waits: list[tuple[int, ...]] = []
     signals: list[tuple[int, ...]] = []
+    others: list[tuple[int, ...]] = []
     for core in range(cores):
         mine = order[core * n : (core + 1) * n]
         units = [len(QUEUES) * core + s.queue for s in sites]
@@ -85,6 +84,7 @@ def commands_of(expansion: Expansion, machine: Machine, semaphores: int) -> Comm
         unit += [units[s] for s in mine]
         waits += [waited[s] for s in mine]
         signals += [signalled[s] for s in mine]
+        others += [sites[s].receivers[core] for s in mine]
     return Commands(
         unit=unit,
         control=expansion.control,
@@ -94,7 +94,7 @@ def commands_of(expansion: Expansion, machine: Machine, semaphores: int) -> Comm
         tile=[next(tile[s]) for s in order],
         touched=[next(touched[s]) for s in order],
         sync=[sync[s] for s in order],
-        spreads=[spread[s] for s in order],
+        others=others,
         sums=[next(sums[s]) for s in order],
         adds=[next(adds[s]) for s in order],
         settles=[settles[s] for s in order],

@@ -25,6 +25,7 @@ from ...targets.cycles import (
     array_tiles,
     bursts,
     matrix_cycles,
+    reduction_cycles,
     transfer_cycles,
     vector_cycles,
     whole,
@@ -159,17 +160,15 @@ def _window_shape(site: Site) -> tuple[int, int, int]:
 def _vector(site: Site, machine: Machine) -> int:
     name, unit = site.instruction.mnemonic, machine.vector
     if name in WINDOWS:
-        positions, taps, channels = _window_shape(site)
-        groups = unit.groups(positions, channels) * taps
-    else:
-        groups = -(-math.prod(n for n, _ in work_place(site).dims) // unit.lanes)
+        return reduction_cycles(unit, name, *_window_shape(site))
+    groups = -(-math.prod(n for n, _ in work_place(site).dims) // unit.lanes)
     return vector_cycles(unit, name, groups)
 
 
 def _port(site: Site, machine: Machine) -> float:
     """Bytes a cycle that a DMA queue moves, into the network if the command reaches other cores."""
     network = machine.network.bytes_per_cycle
-    if network and site.cores > 1 and spreads(site.instruction.mnemonic, site.instruction.params):
+    if network and site.receivers[0]:
         return min(machine.dma_bytes_per_cycle, network)
     return machine.dma_bytes_per_cycle
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ....dialects.npu.cores import spreads
 from ....dialects.npu.isa import ON_ARRAY, PRODUCTS
 from ...targets.machine import Machine
 from .expand import Place, Site
@@ -33,8 +32,8 @@ def effort(site: Site, machine: Machine) -> Effort:
     if site.instruction.mnemonic == "preload":  # counted with the matmul that uses the tile
         return Effort()
     spm = sum(_bytes(p) for p in site.places if p.space == "spm")
-    if spreads(site.instruction.mnemonic, site.instruction.params):
-        sent = (site.cores - 1) * _bytes(site.places[1])
+    if site.receivers[0]:
+        sent = sum(map(len, site.receivers)) * _bytes(site.places[1]) // site.cores
         return Effort(spm_bytes=spm + sent, network_bytes=sent)
     acc = sum(_bytes(p) for p in site.places if p.space == "acc")
     name, v = site.instruction.mnemonic, machine.vector

@@ -17,12 +17,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ....dialects.constants import Array
 from ....dialects.errors import SimulationError
+from ....dialects.multicast import receivers
+from ....dialects.npu.cores import spreads
 from ....dialects.npu.descriptors import Strided, TensorBox, byte_span
 from ....dialects.npu.isa import BY_MNEMONIC, QUEUES, OperandSpec, Queue
 from ....dialects.npu.operands import element_bytes
@@ -111,6 +114,14 @@ class Site:
     def cored(self) -> bool:
         """Whether its program has a core level."""
         return bool(self.grid)
+
+    @cached_property
+    def receivers(self) -> tuple[tuple[int, ...], ...]:
+        """Per core, the others in which it writes what it writes."""
+        name, params = self.instruction.mnemonic, self.instruction.params
+        if not spreads(name, params):
+            return ((),) * self.cores
+        return tuple(receivers(core, self.grid, params["levels"]) for core in range(self.cores))
 
     @property
     def executions(self) -> int:

@@ -8,14 +8,14 @@ once and costs nothing in later iterations.  Every core has on-chip memories of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from ....dialects.constants import Array
 from ....dialects.errors import SimulationError
-from ....dialects.npu.cores import spreads
 from ....dialects.semantics.instructions import ELEMENT_DTYPES, DramView, execute
 from .expand import Expansion, Place
 from .footprint import Access, shadow_view
@@ -54,8 +54,6 @@ class _Runner:
     def __init__(self, expansion: Expansion, index: int, cores: Sequence[Memories]):
         self.site = expansion.sites[index]
         self.expansion, self.index, self.cores = expansion, index, cores
-        instruction = self.site.instruction
-        self.spreads = spreads(instruction.mnemonic, instruction.params)
         self.accesses = [Access(p) for p in self.site.places]
         self.known: list[set[object]] = [set() for _ in self.site.places]
         self.flags = [(p.reads(), p.writes()) for p in self.site.places]
@@ -68,10 +66,14 @@ class _Runner:
         self.shapes = [tuple(n for n, _ in p.dims) for p in self.site.places]
         self.strides = [tuple(s for _, s in p.dims) for p in self.site.places]
 
+    def core(self, i: int) -> int:
+        """The core of iteration `i`."""
+        return i // self.site.per_core
+
     def run(self, i: int) -> None:
         """Execute iteration `i`; SimulationError if it reads bytes that nothing wrote."""
         site = self.site
-        core = i // site.per_core
+        core = self.core(i)
         state = self.cores[core]
         overwrite = site.overwrite[i] if site.overwrite else True
         views: list[Any] = []
@@ -91,12 +93,11 @@ class _Runner:
                 f"{self.expansion.where(self.index, i)}: operands do not fit: {error}"
             ) from error
 
-        if self.spreads:
+        for other in site.receivers[core]:
             target = site.places[1]
-            for other in (x for x in range(len(self.cores)) if x != core):
-                self._check(1, target, i, overwrite, other)
-                memory = self.cores[other].memories[target.space]
-                self._on_chip(1, target, i, memory)[...] = views[1]
+            self._check(1, target, i, overwrite, other)
+            memory = self.cores[other].memories[target.space]
+            self._on_chip(1, target, i, memory)[...] = views[1]
 
     def _on_chip(self, k: int, place: Place, i: int, memory: Array) -> Array:
         address = place.addresses[i]
@@ -138,13 +139,40 @@ class _Runner:
             view[...] = True
 
 
+class _Stored:
+    """Which core has last stored each byte of DRAM, from 1 on; 0: none."""
+
+    def __init__(self, arena: Array):
+        self.arena, self.core = arena, np.zeros(arena.size, np.int32)
+
+    def run(self, runner: _Runner, i: int, race: SimulationError | None) -> None:
+        """Execute a store; raises `race` if it changes bytes that other cores stored."""
+        span, core = runner.accesses[0].span(i), runner.core(i) + 1
+        if span is None:
+            return
+        address = runner.site.places[0].addresses[i]
+        bytes, by = (shadow_view(a, address, span) for a in (self.arena, self.core))
+        before = bytes.copy()
+        runner.run(i)
+        if race is not None and ((by != 0) & (by != core) & (bytes != before)).any():
+            raise race
+        by[...] = core
+
+
 def run(
-    expansion: Expansion, order: Sequence[int], steps: Sequence[int], cores: Sequence[Memories]
-) -> None:
-    """Execute all in `order`; `steps[c]` is command c's execution number within its site."""
+    expansion: Expansion, order: Sequence[int], steps: Sequence[int], cores: Sequence[Memories],
+    alike: Mapping[int, SimulationError] = MappingProxyType({}),
+) -> None:  # fmt: skip
+    """Execute all in `order`; `steps[c]` is command c's execution number within its site.
+
+    Raises the errors of stores in `alike` that change bytes which other cores stored.
+    """
     runners = [_Runner(expansion, s, cores) for s in range(len(expansion.sites))]
+    stored = _Stored(cores[0].memories["dram"]) if alike else None
     site = expansion.site
     for c in order:
         runner = runners[site[c]]
-        if runner.site.places:
+        if stored is not None and runner.site.instruction.mnemonic == "store":
+            stored.run(runner, steps[c], alike.get(c))
+        elif runner.site.places:
             runner.run(steps[c])

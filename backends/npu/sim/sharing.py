@@ -6,8 +6,8 @@ run at the same fraction of their speed:
     load wants 4 bytes a cycle, store 4, DRAM has 4     ->     both at rate 0.5, loss blamed on DRAM
 
 Every core has banks of its own, and a network port that takes what the others send; a broadcast
-takes part of the port and of the banks of all cores.  A command's rate is the lowest that any of
-its resources allows.  Rates change only when a command starts or ends.
+takes part of the port and of the banks of all cores that it reaches.  A command's rate is the
+lowest that any of its resources allows.  Rates change only when a command starts or ends.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ class Sharing:
 
     def __init__(self, units: Sequence[Unit], commands: Commands, machine: Machine):
         self.units, self.costs, self.cores = units, commands.cost, commands.cores
+        self.others = commands.others
         self.ports = bank_ports(machine)
         self.bandwidth = commands.bandwidth
         self.network = machine.network.bytes_per_cycle
@@ -111,7 +112,7 @@ class Sharing:
             for bank, amount in cost.banks:
                 demand[first + bank] = demand.get(first + bank, 0.0) + amount
             if cost.remote:
-                for core in self._others(unit):
+                for core in self.others[unit.active]:
                     arriving[core] += cost.network
                     for bank, amount in cost.remote:
                         bank += core * banks
@@ -129,7 +130,7 @@ class Sharing:
             cost = self.costs[unit.active]
             by = [self._by_banks(unit, cost, slow), channel if cost.dram else 1.0, 1.0]
             if cost.network:
-                most = max((arriving[core] for core in self._others(unit)), default=0.0)
+                most = max((arriving[core] for core in self.others[unit.active]), default=0.0)
                 by[NETWORK] = min(1.0, self.network / most) if most else 1.0
             rate = min(by)
             unit.blame = by.index(rate)
@@ -141,9 +142,6 @@ class Sharing:
                 moved.append((now + max(math.ceil(unit.left / rate - 1e-9), 0), u))
         return moved
 
-    def _others(self, unit: Unit) -> list[int]:
-        return [core for core in range(self.cores) if core != unit.core]
-
     def _by_banks(self, unit: Unit, cost: Cost, slow: dict[int, float]) -> float:
         """The least share that a bank gives `unit`."""
         if not slow:
@@ -151,7 +149,7 @@ class Sharing:
         banks = len(self.ports)
         first = unit.core * banks
         rate = min((slow[first + b] for b, _ in cost.banks if first + b in slow), default=1.0)
-        for core in self._others(unit) if cost.remote else ():
+        for core in self.others[unit.active] if cost.remote else ():
             first = core * banks
             rate = min(rate, *(slow.get(first + b, 1.0) for b, _ in cost.remote))
         return rate

@@ -249,7 +249,7 @@ class Engine:
             core = self.cores[unit.core]
             core.sums, core.added, core.settles = self.c.sums[i], now, self.c.settles[i]
         elif touched := self.c.touched[i]:
-            for core in self.cores if self.c.spreads[i] else (self.cores[unit.core],):
+            for core in (self.cores[k] for k in (unit.core, *self.c.others[i])):
                 if touched[0] < core.span[1] and core.span[0] < touched[1]:
                     core.resident = None
         heapq.heappush(self.heap, (now + cost.work, _END, u, unit.version))

@@ -37,6 +37,7 @@ from ...loop import (
     fill_value,
     space_of,
 )
+from ...multicast import receivers
 from ...sparsity import decode
 from ...types import element_of, int_values, numpy_dtype, shape_of
 from .nest import run_nest
@@ -137,7 +138,7 @@ class _Interpreter:
         self.store, self.arena, self.consts, self.observe = store, arena, consts, observe
         self.values: dict[SSAValue, Array] = {}
         self._ivs: dict[SSAValue, int] = {}
-        self.peers: list[_Interpreter] = []
+        self.peers: dict[int, list[_Interpreter]] = {}  # by mask of core levels
 
     def run_block(self, ops: Iterable[Operation]) -> list[Array]:
         """Execute operations in order; returns the operands of `func.return`."""
@@ -190,7 +191,7 @@ class _Interpreter:
             case SubviewOp():
                 self.values[op.result] = self._subview(op, self.values[op.buffer])
             case BroadcastOp():
-                self._broadcast(op.tile, self.values[op.tile])
+                self._broadcast(op.tile, self.values[op.tile], op.levels)
             case ConcatOp():
                 value = np.concatenate([self.values[a] for a in op.args], axis=op.axis.value.data)
                 self.values[op.result] = value
@@ -247,15 +248,19 @@ class _Interpreter:
             core.values = dict(self.values)
             core._ivs = self._ivs | {v.iv: i for v, i in zip(levels, index, strict=True)}
             cores.append(core)
-        for core in cores:
-            core.peers = [other for other in cores if other is not core]
+        grid = [len(level.values) for level in levels]
+        for number, core in enumerate(cores):
+            core.peers = {
+                mask: [cores[c] for c in receivers(number, grid, mask)]
+                for mask in range(1 << len(grid))
+            }
         for step in levels[-1].body.block.ops:
             for core in cores:
                 core._step(step)
 
-    def _broadcast(self, tile: SSAValue, values: Array) -> None:
-        """Write what lies in a tile to the same place in the other cores."""
-        for peer in self.peers:
+    def _broadcast(self, tile: SSAValue, values: Array, levels: int) -> None:
+        """Write what lies in a tile to the same place in other cores."""
+        for peer in self.peers.get(levels, ()):
             if isinstance(tile.owner, SubviewOp):
                 self._subview(tile.owner, peer.values[tile.owner.buffer])[...] = values
             else:
@@ -300,8 +305,8 @@ class _Interpreter:
                 raise IRError(f"{describe(op)} reads outside its buffer without a fill")
             tile[...] = np.asarray(fill).astype(tile.dtype)
         tile[here] = view[there]
-        if op.broadcast is not None:
-            self._broadcast(op.tile, tile)
+        if op.levels is not None:
+            self._broadcast(op.tile, tile, op.levels)
 
 
 def _uses(op: Operation) -> list[SSAValue]:

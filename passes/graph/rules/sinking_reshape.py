@@ -50,6 +50,8 @@ def through_reshape(op: ReshapeOp, ctx: Rewriter) -> Replacement:
         return None
     if moved and local == list(perm):
         return None
+    if moved and perm[-1] == len(perm) - 1 != local[-1]:
+        return None  # it moves rows as they are, the local one would not
     start = transposed(source.x, local) if moved else None
     reshaped = ReshapeOp(start.result if start else source.x, permute(target, inverse(outer)))
     first = [start, reshaped] if start else [reshaped]

@@ -184,11 +184,10 @@ class _Candidates:
         first, exposed, loading, bus, each = 0 * self.one, 0, 0, self.stored * tiled, 0
         waits: Any = self.one < 0
         for load, times in zip(self.loads, trips, strict=True):
-            # cores share loads at the top level only (share-loads)
-            looped = (times > 1) & ((every > tiled) | (not unrolls(machine)))
-            cores = where(looped, load.operand.share, 1) if load.operand.constant else 1
-            cost = load.cycles * cores
-            loading, bus = loading + cost * times, bus + load.bus * cores * times
+            # cores share loads at the top level only (share-loads), and not all loops are unrolled
+            part = where(times > 1, 1, 1 / load.operand.share)
+            cost = load.cycles * part
+            loading, bus = loading + cost * times, bus + load.bus * part * times
             ahead = load.operand.constant and not cold
             if not ahead:
                 first = first + cost
@@ -210,11 +209,14 @@ class _Candidates:
         steady = np.maximum(steady, (self.matrix * every + tiled * (turn + self.stages)) / copies)
         bandwidth = machine.dram.bytes_per_cycle
         moving = np.maximum(np.maximum(bus / bandwidth, loading), self.store * tiled)
-        # the last tile is stored when all else is done: added below
+        # the last tile is stored when all else is done: in the tail
         before = np.maximum((bus - self.stored) / bandwidth, loading)
         before = np.maximum(before, self.store * (tiled - 1))
         cycles = np.maximum(first + steady, before + where(waits, self.busy, 0))
-        cycles = cycles + self.stages + self.window + self.store + latency
+        tail = self.stages + self.store
+        if unrolls(machine):  # the next nest starts on finished tiles
+            tail = tail + self.window * every / tiled
+        cycles = cycles + tail + waiting_cycles(work, machine, cold)
         hidden = moving * CONTENTION
         if not cold:
             hidden = hidden + (steady + self.matrix * every) * HIDDEN
@@ -244,5 +246,19 @@ def bound_cycles(work: Work, machine: Machine, cold: bool = False) -> float:
         if not o.resident
     )
     moving = moved / machine.dram.bytes_per_cycle
-    once = machine.dram.read_latency + LOOP_CYCLES + vector.startup * len(work.chain)
+    once = waiting_cycles(work, machine, cold) + LOOP_CYCLES + vector.startup * len(work.chain)
     return max(busy, moving) + moving * CONTENTION + busy * HIDDEN * (not cold) + once
+
+
+def waiting_cycles(work: Work, machine: Machine, cold: bool) -> int:
+    """Cycles of DRAM latency that a nest waits for before its first tile and behind its last one.
+
+    Cores wait for the last store of all others before they load what those have stored.  What stays
+    on the chip waits for none, nor do constants, unless nothing runs while they come.  Alone, a
+    core goes on with the next nest's first tiles meanwhile.
+    """
+    if not machine.network.bytes_per_cycle:
+        return machine.dram.read_latency
+    loads = any(not o.resident and (cold or not o.constant) for o in work.reads)
+    stores = not work.output.resident
+    return machine.dram.read_latency * loads + machine.dram.write_latency * stores

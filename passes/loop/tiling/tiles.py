@@ -134,7 +134,9 @@ def bands(work: Work, tiles: Sequence[Any]) -> Any:
     out: Any = np.ones_like(tiles[0], np.bool_)
     outer: Any = np.ones_like(tiles[0], np.bool_)  # all axes so far have tiles of one element
     columns = {d for d, a in enumerate(work.output.map.coeffs[-1]) if a}
-    for row in work.output.map.coeffs[:-1]:
+    if work.kind != "matmul":  # a product's columns have weights of their own
+        columns = set[int]()
+    for row in work.output.map.coeffs:
         for d in (d for d, a in enumerate(row) if a and d not in columns):
             out = out & (outer | (tiles[d] == work.domain[d]))
             outer = outer & (tiles[d] == 1)

@@ -16,6 +16,7 @@ from ....backends.targets.cycles import (
     array_drain,
     columns_limit,
     issue_cycles,
+    reduction_cycles,
     reduction_limit,
     stationary_operand,
     stationary_tile,
@@ -140,10 +141,10 @@ def vector_work(work: Work, tiles: Sequence[Any], machine: Machine) -> tuple[Any
     groups: Any = -(-points // unit.lanes)
     total = sum((vector_cycles(unit, c, groups) for c in work.chain), np.zeros(1))
     if work.kind in WINDOWS and not takes_windows(work.kind, machine):
-        # positions share a group only as far as whole channels do: narrower tiles are scattered
-        together = max(unit.lanes // work.domain[inner], 1) if inner is not None else 1
-        groups = -(-(points // channels) // together) * -(-channels // unit.lanes)
+        taps = np.ones_like(tiles[0])
         for d in work.roles.k:
-            groups = groups * tiles[d]
-        window = vector_cycles(unit, work.kind, groups)
+            taps = taps * tiles[d]
+        # positions share a group only as far as whole channels do: narrower tiles are scattered
+        row = work.domain[inner] if inner is not None else unit.lanes
+        window = reduction_cycles(unit, work.kind, points // channels, taps, channels, row)
     return total, window

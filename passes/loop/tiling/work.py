@@ -14,7 +14,7 @@ from ....dialects.graph import ConstantOp
 from ....dialects.loop import GlobalOp, Linear, NestOp, captured, space_of
 from ....dialects.sparsity import compressed_bytes
 from ....dialects.types import element_of, numpy_dtype, shape_of
-from ..cores import split_of
+from ..cores import core_counts, split_of
 from .chain import Stage, assign_buffers, reduced_value, stages
 from .classify import (
     SPARSE,
@@ -117,11 +117,18 @@ class Nest:
     direct: bool
 
 
+def shared(map: Linear, split: Sequence[int], cores: Sequence[int]) -> int:
+    """How many cores access the same part of a tensor: those along levels that divide others."""
+    if not split:
+        return prod(cores)
+    return prod(count for d, count in zip(split, cores, strict=True) if not depends(map)[d])
+
+
 def part_sizes(nest: NestOp, cores: Sequence[int]) -> tuple[int, ...]:
-    """Extents of the domain of one core: split dimensions are divided evenly."""
+    """Extents of the domain of one core: split dimensions are divided, rest to every core."""
     sizes = list(nest.sizes)
-    for d, count in zip(split_of(nest), cores, strict=False):
-        sizes[d] //= count
+    for d, count in core_counts(nest, cores).items():
+        sizes[d] = sizes[d] // count + sizes[d] % count
     return tuple(sizes)
 
 
@@ -141,7 +148,7 @@ def analyse(nest: NestOp, machine: Machine, cores: Sequence[int] = ()) -> Nest:
             numpy_dtype(element_of(v)).itemsize,
             isinstance(v.owner, GlobalOp | ConstantOp),
             space_of(v) == "spm",
-            1 if any(depends(map)[d] for d in split) else prod(cores),
+            shared(map, split, cores),
         )
         for map, v in zip(maps, (*nest.reads, nest.output), strict=True)
     )

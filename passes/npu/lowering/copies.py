@@ -107,7 +107,8 @@ def lower_copy(op: CopyOp, out: Emitter) -> None:
             [big, tile],
             element=element,
             fill=int(op.fill_number or 0),
-            broadcast=int(op.broadcast is not None),
+            broadcast=int(op.levels is not None),
+            levels=op.levels or 0,
         )
     else:
         out.command("store", [op.big, op.tile], [big, tile], element=element)
@@ -147,4 +148,4 @@ def lower_broadcast(op: BroadcastOp, out: Emitter) -> None:
     dims = coalesce([Dim(n, (s,)) for n, s in zip(shape_of(op.tile), strides, strict=True)])
     with out.loops(dims[:-MAX_DIMS]):
         access = out.access(0, 0, dims[-MAX_DIMS:] or [Dim(1, (item,))])
-        out.command("send", [op.tile, op.tile], [access, access], element=item)
+        out.command("send", [op.tile, op.tile], [access, access], element=item, levels=op.levels)

@@ -139,6 +139,23 @@ def test_chain_of_all_four_units() -> None:
     assert (arena[128:144].view(np.int8).reshape(4, 4) == np.clip(want, -128, 127)).all()
 
 
+@pytest.mark.parametrize(
+    ("kind", "reduction", "cycles"),
+    [
+        ("vsum", "lanes", 2 + 2 * 8),  # five results in two groups of four, eight taps
+        ("vsum", "tree", 2 + 5 * 2 + 2),  # two groups of four taps for each, two levels
+        ("vmax", "tree", 2 + 5 * 2 + 2),
+    ],
+)
+def test_reductions_across_lanes(kind: str, reduction: str, cycles: int) -> None:
+    """Five rows of eight bytes; the banks keep up: 10 accesses in 12 cycles or more."""
+    out = spm(512, (5, 1), (1, 1)) if kind == "vmax" else acc(0, (5, 4), (1, 4))
+    code = ins(kind, spm(0, (5, 8), (8, 1), (1, 1)), out, p_rank=1, t_rank=1)
+    machine = tiny_machine(vector=VectorUnit(4, startup=2, reduction=reduction))
+    result = simulate_code(fill(40, value=1), code, machine=machine)
+    assert stalls(result, "vector")["busy"] == 2 + 10 + cycles
+
+
 def pipeline(count: int) -> list[list[Instruction]]:
     """Load into one of two slots, multiply from it; two credits for the slots."""
     slots = {"slots": 2, "slot_stride": 64, "slot_level": 1}

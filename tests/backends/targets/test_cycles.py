@@ -20,6 +20,7 @@ from tilewright.backends.targets.cycles import (
     columns_limit,
     issue_cycles,
     matrix_cycles,
+    reduction_cycles,
     reduction_limit,
     stationary_tile,
     step_cycles,
@@ -27,7 +28,7 @@ from tilewright.backends.targets.cycles import (
     vector_cycles,
     window_cycles,
 )
-from tilewright.backends.targets.machine import Machine
+from tilewright.backends.targets.machine import Machine, VectorUnit
 
 GEMMINI = target("gemmini-16x16")
 sizes = st.integers(1, 300)
@@ -99,12 +100,52 @@ def test_arrays_are_as_numbers(machine: Machine, rows: list[tuple[int, int, int,
     loads = transfer_cycles(machine, 64.0 * m, n, True)
     vector = vector_cycles(machine.vector, "vrequant", m)
     limit = columns_limit(machine.matrix, k)
+    summed = reduction_cycles(machine.vector, "vsumexp", m, k, n, 7)
     for i, row in enumerate(rows):
         expected = stationary_tile(machine, *row)
         assert [int(np.broadcast_to(x, m.shape)[i]) for x in (stream, loading)] == list(expected)
         assert loads[i] == transfer_cycles(machine, 64 * row[0], row[1], True)
         assert vector[i] == vector_cycles(machine.vector, "vrequant", row[0])
+        m_, n_, k_ = row[:3]
+        assert summed[i] == reduction_cycles(machine.vector, "vsumexp", m_, k_, n_, 7)
         assert np.broadcast_to(limit, m.shape)[i] == columns_limit(machine.matrix, row[2])
+
+
+@settings(max_examples=200, deadline=None)
+@given(machines(), sizes, sizes, sizes)
+def test_no_reduction_is_faster_than_all_lanes(
+    machine: Machine, positions: int, taps: int, channels: int
+) -> None:
+    """The vector work of lower bounds, which counts elements without rounding, stays one."""
+    unit = machine.vector
+    cycles = reduction_cycles(unit, "vsquare", positions, taps, channels)
+    assert cycles * unit.lanes >= positions * taps * channels * unit.mac
+    assert cycles <= reduction_cycles(
+        replace(unit, reduction="lanes"), "vsquare", positions, taps, channels
+    )
+
+
+@pytest.mark.parametrize(
+    ("positions", "taps", "channels", "lanes", "tree"),
+    [
+        (32, 768, 1, 768, 32 * 3 + 8),  # docs/timing.md: three groups a sum, eight levels
+        (2, 768, 1, 768, 2 * 3 + 8),
+        (1, 256, 1, 256, 1 + 8),
+        (384, 128, 1, 2 * 128, 384 // 2 + 8),  # two sums of 128 share a group
+        (3, 100, 1, 100, 2 + 8),  # 100 taps take 128 lanes
+        (256, 64, 1, 64, 64),  # full lanes: the tree would only add its levels
+        (49, 9, 256, 49 * 9, 49 * 9),
+        (1, 1, 1, 1, 1),
+    ],
+)
+def test_reductions_across_lanes(
+    positions: int, taps: int, channels: int, lanes: int, tree: int
+) -> None:
+    unit = VectorUnit(256, startup=8)
+    for way, expected in (("lanes", lanes), ("tree", tree)):
+        cycles = reduction_cycles(replace(unit, reduction=way), "vsum", positions, taps, channels)
+        assert cycles == 8 + expected
+        assert type(cycles) is int
 
 
 @pytest.mark.parametrize(("tiles", "limit"), [(1, 16), (4, 64)])

@@ -25,6 +25,7 @@ def test_figures_of_any_table() -> None:
         scratchpad=replace(base.scratchpad, bytes=131072),
         matrix=replace(base.matrix, dataflow="output-stationary"),
     )
+    assert load_target(f"{BASE}:vector.reduction=tree").vector.reduction == "tree"  # pyright: ignore[reportOptionalMemberAccess]
     deep = load_target(f"{BASE}:control.queue_depths.load=3")
     assert deep is not None
     assert deep.control.queue_depths == {**base.control.queue_depths, "load": 3}
@@ -85,6 +86,8 @@ def test_sparsity_says_how_to_switch_it_off() -> None:
         ("cores=2\nlanes=3", "cannot read"),
         ("cores=2,cores=3", "'cores' is changed twice"),
         ("dram={bytes_per_cycle=8},dram.burst_bytes=32", "'dram.burst_bytes' is changed twice"),
+        ("cores='two", 'cannot read "cores=\'two"'),
+        ("vector.reduction=trees", "'trees' is not lanes or tree; did you mean 'tree'"),
         ("cores=2.5", "'cores' must be an integer"),
         ("scratchpad.bytes=100", "too small for a single matmul"),
     ],

@@ -9,6 +9,11 @@
 // CHECK: %[[B:.*]] = loop.subview %xt[%row, %column] at affine_map<(d0, d1) -> (((d0 * 4) + (d1 * 2)), 0)>
 // CHECK-NEXT: loop.copy load %x[%row, %column] at affine_map<(d0, d1) -> (1, (((d0 * 8) + (d1 * 4)) + -2))> tile %[[B]] fill 3 : i64 perm [1, 0] steps [1, 2] broadcast :
 
+// What depends on the row only is shared by the cores of a row.
+// CHECK: %own = loop.alloc : memref<64x8xi8, "spm">
+// CHECK-NEXT: %[[C:.*]] = loop.subview %own[%column] at affine_map<(d0) -> ((d0 * 32), 0)> : memref<64x8xi8, "spm"> -> memref<32x8xi8, "spm">
+// CHECK-NEXT: loop.copy load %x[%row, %column] at affine_map<(d0, d1) -> (((d0 * 64) + (d1 * 32)), 0)> tile %[[C]] fill 0 : i64 broadcast 2 :
+
 // Not shared: what depends on the core, parts of less than 256 bytes, axes that do not divide,
 // loads inside loops, tiles that are parts of a buffer, and stores.
 // CHECK-NOT: broadcast
@@ -31,8 +36,10 @@ func.func @npu_segment_0() {
       loop.copy load %w[] at affine_map<() -> (0, 0)> tile %wt : memref<3x512xi8, "const">, memref<3x512xi8, "spm"> loc("conv")
       %xt = loop.alloc : memref<8x256xi8, "spm">
       loop.copy load %x[] at affine_map<() -> (1, -2)> tile %xt fill 3 : i64 perm [1, 0] steps [1, 2] : memref<300x4xi8, "dram">, memref<8x256xi8, "spm">
-      %own = loop.alloc : memref<64x4xi8, "spm">
-      loop.copy load %x[%row] at affine_map<(d0) -> (d0 * 64, 0)> tile %own : memref<300x4xi8, "dram">, memref<64x4xi8, "spm">
+      %own = loop.alloc : memref<64x8xi8, "spm">
+      loop.copy load %x[%row] at affine_map<(d0) -> (d0 * 64, 0)> tile %own fill 0 : i64 : memref<300x4xi8, "dram">, memref<64x8xi8, "spm">
+      %mine = loop.alloc : memref<64x4xi8, "spm">
+      loop.copy load %x[%row, %column] at affine_map<(d0, d1) -> ((d0 * 64) + (d1 * 128), 0)> tile %mine : memref<300x4xi8, "dram">, memref<64x4xi8, "spm">
       %small = loop.alloc : memref<252x4xi8, "spm">
       loop.copy load %x[] at affine_map<() -> (0, 0)> tile %small : memref<300x4xi8, "dram">, memref<252x4xi8, "spm">
       %odd = loop.alloc : memref<3x511xi8, "spm">

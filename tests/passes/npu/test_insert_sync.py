@@ -129,3 +129,39 @@ def test_every_command_keeps_its_location() -> None:
     allocate(program, machine())
     synchronize(program)
     assert [op.location for op in program.walk() if isinstance(op, Command)] == before
+
+
+@pytest.mark.parametrize(
+    ("loop", "strides", "serial"),
+    [
+        (64, [16, 1], False),  # one band after the other
+        (16, [64, 1], False),  # columns: the bands of bytes overlap, the bytes do not
+        (8, [64, 1], True),  # neighbours share half of their columns
+        (-16, [64, 1], False),
+        (0, [16, 1], True),
+    ],
+)
+def test_parts_of_a_buffer_outside_the_loop(loop: int, strides: list[int], serial: bool) -> None:
+    """A part may be loaded while another is stored, where iterations touch different bytes."""
+    part = f"#npu.access<{max(0, -3 * loop)} [{loop}] sizes [4, 16] strides {strides}>"
+    box = PART.replace("box [64]", "box [4, 16]").replace("extents [256]", "extents [16, 16]")
+    box = box.replace("strides [1]", "strides [16, 1]").replace("loops [[64]]", "loops [[4], []]")
+    box = box.replace("start [0]", "start [0, 0]").replace("steps [1]", "steps [1, 1]")
+    outside = 'memref<256xi8, "spm">'
+    program = parse_program(f"""
+npu.program @segment_0 {{
+  %x = npu.dram 0 : {DRAM}
+  %y = npu.dram 256 : {DRAM}
+  %a = npu.alloc {{slots = 1 : i64}} : {outside}
+  npu.loop 4 {{
+    npu.load(%x : {DRAM} at {box}, %a : {outside} at {part}) {{element = 1 : i64}}
+    npu.store(%y : {DRAM} at {box}, %a : {outside} at {part}) {{element = 1 : i64}}
+    npu.yield
+  }}
+}}
+""")
+    allocate(program, machine())
+    synchronize(program)
+    decoded = decode(encode(program).code)
+    assert (1 in decoded.semaphores) == serial
+    assert races(decoded, Memories.random(0, ARENA, CONSTS, SPM, ACC)) == []
