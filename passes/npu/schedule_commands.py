@@ -140,6 +140,17 @@ def _list_order(
         latest = min(starts.values()) + slack
         soon = [i for i in fitting if starts[i] <= latest]
         chosen = min(soon, key=lambda i: (starts[i] * (not slack), -priorities[i], i))
+        # what would start while the control processor waits for room in the queue goes first
+        held, used = model.held(chosen, starts[chosen]), set(tasks[chosen].cycles)
+        before = [
+            i
+            for i in fitting
+            if starts[i] < held
+            and not used & set(tasks[i].cycles)
+            and model.held(i, starts[i]) <= max(starts[chosen], model.control)
+        ]
+        if before:
+            chosen = min(before, key=lambda i: (starts[i], -priorities[i], i))
         ready.remove(chosen)
         for i in (*(load for load in loads[chosen] if not issued[load]), chosen):
             out.append(i)
