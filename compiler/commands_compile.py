@@ -13,7 +13,7 @@ from .commands import note, say
 from .compilation import Compilation
 from .driver import compile_model
 from .files import write_atomically
-from .options import CompileOptions, Extent
+from .options import DUMPS, CompileOptions, Extent
 from .pipeline import ALL_PHASES
 from .progress import phase_progress
 
@@ -57,6 +57,9 @@ def compile_command(
         result = compile_model(model, settings, keep=frozenset(keep), progress=progress)
     for text in result.ctx.notes:
         note(f"note: {text}")
+    ran = {record.name for record in result.instruments.records}
+    if ran and settings.dump and settings.dump not in (*DUMPS, *ran):
+        note(f"note: --dump: pass {settings.dump!r} does not run with these options")
     if kinds and result.artefact is not None and result.artefact.manifest.get("kind") == PROGRAM:
         raise InputError(
             "--emit: the model is compiled in several parts",

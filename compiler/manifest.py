@@ -5,7 +5,8 @@ anything else is an ArtefactError that names the field:
 
     {"inputs": [{"name": "x", "shape": [1, -3], ...  ->  inputs[0].shape: -3 is not an extent
 
-Kernels are another matter: they are code, and run with the rights of whoever runs them.
+Kernels are another matter: they are code, and run with the rights of whoever runs them.  What they
+say of themselves is believed: how far they reach in the arena and in the constants.
 """
 
 from __future__ import annotations
@@ -117,7 +118,10 @@ def _dims(value: Any, rank: int, where: str) -> tuple[int | str, ...] | None:
 
 def check_manifest(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
     """ArtefactError unless the manifest of a compiled module is sound, with `files` beside it."""
-    arena = integer(manifest.get("arena_bytes"), "arena_bytes")
+    kernels = files.get("cpu/kernels.ll", b"")
+    arena = integer(manifest.get("arena_bytes"), "arena_bytes", reach(kernels, "arena"))
+    consts = len(files.get("constants.bin", b""))
+    integer(consts, "the size of constants.bin", reach(kernels, "consts"))
     integer(manifest.get("scratch_bytes", 0), "scratch_bytes")
     for group in ("inputs", "outputs"):
         for index, info in enumerate(infos(manifest.get(group), group)):
@@ -133,6 +137,21 @@ def check_manifest(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> N
         _check_step(table(step, f"steps[{index}]"), f"steps[{index}]", files)
     for node, reason in table(manifest.get("placement", {}), "placement").items():
         text(reason, f"placement of {node!r}")
+
+
+def reach(kernels: bytes, base: str) -> int:
+    """Bytes of `base` (arena or consts) that functions of cpu/kernels.ll touch."""
+    if not kernels:
+        return 0
+    mark = f"@tw_{base}_bytes = constant i64 ".encode()
+    at = kernels.rfind(mark)  # at the end of what may be megabytes
+    found = re.compile(rb"\d{1,18}\b").match(kernels, at + len(mark)) if at >= 0 else None
+    if found is None:
+        raise ArtefactError(
+            f"cpu/kernels.ll of the artefact does not say how much of {base} it uses",
+            hint="compile the model again with `tilewright compile`",
+        )
+    return int(found[0])
 
 
 def check_target(value: Any) -> None:

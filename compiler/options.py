@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ..dialects.errors import InputError, IRError
+from ..passes.registry import find_pass
 from .pipeline import ALL_PHASES
 
 QUANTIZE = ("none", "int8")
 METHODS = ("minmax", "percentile")
-
+DUMPS = ("all", "changed")
+"""What `dump` may be beside the name of a pass."""
 
 Extent = int | tuple[int, int] | None
 """Fixed, bounded, or open."""
@@ -29,7 +31,8 @@ class CompileOptions:
     open.  profiles: extents that a program with open dimensions is compiled for ahead.  buckets:
     extents by the name of an open dimension, to the next of which runs are padded.
     compile_from / compile_to: phases to start after and stop after.  keep_ir: store the IR of each
-    phase in the artefact.  strip: leave out what only `compare` needs.
+    phase in the artefact.  dump: "all", "changed" or the name of a pass, after which the IR is
+    written to dump_dir.  strip: leave out what only `compare` needs.
     """
 
     target: str = "cpu"
@@ -61,6 +64,8 @@ class CompileOptions:
         ):
             if value not in choices:
                 raise IRError(f"unknown {what} {value!r}", hint=f"choose from {', '.join(choices)}")
+        if self.dump not in (None, *DUMPS):
+            find_pass(self.dump)
         if not 50.0 < self.percentile <= 100.0:
             raise IRError(f"percentile {self.percentile} is outside (50, 100]")
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil, prod
 
-from ..backends.targets.machine import Machine
+from ..backends.targets.machine import Machine, MatrixUnit
 from .report_evidence import FULL, Cause, Evidence, Shape
 
 GAIN = 0.9
@@ -47,9 +47,8 @@ class _Axis:
         return self.extent % self.size
 
 
-def _axes(s: Shape, machine: Machine) -> tuple[_Axis, _Axis]:
+def _axes(s: Shape, unit: MatrixUnit) -> tuple[_Axis, _Axis]:
     """(rows, columns) of the array and what the dataflow puts there."""
-    unit = machine.matrix
     outputs = _Axis("columns", "n", "output channels", s.n, unit.columns)
     terms = "input channels" if s.taps == 1 else f"terms ({s.taps} taps x {s.channels} channels)"
     if unit.dataflow == "output-stationary":
@@ -66,14 +65,15 @@ def left_over(e: Evidence, machine: Machine) -> Cause | None:
         return None
     if e.row["macs"] > FULL * e.busy["matrix"] * machine.matrix.macs_per_cycle:
         return None  # packed otherwise: the array is full
-    bad = [a for a in _axes(s, machine) if a.rest and 2 * a.rest < a.size and 1 < a.passes <= 4]
-    cause = _fitted(e, s, machine, bad) if bad else None
+    unit = machine.unit(e.sparse)
+    bad = [a for a in _axes(s, unit) if a.rest and 2 * a.rest < a.size and 1 < a.passes <= 4]
+    cause = _fitted(e, s, unit, bad) if bad else None
     if cause is None or cause.predicted is None:
         return None
     return cause if cause.predicted < GAIN * cause.kept * e.cycles else None
 
 
-def _fitted(e: Evidence, s: Shape, machine: Machine, axes: list[_Axis]) -> Cause:
+def _fitted(e: Evidence, s: Shape, unit: MatrixUnit, axes: list[_Axis]) -> Cause:
     """Left-over rows or columns, and the nearest shape without them."""
     parts = "; ".join(
         f"{a.extent} {a.what} take {a.passes} passes of {a.size} {a.side}, the last has {a.rest}"
@@ -91,7 +91,7 @@ def _fitted(e: Evidence, s: Shape, machine: Machine, axes: list[_Axis]) -> Cause
     most = f"up to {_listed(more)}, which take no more passes"
     if not less:
         return Cause(name, parts, most, more, e.cycles, _macs(wider) / _macs(s))
-    predicted = _predict(e, s, fewer, machine)
+    predicted = _predict(e, s, fewer, unit)
     fits = f"{_listed(less)}: about {predicted:,} cycles instead of {e.cycles:,}"
     return Cause(name, parts, f"{fits}; or {most}", less, predicted, _macs(fewer) / _macs(s))
 
@@ -108,15 +108,15 @@ def _resized(s: Shape, axis: _Axis, extent: int) -> Shape:
     return replace(s, **{axis.letter: extent})
 
 
-def _passes(s: Shape, machine: Machine) -> int:
-    return prod(axis.passes for axis in _axes(s, machine))
+def _passes(s: Shape, unit: MatrixUnit) -> int:
+    return prod(axis.passes for axis in _axes(s, unit))
 
 
-def _predict(e: Evidence, s: Shape, new: Shape, machine: Machine) -> int:
+def _predict(e: Evidence, s: Shape, new: Shape, unit: MatrixUnit) -> int:
     """Cycles of the layer with another shape: passes over the array, the rest in proportion."""
     streams = {"output-stationary": (s.k, new.k), "input-stationary": (s.n, new.n)}
-    before, after = streams.get(machine.matrix.dataflow, (s.m, new.m))
-    matrix = e.occupied["matrix"] * _passes(new, machine) * after / (_passes(s, machine) * before)
+    before, after = streams.get(unit.dataflow, (s.m, new.m))
+    matrix = e.occupied["matrix"] * _passes(new, unit) * after / (_passes(s, unit) * before)
     others = max(
         e.occupied["load"] * new.k / s.k,
         e.occupied["store"] * new.n / s.n,
@@ -127,7 +127,7 @@ def _predict(e: Evidence, s: Shape, new: Shape, machine: Machine) -> int:
 
 def array(e: Evidence, machine: Machine) -> Cause:
     """The cause of a layer whose pace the array sets."""
-    s, unit, cores = e.shape, machine.matrix, machine.cores
+    s, unit, cores = e.shape, machine.unit(e.sparse), machine.cores
     macs, busy = e.row["macs"], max(1, e.busy["matrix"])
     if s is None or s.kind != "matmul":
         return _windows(e, s, machine)
@@ -140,14 +140,14 @@ def array(e: Evidence, machine: Machine) -> Cause:
         )
     if (cause := left_over(e, machine)) is not None:
         return cause
-    rows, columns = _axes(s, machine)
+    rows, columns = _axes(s, unit)
     worst = min((rows, columns), key=lambda a: a.fill)
     if worst.fill < FULL:
         together = min(s.batch, columns.size // s.n)
         if s.batch > 1 and worst is columns and columns.letter == "n" and together > 1:
-            return _grouped(e, s, machine, together)
+            return _grouped(e, s, unit, together)
         if worst.passes > 1:
-            return _fitted(e, s, machine, [worst])
+            return _fitted(e, s, unit, [worst])
         room = worst.size // (s.taps if worst.terms else 1)
         what = worst.named.replace("_", " ")
         kept = room * (s.taps if worst.terms else 1) / worst.extent
@@ -160,20 +160,19 @@ def array(e: Evidence, machine: Machine) -> Cause:
             e.cycles,
             kept,
         )
-    useful = macs / (busy * unit.macs_per_cycle)
+    useful = macs / (busy * machine.matrix.macs_per_cycle)  # skipped zeros do not count
     whole = e.row["matrix_macs"] < macs / GAIN
     if unit.dataflow == "weight-stationary" and whole and useful < GAIN * rows.fill * columns.fill:
         load = min(s.k, unit.rows) / unit.preload_rows
         batch = max(2, ceil(load * unit.pixels / s.m))
-        return Cause(
+        return e.more_samples(
             "few positions",
             f"the array's multipliers work in {useful:.0%} of {busy:,} busy cycles: a tile of "
             f"weights, which takes {load:.0f} cycles to load, is used for fewer positions "
             f"({s.m:,}, divided among cores and tiles)",
-            f"more positions, or {batch} samples at once (batch)",
-            {"batch": batch},
-            max(e.cycles, ceil(batch * macs / machine.peak_macs_per_cycle)),
             batch,
+            machine,
+            other="more positions, or ",
         )
     return Cause(
         "partial tiles",
@@ -184,16 +183,16 @@ def array(e: Evidence, machine: Machine) -> Cause:
     )
 
 
-def _grouped(e: Evidence, s: Shape, machine: Machine, together: int) -> Cause:
+def _grouped(e: Evidence, s: Shape, unit: MatrixUnit, together: int) -> Cause:
     """Groups of a convolution, or heads: each takes the array by itself."""
     groups = -(-s.batch // together)
     wide = replace(s, batch=groups, n=s.n * together, k=s.k * together)
-    matrix = e.occupied["matrix"] * groups * _passes(wide, machine)
-    predicted = ceil(e.cycles - e.occupied["matrix"] + matrix / (s.batch * _passes(s, machine)))
+    matrix = e.occupied["matrix"] * groups * _passes(wide, unit)
+    predicted = ceil(e.cycles - e.occupied["matrix"] + matrix / (s.batch * _passes(s, unit)))
     return Cause(
         "many small products",
         f"{s.batch} groups or heads of {s.m} x {s.k} by {s.k} x {s.n} use {s.n} of "
-        f"{machine.matrix.columns} columns each",
+        f"{unit.columns} columns each",
         f"{groups} instead of {s.batch} groups of as many channels in all: about {predicted:,} "
         f"cycles instead of {e.cycles:,} for {together} times the work",
         {"groups": groups},

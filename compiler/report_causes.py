@@ -13,6 +13,7 @@ from math import ceil
 
 from ..backends.targets.cycles import reduction_cycles
 from ..backends.targets.machine import Machine
+from ..dialects.sparsity import compressed_bytes
 from .report_array import array
 from .report_evidence import FULL, UNITS, Cause, Evidence, Shape
 
@@ -103,7 +104,8 @@ def _vector(e: Evidence, machine: Machine) -> Cause:
 
 def _free_channels(e: Evidence, s: Shape, machine: Machine) -> int:
     """Input channels for which the array takes no longer than the vector unit; 0: no more."""
-    passes, size = -(-s.k // machine.matrix.rows), machine.matrix.rows
+    size = machine.unit(e.sparse).rows
+    passes = -(-s.k // size)
     if machine.matrix.dataflow == "output-stationary":
         passes, size = s.k, 1
     longer = e.busy["vector"] / max(1, e.busy["matrix"])
@@ -174,22 +176,18 @@ def _dram(e: Evidence, machine: Machine) -> Cause:
             f"channels in multiples of {dram.burst_bytes}: rows that begin and end with a burst",
         )
     if 2 * weights >= moved and s is not None and s.kind == "matmul":
-        loaded = weights / (s.batch * s.k * s.n)
+        stored = max(1, compressed_bytes(s.k * s.n)) if e.sparse else s.k * s.n
+        loaded = weights / (s.batch * stored)
         if loaded > 1 / FULL:
             return _reloaded(s, machine, f"{text}: each of them {loaded:.2g} times")
-        ridge = machine.peak_macs_per_cycle / rate
+        # Positions whose products take the array, zeros skipped, as long as the weights DRAM.
+        terms = machine.unit(e.sparse).rows / machine.matrix.rows
+        ridge = machine.peak_macs_per_cycle / rate * terms * stored / (s.k * s.n)
         batch = ceil(ridge / s.m)
         uses = "once (a matrix by a vector)" if s.m == 1 else f"for {s.m:,} positions"
-        predicted = ceil(max(e.cycles, batch * row["macs"] / machine.peak_macs_per_cycle))
         if batch > 1:
-            return Cause(
-                "DRAM-bound: weights",
-                f"{text}; each weight is used {uses}, {ridge:,.0f} would keep the array busy",
-                f"{batch} samples at once (batch): about {predicted:,} cycles for all of them",
-                {"batch": batch},
-                predicted,
-                batch,
-            )
+            why = f"{text}; each weight is used {uses}, {ridge:,.0f} would keep the array busy"
+            return e.more_samples("DRAM-bound: weights", why, batch, machine)
     needed, spm = row["compulsory_bytes"], machine.scratchpad.bytes
     if moved * FULL > max(needed, 1):
         both = ""
@@ -248,19 +246,17 @@ def _waiting(e: Evidence, machine: Machine, unit: str) -> Cause:
             f"of the time; each takes {c.issue_cycles} cycles or its bytes at "
             f"{c.fetch_bytes_per_cycle:g} a cycle{config}",
             "extents in whole multiples of "
-            f"{machine.matrix.rows} x {machine.matrix.columns}: fewer, larger commands",
+            f"{machine.unit(e.sparse).rows} x {machine.matrix.columns}: fewer, larger commands",
         )
     if e.stall("matrix", "preload") >= NOTABLE and e.shape is not None:
-        m, of = e.shape.m, machine.matrix
-        batch = ceil(min(e.shape.k, of.rows) / of.preload_rows * of.pixels / m)
-        return Cause(
+        m, of = e.shape.m, machine.unit(e.sparse)
+        batch = max(2, ceil(min(e.shape.k, of.rows) / of.preload_rows * of.pixels / m))
+        return e.more_samples(
             "few positions",
             f"the array spends {e.stall('matrix', 'preload'):.0%} of the time loading weights, "
             f"each of which is used {'once' if m == 1 else f'for {m} positions'}",
-            f"{batch} samples at once (batch): about {e.cycles:,} cycles for all of them",
-            {"batch": batch},
-            e.cycles,
             batch,
+            machine,
         )
     fixed = {
         "DRAM latency": max(e.stall(u, "latency") for u in UNITS),

@@ -39,8 +39,9 @@ class Cliff:
     `utilization` and `reference` are shares of peak (of a layer without multiply-accumulates: its
     lower bound over its cycles, and 1); `against` says whose the latter is.  `cost_cycles` is what
     the layer takes beyond what it would at the reference.  `change` are the extents that the remedy
-    changes ("output_channels", "input_channels", "batch" ...), `predicted_cycles` what the layer
-    would take then; empty and None where none is known.  `shape` is its largest computation's.
+    changes ("output_channels", "input_channels" ...; "batch": how many times as many samples),
+    `predicted_cycles` what the layer would take then, for as many samples as now; empty and None
+    where none is known.  `shape` is its largest computation's.
     """
 
     layer: str

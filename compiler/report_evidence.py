@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import prod
+from math import ceil, prod
 from typing import Any
+
+from ..backends.targets.machine import Machine
 
 FULL = 0.75
 """Share of the array, of lanes, or of bursts from which on they count as filled."""
@@ -16,8 +18,9 @@ UNITS = ("matrix", "vector", "load", "store")
 class Cause:
     """A cause: its name, the numbers behind it, the remedy.
 
-    `change` are the extents the remedy changes, `predicted` the layer's cycles then, `kept` the
-    share of its multiply-accumulates that are left (or their multiple).
+    `change` are the extents the remedy changes ("batch": how many times as many samples),
+    `predicted` the layer's cycles then (for as many samples as now), `kept` the share of its
+    multiply-accumulates that are left (or their multiple).
     """
 
     name: str
@@ -92,6 +95,26 @@ class Evidence:
         return self.stalls[unit].get(kind, 0) / self.cycles
 
     @property
+    def sparse(self) -> bool:
+        """Whether most of its products are of 2:4-compressed weights."""
+        return self.work.get("smatmul", 0) > self.work.get("matmul", 0)
+
+    @property
     def pacing(self) -> str:
         """The unit that is occupied longest."""
         return max(UNITS, key=lambda u: self.occupied[u])
+
+    def more_samples(
+        self, name: str, text: str, batch: int, machine: Machine, *, other: str = ""
+    ) -> Cause:
+        """The cause whose remedy is `batch` times as many samples at once, or `other`."""
+        together = max(self.cycles, ceil(batch * self.row["macs"] / machine.peak_macs_per_cycle))
+        each = ceil(together / batch)
+        return Cause(
+            name,
+            text,
+            f"{other}{batch} times as many samples at once (batch): about {each:,} cycles for as "
+            f"many as take {self.cycles:,} now, {together:,} for all of them",
+            {"batch": batch},
+            each,
+        )

@@ -18,11 +18,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from typing import Any
 
-import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 from ..backends.scalesim import Array, Layer, LayerTiming, time_layer
 from ..backends.targets.load import load_target, machine_from_dict
@@ -41,6 +38,7 @@ from .driver import compile_module
 from .executable import Executable
 from .importer import import_model
 from .options import CompileOptions
+from .quantised_layer import quantised_layer
 
 BASE = "gemmini-16x16"
 """What energies are taken from."""
@@ -127,46 +125,22 @@ def machine_for(array: Array, dataflow: str, memories: Memories) -> Machine:
 def layer_model(layer: Layer) -> onnx.ModelProto:
     """A model of one quantised layer, int8 in and out, channels last, deterministic weights."""
     conv = layer.convolution
-    shape = [1, conv.height, conv.width, conv.channels] if conv is not None else [layer.m, layer.k]
-    rng = np.random.default_rng(0)
-    one, zero = np.float32(1.0), np.int8(0)
-    constants: dict[str, Any] = {
-        "one": one, "scale": np.float32(2.0 ** math.ceil(math.log2(layer.k) / 2 + 7)), "zero": zero
-    }  # fmt: skip
     if conv is None:
-        constants["w"] = rng.integers(-127, 128, (layer.k, layer.n), np.int8)
-        nodes = [_node("QLinearMatMul", "x", "y")]
-        result = [layer.m, layer.n]
-    else:
-        form = (conv.filters, conv.channels, conv.filter_height, conv.filter_width)
-        constants["w"] = rng.integers(-127, 128, form, np.int8)
-        height, width = conv.output
-        past = [
-            (height - 1) * conv.stride_height + conv.filter_height - conv.height,
-            (width - 1) * conv.stride_width + conv.filter_width - conv.width,
-        ]
-        convolve = _node(
-            "QLinearConv", "x1", "y1", strides=[conv.stride_height, conv.stride_width],
-            pads=[0, 0, *(max(p, 0) for p in past)],
-        )  # fmt: skip
-        nodes = [
-            helper.make_node("Transpose", ["x"], ["x1"], "in", perm=[0, 3, 1, 2]),
-            convolve,
-            helper.make_node("Transpose", ["y1"], ["y"], "out", perm=[0, 2, 3, 1]),
-        ]
-        result = [1, height, width, conv.filters]
-    graph = helper.make_graph(
-        nodes, "layer",
-        [helper.make_tensor_value_info("x", TensorProto.INT8, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.INT8, result)],
-        [numpy_helper.from_array(np.asarray(v), name) for name, v in constants.items()],
-    )  # fmt: skip
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-
-
-def _node(op: str, source: str, result: str, **attributes: Any) -> onnx.NodeProto:
-    inputs = [source, "one", "zero", "w", "one", "zero", "scale", "zero"]
-    return helper.make_node(op, inputs, [result], "layer", **attributes)
+        return quantised_layer([layer.m, layer.k], [layer.k, layer.n], [layer.m, layer.n])
+    height, width = conv.output
+    past = [
+        (height - 1) * conv.stride_height + conv.filter_height - conv.height,
+        (width - 1) * conv.stride_width + conv.filter_width - conv.width,
+    ]
+    return quantised_layer(
+        [1, conv.height, conv.width, conv.channels],
+        [conv.filters, conv.channels, conv.filter_height, conv.filter_width],
+        [1, height, width, conv.filters],
+        {
+            "strides": [conv.stride_height, conv.stride_width],
+            "pads": [0, 0, *(max(p, 0) for p in past)],
+        },
+    )
 
 
 def schedule_layer(

@@ -66,5 +66,6 @@ def find_pass(name: str) -> type[Pass]:
             return module.PASS
     import difflib
 
-    close = difflib.get_close_matches(name, PASS_NAMES, 1)
-    raise IRError(f"unknown pass {name!r}", hint=f"did you mean {close[0]!r}?" if close else None)
+    close = difflib.get_close_matches(name, PASS_NAMES) or [p for p in PASS_NAMES if name in p]
+    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else None
+    raise IRError(f"unknown pass {name!r}", hint=hint or f"passes are {', '.join(PASS_NAMES)}")

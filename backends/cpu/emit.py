@@ -7,7 +7,8 @@
 Nests equal as data share one internal kernel; calls go through functions of at most 64 calls each,
 because LLVM's time is superlinear in straight-line code.  `scratch` holds padded copies of window
 operands, `packed` wide constant matrices in panels; their sizes are the module's constants
-`tw_scratch_bytes` and `tw_packed_bytes`.  All buffers start 64-byte aligned.
+`tw_scratch_bytes` and `tw_packed_bytes`.  `tw_arena_bytes` and `tw_consts_bytes` are how far the
+functions reach in the other two.  All buffers start 64-byte aligned.
 """
 
 from __future__ import annotations
@@ -233,13 +234,16 @@ def emit_function(
             entries.append(_entry(name, names))
     entries.append(_entry("tw_main", whole))
     entries.append(_part("tw_prepare", target.prepare, ""))
+    sizes = {"scratch": target.scratch_bytes, "packed": target.packed_bytes}
+    for base in ("arena", "consts"):
+        ends = (p.offset + p.size for p in where.values() if p.base == base)
+        sizes[base] = max(ends, default=0)
     return "\n".join(
         [
             *target.functions,
             *entries,
             *sorted(target.declarations),
-            f"@tw_scratch_bytes = constant i64 {target.scratch_bytes}",
-            f"@tw_packed_bytes = constant i64 {target.packed_bytes}",
+            *(f"@tw_{base}_bytes = constant i64 {size}" for base, size in sizes.items()),
             "!0 = distinct !{!0, !1}",
             '!1 = !{!"llvm.loop.unroll.disable"}',
             "",

@@ -15,14 +15,13 @@ from collections.abc import Sequence
 from math import prod
 
 from ...dialects.errors import ArtefactError
+from ...dialects.npu.cores import core_trips, spreads
 from ...dialects.npu.descriptors import Strided, TensorBox, core_level_in
 from ...dialects.npu.isa import (
     BY_MNEMONIC,
     MAX_LOOP_DEPTH,
     NUM_SEMAPHORES,
     Queue,
-    core_trips,
-    spreads,
 )
 from ...dialects.npu.shapes import misfit
 from .program import DecodedProgram, Instruction

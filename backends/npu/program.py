@@ -21,8 +21,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 
+from ...dialects.npu.cores import core_trips
 from ...dialects.npu.descriptors import Strided, TensorBox
-from ...dialects.npu.isa import BY_MNEMONIC, QUEUES, Queue, core_trips
+from ...dialects.npu.isa import BY_MNEMONIC, QUEUES, Queue
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,9 +187,9 @@ def _check(machine: Machine, where: str) -> None:
     """Raise TargetError where values that are fine alone make an impossible machine."""
     m, spm, acc = machine.matrix, machine.scratchpad, machine.accumulator
 
-    def need(ok: bool, message: str) -> None:
+    def need(ok: bool, message: str, hint: str | None = None) -> None:
         if not ok:
-            raise TargetError(f"{where}: {message}")
+            raise TargetError(f"{where}: {message}", hint=hint)
 
     need(machine.name != CPU, "a target cannot be named 'cpu'")
     known = ", ".join(DATAFLOWS)
@@ -207,7 +207,11 @@ def _check(machine: Machine, where: str) -> None:
     need(s.rate in (1, 2), f"[sparsity] rate must be 1 or 2, not {s.rate}: half of 2:4 is zero")
     if machine.sparse:
         stay = m.dataflow in ("weight-stationary", "dot-product")
-        need(stay, f"[sparsity] weights do not stay in an array that is {m.dataflow}")
+        need(
+            stay,
+            f"[sparsity] weights do not stay in an array that is {m.dataflow}",
+            hint='pattern = "none" (`NAME:sparsity.pattern=none`) switches sparsity off',
+        )
         rows = m.rows * s.rate
         need(rows % 8 == 0, f"[sparsity] rows x rate must be a multiple of 8, not {rows}")
     for name, memory in (("scratchpad", spm), ("accumulator", acc)):

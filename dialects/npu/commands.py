@@ -40,8 +40,9 @@ from xdsl.utils.exceptions import VerifyException
 from ..loop.structure import space_of
 from ..types import params_attr, params_dict, string
 from .attributes import AccessAttr, TensorMapAttr, TokenType
+from .cores import spreads
 from .descriptors import core_level_in
-from .isa import BY_MNEMONIC, Instruction, Queue, spreads
+from .isa import BY_MNEMONIC, Instruction, Queue
 from .operands import core_levels
 from .structure import TOKEN
 

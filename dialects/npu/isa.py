@@ -29,7 +29,6 @@ and a box size; elements outside the extents read as a fill value and are not wr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -389,21 +388,6 @@ PRODUCTS = ("matmul", "smatmul")
 """Products of matrices, on the array; acc is their operand 2."""
 WINDOWS = ("vmac", "vsum", "vmax", "vsquare", "vsumexp", *ON_ARRAY.values())
 """Instructions that reduce over taps; the other vector instructions are elementwise."""
-
-
-def spreads(mnemonic: str, params: Mapping[str, int]) -> bool:
-    """Whether operand 1, which the instruction writes, is written in every core."""
-    return mnemonic == "send" or bool(params.get("broadcast"))
-
-
-def core_trips(count: int, inner: int) -> tuple[int, ...]:
-    """Iterations of the core levels of `count` cores: one level, or two where `inner` > 1.
-
-    >>> core_trips(4, 1), core_trips(6, 2)
-    ((4,), (3, 2))
-    """
-    return (count,) if inner <= 1 else (count // inner, inner)
-
 
 BY_MNEMONIC = {i.mnemonic: i for i in INSTRUCTIONS}
 BY_CODE = {i.code: i for i in INSTRUCTIONS}

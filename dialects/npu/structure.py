@@ -49,7 +49,8 @@ from xdsl.utils.exceptions import VerifyException
 
 from ..types import integer
 from .attributes import TokenType
-from .isa import MAX_CORES, core_trips
+from .cores import core_trips
+from .isa import MAX_CORES
 
 TOKEN = TokenType()
 

@@ -316,7 +316,8 @@ def execute(
 ) -> None:
     """Run one instruction: read and write `views` (operands in the order of the table).
 
-    What `send` and broadcasting loads write in other cores is copied by the caller (`isa.spreads`).
+    What `send` and broadcasting loads write in other cores is copied by the caller
+    (`npu.cores.spreads`).
 
     `params` has each parameter of the instruction.  `overwrite` is a reduction's, resolved for this
     iteration (`descriptors.overwrites`).  Operands may alias only where they are the same view.

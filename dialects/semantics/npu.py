@@ -26,8 +26,8 @@ from ..locations import describe
 from ..loop.structure import space_of
 from ..multicast import receivers
 from ..npu.commands import Command
+from ..npu.cores import spreads
 from ..npu.descriptors import Strided, TensorBox, overwrites
-from ..npu.isa import spreads
 from ..npu.operands import buffer_of, descriptor, element_bytes, loop_trips, slot_stride
 from ..npu.shapes import misfit
 from ..npu.structure import AllocOp, CoresOp, DramOp, LoopOp, ProgramOp

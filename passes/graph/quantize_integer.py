@@ -179,7 +179,6 @@ class Integerizer:
         replace(op, form)
         erase_dead([producer, *reversed(clamps)])
 
-
     def encode_anew(self, op: QuantizeOp, expression: Expression, encoding: QuantAttr) -> None:
         """Let the same stored values stand for those that `op` rounds."""
         owner = expression.source.owner

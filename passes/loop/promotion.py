@@ -237,8 +237,6 @@ class Promotion:
     def plan(self, c: Candidate, address: int, in_place: frozenset[Operation]) -> Plan | None:
         """What changes with `c` at an address; None if something no longer fits."""
         plan = Plan(Resident(address, self.size(c), c.first, c.last), in_place)
-        # who reads it from DRAM waits until it is there and back
-        plan.cost = -float(self.machine.dram.write_latency + self.machine.dram.read_latency)
         values, wide = set(c.values), element_of(c.alloc.result) != i8
         for i in range(c.first, c.last + 1):
             nest = self.ops[i]

@@ -134,14 +134,18 @@ class _Tiler:
         rows = [{i: row[d] for i, d in enumerate(dims)} for row in map.coeffs]
         ivs = [self.ivs[d] for d in dims]
         around = dict.fromkeys(self.split, 1)
-        part = self.parts if self.blocked else self.tile
-        for level, d in reversed(list(zip(self.cores, self.split, strict=False))):
+        turns = dict(around)  # cores that take tiles in turn
+        for i, (level, d) in reversed(list(enumerate(zip(self.cores, self.split, strict=False)))):
+            block = self.blocked and (self.overlapping or d not in self.split[:i])
             if any(row[d] for row in map.coeffs):
+                step = (self.parts if block else self.tile)[d] * around[d]
                 for row, full in zip(rows, map.coeffs, strict=True):
-                    row[len(ivs)] = full[d] * part[d] * around[d]
+                    row[len(ivs)] = full[d] * step
                 ivs.append(level.iv)
             around[d] *= len(level.values)
-        for d, count in around.items() if not self.blocked else ():
+            if not block:
+                turns[d] *= len(level.values)
+        for d, count in turns.items():
             if d in dims:
                 for row in rows:
                     row[dims.index(d)] *= count

@@ -39,7 +39,7 @@ from ...dialects.loop import (
     NestOp,
 )
 from ..base import CompilerContext, Pass
-from .cores import core_loops, counts, top_block
+from .cores import core_loops, counts, in_turn, top_block
 from .tile_nest import tile_nest
 from .tiling.model import Tiling
 from .tiling.residents import free_scratchpad
@@ -51,6 +51,8 @@ SEGMENT_PREFIX = "npu_segment_"
 
 FOLLOWING = 1.25
 """How many times the cycles a tiling may take that starts on the first results of another nest."""
+ALMOST = 1.02
+"""The same where weights are loaded for every tile of rows."""
 
 
 @dataclass(frozen=True)
@@ -66,20 +68,21 @@ class TileNpuPass(Pass):
         for func in npu_segments(module):
             free, loops = free_scratchpad(func, ctx.machine), core_loops(func)
             nests = [op for op in top_block(func).ops if isinstance(op, NestOp)]
-            made: dict[SSAValue, list[int]] = {}  # axes along which tiles of one follow each other
+            made: dict[SSAValue, dict[int, int]] = {}  # rows that all cores make at a time, by axis
             for op in nests:
                 if "tensorize" in op.attributes:
                     continue
                 cold = op is nests[0]
                 info, tiling = tiling_of(op, ctx.machine, free[op], counts(loops), cold)
-                if unrolls(ctx.machine) and (dims := one_by_one(op, info.work, made)):
-                    tiling = following(info.work, ctx.machine, free[op], dims, tiling)
-                made[op.output] = [
-                    axis
+                turns = in_turn(op, counts(loops))
+                if unrolls(ctx.machine) and (given := piece_by_piece(op, info.work, turns, made)):
+                    tiling = following(info.work, ctx.machine, free[op], given, tiling)
+                made[op.output] = {
+                    axis: tiling.tile[d] * turns.get(d, 1)
                     for axis, row in enumerate(op.linear_maps[-1].coeffs)
                     for d, a in enumerate(row)
-                    if a and tiling.tile[d] == 1 < info.work.domain[d]
-                ]
+                    if a and tiling.tile[d] < info.work.domain[d]
+                }
                 ctx.tilings.append(_row(onnx_nodes(op), info.work.domain, tiling))
                 tile_nest(op, info, tiling, loops)
 
@@ -109,23 +112,40 @@ def tiling_of(
     return info, tiling
 
 
-def one_by_one(nest: NestOp, work: Work, made: Mapping[SSAValue, Sequence[int]]) -> frozenset[int]:
-    """Dimensions along which tensors that `nest` reads are made one by one (heads of attention)."""
-    return frozenset(
-        d
-        for map, x in zip(nest.linear_maps, nest.reads, strict=False)
-        for axis in made.get(x, ())
-        for d in work.parallel
-        if [e for e, a in enumerate(map.coeffs[axis]) if a] == [d] and work.domain[d] > 1
-    )
+def piece_by_piece(
+    nest: NestOp,
+    work: Work,
+    turns: Mapping[int, int],
+    made: Mapping[SSAValue, Mapping[int, int]],
+) -> dict[int, int]:
+    """Tile sizes with which `nest` reads tensors as they are made (heads of attention, rows).
+
+    `turns`: among how many cores that take tiles in turn each dimension is divided.
+    """
+    out: dict[int, int] = {}
+    for map, x in zip(nest.linear_maps, nest.reads, strict=False):
+        for axis, rows in made.get(x, {}).items():
+            dims = [d for d, a in enumerate(map.coeffs[axis]) if a]
+            if len(dims) != 1 or dims[0] not in work.parallel:
+                continue
+            [d] = dims
+            size = rows // turns.get(d, 1)
+            if 0 < size < work.domain[d] and work.domain[d] % size == 0:
+                out[d] = min(size, out.get(d, size))
+    return out
 
 
 def following(
-    work: Work, machine: Machine, capacity: int, dims: frozenset[int], best: Tiling
+    work: Work, machine: Machine, capacity: int, given: Mapping[int, int], best: Tiling
 ) -> Tiling:
-    """A tiling that takes `dims` one by one, if that costs little: it begins with the first one."""
-    tiling = select(replace(work, unit=work.unit | dims), machine, capacity)
-    return tiling if tiling is not None and tiling.cycles <= best.cycles * FOLLOWING else best
+    """A tiling with `given` sizes, if it costs little: it begins with the first results."""
+    for tile in (given, {d: size for d, size in given.items() if size == 1}):
+        if tile and any(best.tile[d] != size for d, size in tile.items()):
+            tiling = select(replace(work, given=tuple(sorted(tile.items()))), machine, capacity)
+            limit = FOLLOWING if work.kind != "matmul" or max(tile.values()) == 1 else ALMOST
+            if tiling is not None and tiling.cycles <= best.cycles * limit:
+                return tiling
+    return best
 
 
 def npu_segments(module: ModuleOp) -> list[FuncOp]:

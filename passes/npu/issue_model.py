@@ -45,6 +45,16 @@ class Issue:
         first = next(q for q in STAGES if q in task.cycles)
         return max(begin + task.latencies[first][0], self.free[first])
 
+    def held(self, i: int, start: float) -> float:
+        """When the control processor is free again if task `i`, which starts then, is issued now."""
+        task, out = self.tasks[i], self.control
+        for queue, cycles in task.cycles.items():
+            entries, count = self.entries[queue], task.commands[queue]
+            out = max(out, entries[min(count, len(entries)) - 1])
+            if count > len(entries):
+                out = max(out, start + cycles * (1 - len(entries) / count))
+        return out
+
     def issue(self, i: int) -> None:
         """Issue task `i`."""
         task = self.tasks[i]

@@ -20,14 +20,16 @@ reuse is one more dependence.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from xdsl.dialects.builtin import ModuleOp
 
+from ...backends.targets.cycles import array_drain
 from ...backends.targets.machine import Machine
 from ...dialects.errors import CapacityError
 from ...dialects.loop.structure import space_of
+from ...dialects.npu.isa import Queue
 from ...dialects.npu.structure import ProgramOp
 from ..base import CompilerContext, Pass
 from ..loop.tiling.units import unrolls
@@ -45,6 +47,9 @@ MARGIN = 0.02
 
 FOLLOWING = 32
 """Tasks behind such a part that its gain is measured at: what it leaves undone holds them up."""
+
+CROWDED = 3.0
+"""How many chains share a unit (heads of attention)."""
 
 SHARES = (0.9, 0.6, 0.3)
 """Shares of the memories for buffers that are alive, tried in turn: packing is not perfect."""
@@ -73,9 +78,12 @@ def schedule(program: ProgramOp, machine: Machine) -> None:
     """Reorder one program, as far as its buffers can then still be placed."""
     tasks = tasks_of(program, machine)
     original = list(program_block(program).ops)
-    priorities = ([0.0] * len(tasks), _chains(tasks))  # program order, and longest chain first
+    chains, crowded = _chains(tasks), _chains(tasks, {Queue.VECTOR: CROWDED})
+    slack = [float(n * array_drain(machine)) for n in (0, 1, 2)]
+    # program order, longest chain first, and the same where the vector unit holds up more than one
+    rules = [([0.0] * len(tasks), 0.0), *((c, s) for c in (chains, crowded) for s in slack)]
     for share in SHARES:
-        orders = [_list_order(tasks, machine, share, chains) for chains in priorities]
+        orders = [_list_order(tasks, machine, share, *rule) for rule in rules]
         order = _better(tasks, orders, machine)
         if order == list(range(len(tasks))):
             return
@@ -99,9 +107,16 @@ def arrange_tasks(program: ProgramOp, tasks: Sequence[Task], order: Sequence[int
 
 
 def _list_order(
-    tasks: Sequence[Task], machine: Machine, share: float, priorities: Sequence[float]
+    tasks: Sequence[Task],
+    machine: Machine,
+    share: float,
+    priorities: Sequence[float],
+    slack: float,
 ) -> list[int]:
-    """All tasks in the order of a list schedule; loads ahead just before their first use."""
+    """All tasks in the order of a list schedule; loads ahead just before their first use.
+
+    `slack`: cycles by which a task of higher priority may start later than the first one.
+    """
     users: list[list[int]] = [[] for _ in tasks]
     waiting: list[int] = []
     loads: list[list[int]] = [[] for _ in tasks]  # loads ahead that a task depends on
@@ -121,7 +136,21 @@ def _list_order(
     out: list[int] = []
     while ready:
         fitting = [i for i in ready if memory.fits(i)] or [min(ready)]
-        chosen = min(fitting, key=lambda i: (model.start(i, loads[i]), -priorities[i], i))
+        starts = {i: model.start(i, loads[i]) for i in fitting}
+        latest = min(starts.values()) + slack
+        soon = [i for i in fitting if starts[i] <= latest]
+        chosen = min(soon, key=lambda i: (starts[i] * (not slack), -priorities[i], i))
+        # what would start while the control processor waits for room in the queue goes first
+        held, used = model.held(chosen, starts[chosen]), set(tasks[chosen].cycles)
+        before = [
+            i
+            for i in fitting
+            if starts[i] < held
+            and not used & set(tasks[i].cycles)
+            and model.held(i, starts[i]) <= max(starts[chosen], model.control)
+        ]
+        if before:
+            chosen = min(before, key=lambda i: (starts[i], -priorities[i], i))
         ready.remove(chosen)
         for i in (*(load for load in loads[chosen] if not issued[load]), chosen):
             out.append(i)
@@ -142,12 +171,16 @@ def _list_order(
     return out
 
 
-def _chains(tasks: Sequence[Task]) -> list[float]:
-    """Per task, the cycles of the longest chain of dependences from its start on."""
+def _chains(tasks: Sequence[Task], weights: Mapping[Queue, float] | None = None) -> list[float]:
+    """Per task, the cycles of the longest chain of dependences from its start on.
+
+    `weights`: how often cycles of a queue count, of which other chains have as many.
+    """
+    weights = weights or {}
     behind = [0.0] * len(tasks)  # of what comes after it, until its own is added
     for i in reversed(range(len(tasks))):
         task = tasks[i]
-        work = max(task.cycles.values())
+        work = max(cycles * weights.get(queue, 1) for queue, cycles in task.cycles.items())
         behind[i] += work
         for source in task.sources:
             behind[source] = max(behind[source], behind[i])

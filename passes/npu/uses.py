@@ -19,8 +19,9 @@ from ...backends.targets.cycles import contiguous
 from ...dialects.loop.structure import space_of
 from ...dialects.npu.attributes import AccessAttr, TensorMapAttr
 from ...dialects.npu.commands import OVERLAPPING, Command
+from ...dialects.npu.cores import spreads
 from ...dialects.npu.descriptors import TensorBox, byte_span
-from ...dialects.npu.isa import OperandSpec, Queue, spreads
+from ...dialects.npu.isa import OperandSpec, Queue
 from ...dialects.npu.operands import (
     buffer_of,
     core_levels,

@@ -165,6 +165,30 @@ def test_emit_dump_and_time(tmp_path: Path) -> None:
     assert rows and all(row["cycles"] >= row["bound"] > 0 for row in rows)
 
 
+def test_dumps_of_one_pass(tmp_path: Path) -> None:
+    onnx.save(small_cnn(), tmp_path / "m.onnx")
+    compiling = "compile", tmp_path / "m.onnx", "-o", tmp_path / "m.tw", "--dump"
+    code, _, err = tilewright(*compiling, "bufferise")
+    assert code == 2
+    assert "unknown pass 'bufferise'" in err
+    assert "did you mean 'bufferize'" in err
+    code, _, err = tilewright(*compiling, "fuse")
+    assert code == 2
+    assert "'fuse-activations' or 'fuse-regions'" in err
+    code, _, err = tilewright(*compiling, "xyz")
+    assert code == 2
+    assert "passes are canonicalize, " in err
+    assert not (tmp_path / "m.tw").exists()
+    code, _, err = tilewright(*compiling, "bufferize")
+    assert code == 0, err
+    assert "--dump" not in err
+    (file,) = (tmp_path / "m.tw.dumps").glob("*.mlir")
+    assert file.name.endswith("-loop-bufferize.mlir")
+    code, _, err = tilewright(*compiling, "tile-npu")
+    assert code == 0, err
+    assert "--dump: pass 'tile-npu' does not run with these options" in err
+
+
 def test_partial_compilation_resumes(tmp_path: Path) -> None:
     onnx.save(small_cnn(), tmp_path / "m.onnx")
     assert (

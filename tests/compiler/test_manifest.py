@@ -1,4 +1,4 @@
-"""Extents of layers in a manifest are checked like all else."""
+"""Extents of layers, and how far kernels reach, are checked like all else in a manifest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from support.models import inputs_for, small_cnn
 from tilewright.compiler import api
 from tilewright.compiler.artefact import Artefact
-from tilewright.compiler.manifest import check_manifest
+from tilewright.compiler.manifest import check_manifest, reach
 from tilewright.dialects.errors import ArtefactError
 
 
@@ -40,3 +40,25 @@ def test_shapes(artefact: Artefact, change: dict[str, Any], message: str) -> Non
         check_manifest(manifest, artefact.files)
     del row["shapes"]  # as in artefacts of older versions
     check_manifest(manifest, artefact.files)
+
+
+@pytest.mark.parametrize("target", ["cpu", "gemmini-16x16"])
+def test_kernels_stay_within_arena_and_constants(target: str) -> None:
+    """Even where an arena that is too small holds all inputs and outputs."""
+    model = small_cnn()
+    made = api.compile(model, target, quantize="int8", calibration=inputs_for(model))
+    manifest, files = made.artefact.manifest, made.artefact.files
+    kernels, consts = files["cpu/kernels.ll"], files["constants.bin"]
+    arena = reach(kernels, "arena")
+    tensors = max(i.offset + i.bytes for i in (*made.inputs, *made.outputs))
+    assert tensors < arena <= manifest["arena_bytes"]
+    assert 0 < reach(kernels, "consts") <= len(consts)
+    check_manifest(manifest | {"arena_bytes": arena}, files)
+    with pytest.raises(ArtefactError, match=f"arena_bytes is {tensors}, expected .* from {arena}"):
+        check_manifest(manifest | {"arena_bytes": tensors}, files)
+    short = consts[: reach(kernels, "consts") - 1]
+    with pytest.raises(ArtefactError, match="the size of constants"):
+        check_manifest(manifest, files | {"constants.bin": short})
+    silent = kernels.replace(b"@tw_arena_bytes", b"@tw_arena_kilobytes")
+    with pytest.raises(ArtefactError, match="does not say how much of arena"):
+        check_manifest(manifest, files | {"cpu/kernels.ll": silent})

@@ -5,41 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
-from tilewright.backends.targets.load import load_target
+from support.report_rows import MATMUL, row, target
 from tilewright.backends.targets.machine import Machine
-from tilewright.compiler.report_array import array, left_over
+from tilewright.compiler.report_array import left_over
 from tilewright.compiler.report_causes import explain
 from tilewright.compiler.report_cliffs import cliffs
 from tilewright.compiler.report_evidence import Cause, Evidence
-
-
-def target(name: str = "gemmini-16x16") -> Machine:
-    machine = load_target(name)
-    assert machine is not None
-    return machine
-
-
-MATMUL = {"kind": "matmul", "batch": 1, "m": 1000, "n": 64, "k": 64, "taps": 1}
-
-
-def row(
-    cycles: int = 1000, shape: dict[str, Any] | None = None, *, cores: int = 1, **units: Any
-) -> dict[str, Any]:
-    """A layer: `units` are kinds of cycles by unit (completed by `idle`), or other fields."""
-    names = ("load", "store", "matrix", "vector")
-    given = {u: dict(units.pop(u, {})) for u in names}
-    shape = MATMUL if shape is None else shape
-    for kinds in given.values():
-        kinds["idle"] = cycles * cores - sum(kinds.values())
-    macs = shape["batch"] * shape["m"] * shape["n"] * shape["k"]
-    return {
-        "name": "node", "nodes": ["node"], "exclusive_cycles": cycles, "lower_bound_cycles": 1,
-        "commands": 10, "macs": macs, "matrix_macs": macs, "dram_bytes": 0, "weight_bytes": 0,
-        "bus_bytes": 0, "compulsory_bytes": 0, "shapes": [shape], "attribution": given,
-        "busy": {u: kinds.get("busy", 0) for u, kinds in given.items()}, "work": {}, **units,
-    }  # fmt: skip
 
 
 def cause(machine: Machine | None = None, **given: Any) -> Cause:
@@ -81,6 +52,8 @@ def test_units_that_take_turns() -> None:
 def test_weights_that_load_longer_than_they_are_used() -> None:
     found = cause(matrix={"busy": 200, "preload": 700}, shape={**MATMUL, "m": 4})
     assert (found.name, found.change) == ("few positions", {"batch": 4})
+    assert found.predicted == 250
+    assert "4 times as many samples at once (batch): about 250 cycles" in found.remedy
 
 
 def test_bytes() -> None:
@@ -109,52 +82,25 @@ def test_vector_instructions() -> None:
     assert added.change == {"input_channels": 192}
 
 
-def test_array() -> None:
-    machine = target()
+def test_sparse_weights() -> None:
+    """Compressed weights have `rate` times the rows of the array, and 5/8 of the bytes."""
+    machine = target("ethos-u85-1024")
+    machine = replace(machine, matrix=replace(machine.matrix, rows=32))
 
-    def of(machine: Machine = machine, **given: Any) -> Cause:
-        return array(Evidence.of(row(**given)), machine)
+    def of(k: int, instruction: str = "smatmul", **given: Any) -> Cause:
+        return cause(machine, shape={**MATMUL, "k": k}, work={instruction: 900}, **given)
 
-    few = of(matrix={"busy": 900}, shape={**MATMUL, "n": 5})
-    assert (few.name, few.change) == ("few output channels", {"output_channels": 16})
-    heads = {"kind": "matmul", "batch": 32, "m": 100, "n": 4, "k": 16, "taps": 1}
-    groups = of(matrix={"busy": 900}, shape=heads)
-    assert (groups.name, groups.change) == ("many small products", {"groups": 8})
-    window = of(matrix={"busy": 900}, shape={**MATMUL, "k": 9, "taps": 9})
-    assert (window.name, window.change) == ("few input channels", {"input_channels": 1})
-    ragged = of(matrix={"busy": 40_000}, matrix_macs=10_000_000, cycles=50_000)
-    assert ragged.name == "partial tiles"
-    slow = of(matrix={"busy": 40_000}, cycles=50_000)
-    assert slow.name == "few positions"
-    cores = replace(machine, cores=4)
-    same = of(cores, matrix={"busy": 3600}, matrix_macs=4 * 4_096_000, cores=4)
-    assert same.name == "not divided among the cores"
-    depthwise = of(
-        replace(machine, matrix=replace(machine.matrix, window_channels=16)),
-        matrix={"busy": 900}, shape={"kind": "vmac", "batch": 1, "m": 100, "n": 17, "k": 9,
-        "taps": 9},
-    )  # fmt: skip
-    assert depthwise.name == "depthwise on the array"
-    assert depthwise.change == {"channels": 16}
-
-
-@pytest.mark.parametrize(
-    ("dataflow", "change"),
-    [
-        ("weight-stationary", {"input_channels": 16, "output_channels": 16}),
-        ("output-stationary", {"positions": 16, "output_channels": 16}),
-        ("input-stationary", {"input_channels": 16, "positions": 16}),
-    ],
-)
-def test_dataflows(dataflow: str, change: dict[str, int]) -> None:
-    machine = target()
-    machine = replace(machine, matrix=replace(machine.matrix, dataflow=dataflow))
-    shape = {**MATMUL, "m": 17, "n": 17, "k": 17}
-    found = left_over(Evidence.of(row(100, shape, matrix={"busy": 90})), machine)
-    assert found is not None
-    assert found.change == change
-    assert found.predicted is not None
-    assert found.predicted < 50
+    pace: dict[str, Any] = {"matrix": {"busy": 900}, "macs": 1}
+    assert of(40, "matmul", **pace).name == "array rows left over"
+    few = of(40, **pace)
+    assert (few.name, few.change) == ("few input channels", {"input_channels": 64})
+    over = of(72, **pace)
+    assert over.text == "72 input channels take 2 passes of 64 rows, the last has 8"
+    issue = of(64, matrix={"busy": 300, "fetch": 600})
+    assert "multiples of 64 x 16" in issue.remedy
+    stored = 5 * 64 * 64 // 8
+    again = of(64, load={"busy": 900}, dram_bytes=2 * stored, weight_bytes=2 * stored)
+    assert again.text.partition(": ")[2].startswith("each of them 2 times")
 
 
 def test_what_needs_no_words() -> None:

@@ -95,7 +95,11 @@ def test_weights_that_are_used_once() -> None:
     assert batch > 8
     together = cycles_of(simulated(connected(1024, 1024, batch)), "fc")
     assert together / batch < cliff.cycles / 8
-    assert cliff.predicted_cycles == pytest.approx(together, rel=0.5)
+    assert cliff.predicted_cycles == pytest.approx(together / batch, rel=0.5)
+    assert cliff.predicted_cycles is not None
+    assert cliff.predicted_cycles < cliff.cycles
+    told = f"about {cliff.predicted_cycles:,} cycles for as many as take {cliff.cycles:,} now"
+    assert told in cliff.remedy
 
 
 def test_depthwise() -> None:

@@ -5,13 +5,12 @@ Kernels are machine code in all but name: whether to run those is up to whoever 
 
 from __future__ import annotations
 
-import copy
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from malformed.forging import changed, places
 from support.models import tilewright
 from tilewright.compiler.artefact import Artefact, load_artefact
 
@@ -72,32 +72,6 @@ def use(folder: Path, forged: Artefact, *, must_fail: bool = False) -> None:
         assert code == 0 or (err.count("error:") == 1 and len(err) < 4000)
         codes.append(code)
     assert not must_fail or codes[0] == 2
-
-
-def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The path of every value in nested JSON."""
-    out = [at] if at else []
-    inner: Iterable[tuple[Any, Any]] = ()
-    if isinstance(value, dict):
-        inner = cast("dict[str, Any]", value).items()
-    elif isinstance(value, list):
-        inner = enumerate(cast("list[Any]", value))
-    for key, item in inner:
-        out += places(item, (*at, key))
-    return out
-
-
-def changed(value: Any, at: tuple[Any, ...], new: Any) -> Any:
-    """JSON with the value at a path replaced, or removed where `new` is Ellipsis."""
-    out = copy.deepcopy(value)
-    inner = out
-    for key in at[:-1]:
-        inner = inner[key]
-    if new is ...:
-        del inner[at[-1]]
-    else:
-        inner[at[-1]] = new
-    return out
 
 
 VALUES: st.SearchStrategy[Any] = st.sampled_from(

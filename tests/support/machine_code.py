@@ -7,8 +7,9 @@ from random import Random
 from tilewright.backends.npu.encode import encode
 from tilewright.backends.npu.program import DecodedProgram, EncodedProgram, Instruction, Operand
 from tilewright.dialects.npu import BY_MNEMONIC, INSTRUCTIONS
+from tilewright.dialects.npu.cores import core_trips
 from tilewright.dialects.npu.descriptors import Strided, TensorBox
-from tilewright.dialects.npu.isa import PARAM_RANGES, WINDOWS, core_trips
+from tilewright.dialects.npu.isa import PARAM_RANGES, WINDOWS
 from tilewright.passes.npu.allocate_scratchpad import allocate
 from tilewright.passes.npu.insert_sync import synchronize
 

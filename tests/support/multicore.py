@@ -12,7 +12,7 @@ from tilewright.backends.npu.program import DecodedProgram, Instruction
 from tilewright.backends.targets.machine import Machine, Network
 from tilewright.dialects.loop.structure import space_of
 from tilewright.dialects.npu import COMMANDS, AllocOp, Command, CoresOp, ProgramOp, Queue
-from tilewright.dialects.npu.isa import core_trips
+from tilewright.dialects.npu.cores import core_trips
 from tilewright.dialects.types import integer, params_attr, params_dict
 
 from .npu_programs import ProgramMaker, Scope, machine

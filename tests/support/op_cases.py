@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 
-from support.op_models import In, op_model
+from support.op_model import In, op_model
 from support.oracle import session
 from tilewright.compiler.importer import import_model
 from tilewright.dialects.semantics.graph import evaluate

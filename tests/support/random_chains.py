@@ -11,83 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from typing import Any
 
-import numpy as np
 from hypothesis import strategies as st
-from xdsl.dialects.builtin import UnitAttr, i8, i32
 from xdsl.ir import SSAValue
 
+from support.chain import CHANNELS, EXTENTS, Chain, image_of, matrix_of, rows
+from support.chain_rows import norm, softmax
 from support.segments import Row, Scalars, Segment
-from tilewright.dialects import fixed_point
-from tilewright.dialects.constants import Array
-from tilewright.dialects.loop import (
-    AllocOp,
-    ExtractOp,
-    NestOp,
-    ReshapeOp,
-    ScalarConstantOp,
-    captured,
-)
-from tilewright.dialects.types import element_of, memref, numpy_dtype, shape_of
+from tilewright.dialects.types import shape_of
 
 Layer = Callable[["Chain", SSAValue], None]
-EXTENTS = (1, 2, 5, 7, 8, 12)
-CHANNELS = (1, 3, 4, 8, 16, 17)
-
-
-def rows(*dims: int | None) -> list[Row]:
-    """One row per axis: its dimension, or none."""
-    return [{} if d is None else {d: 1} for d in dims]
-
-
-class Chain:
-    """A segment under construction, and the tensors (1, h, w, c) that layers may read.
-
-    `origin`: zero point of what lies outside tensors, equal for most consumers.
-    """
-
-    def __init__(self, draw: st.DrawFn, segment: Segment):
-        self.draw, self.segment = draw, segment
-        self.values: list[SSAValue] = []
-        self.origin = self.pick([-128, 3])
-        self._local: list[tuple[int, int]] = []
-
-    def __repr__(self) -> str:
-        return "\n".join(str(op) for op in self.segment.block.ops)
-
-    def pick(self, options: Any) -> Any:
-        return self.draw(st.sampled_from(list(options)))
-
-    def visible(self, arena: Array) -> Array:
-        """`arena` with the bytes of tensors that only the segment uses cleared."""
-        out = arena.copy()
-        for low, high in self._local:
-            out[low:high] = 0
-        return out
-
-    def finish(self) -> None:
-        """Mark tensors `local` that are read by a layer, most of them."""
-        for op in self.segment.block.ops:
-            if not isinstance(op, AllocOp) or op.result is self.values[0]:
-                continue
-            assert op.offset is not None
-            if _is_read(op.result) and self.pick([True, True, True, False]):
-                op.attributes["local"] = UnitAttr()
-                size = prod(shape_of(op.result)) * numpy_dtype(element_of(op.result)).itemsize
-                self._local.append((op.offset.value.data, op.offset.value.data + size))
-
-
-def _is_read(value: SSAValue) -> bool:
-    """Whether a nest reads a buffer or an alias of it."""
-    for use in value.uses:
-        op = use.operation
-        if isinstance(op, ReshapeOp):
-            if _is_read(op.result):
-                return True
-        elif isinstance(op, NestOp) and (value in op.reads or value in captured(op)):
-            return True
-    return False
 
 
 def _requantized(channels: list[Row], count: int) -> Callable[[Scalars], SSAValue]:
@@ -245,24 +178,8 @@ def concat(c: Chain, x: SSAValue) -> None:
     c.values.append(whole)
 
 
-def _matrix(c: Chain, x: SSAValue) -> tuple[SSAValue, int, int]:
-    """`x` as a matrix of pixels by channels."""
-    _, h, w, channels = shape_of(x)
-    op = ReshapeOp(x, memref([h * w, channels], i8, "dram"))
-    c.segment.block.add_op(op)
-    return op.result, h * w, channels
-
-
-def _image(c: Chain, x: SSAValue) -> None:
-    """The matrix `x` as a tensor that layers may read: through a reshape."""
-    m, n = shape_of(x)
-    op = ReshapeOp(x, memref([1, 1, m, n], element_of(x), "dram"))
-    c.segment.block.add_op(op)
-    c.values.append(op.result)
-
-
 def dense(c: Chain, x: SSAValue) -> None:
-    s, (a, m, k) = c.segment, _matrix(c, x)
+    s, (a, m, k) = c.segment, matrix_of(c, x)
     n = c.pick([1, 5, 16, 33, 64])
     y = s.buffer([m, n])
     s.nest(
@@ -274,12 +191,12 @@ def dense(c: Chain, x: SSAValue) -> None:
         zero_points=(-7, 0),
         chain=_requantized([{1: 1}], n),
     )
-    _image(c, y)
+    image_of(c, y)
 
 
 def product(c: Chain, x: SSAValue) -> None:
     """Two activations: x x^T, and what comes of it times x."""
-    s, (a, m, k) = c.segment, _matrix(c, x)
+    s, (a, m, k) = c.segment, matrix_of(c, x)
     if m > 64:
         return
     scores, y = s.buffer([m, m]), s.buffer([m, k])
@@ -296,96 +213,7 @@ def product(c: Chain, x: SSAValue) -> None:
             zero_points=(-7, 9),
             chain=_requantized([{}], 1),
         )
-    _image(c, y)
-
-
-def softmax(c: Chain, x: SSAValue) -> None:
-    """Maximum, reciprocal of the sum of exponentials (i32), quotient: as lower-to-loop has them."""
-    s, (a, m, n) = c.segment, _matrix(c, x)
-    bits, entries = fixed_point.exponential_table(0.05, n)
-    table = s.constant(np.asarray(entries, np.int32))
-    top, inverse, y = s.buffer([m, 1]), s.buffer([m, 1], i32), s.buffer([m, n])
-
-    def power(k: Scalars, x: SSAValue, top: SSAValue) -> SSAValue:
-        below = k.apply("sub", [k.apply("widen", [v], i32) for v in (top, x)], i32)
-        op = ExtractOp(table, [below])
-        k.block.add_op(op)
-        return op.result
-
-    def quotient(k: Scalars) -> SSAValue:
-        e = power(k, k.block.args[0], k.block.args[1])
-        shift = ScalarConstantOp(bits + 22, i32)
-        k.block.add_op(shift)
-        limits = {"zp": -128, "lo": -128, "hi": 127}
-        return k.apply("requantize", [e, k.block.args[2], shift.result], **limits)
-
-    line, same = (rows(0, None), rows(0, 1))
-    s.nest([m, n], [(a, same, None, None)], (top, line, None), reduce="max", reduced=[1])
-    s.nest(
-        [m, n],
-        [(a, same, None, None), (top, line, None, None)],
-        (inverse, line, None),
-        reduce="add",
-        reduced=[1],
-        accumulator=lambda k: power(k, *k.block.args[:2]),
-        chain=lambda k: k.apply("qreciprocal", [k.block.args[0]], i32, bits=bits + 30),
-    )
-    s.nest(
-        [m, n],
-        [(a, same, None, None), (top, line, None, None), (inverse, line, None, None)],
-        (y, same, None),
-        accumulator=quotient,
-    )
-    _image(c, y)
-
-
-def norm(c: Chain, x: SSAValue) -> None:
-    """Sum, inverse deviation (both i32), scaled deviations: as lower-to-loop has them."""
-    s, (a, m, n) = c.segment, _matrix(c, x)
-    epsilon = 590
-    bits, extra = fixed_point.norm_bits(n, epsilon)
-    total, inverse, y = s.buffer([m, 1], i32), s.buffer([m, 1], i32), s.buffer([m, n])
-    gain, offset = (s.constant(s.rng.integers(-9999, 9999, n, np.int32)) for _ in range(2))
-    line, same = (rows(0, None), rows(0, 1))
-    s.nest(
-        [m, n],
-        [(a, same, None, None)],
-        (total, line, None),
-        reduce="add",
-        reduced=[1],
-        zero_points=(3,),
-    )
-
-    def square(k: Scalars) -> SSAValue:
-        wide = k.apply("widen", [k.block.args[0]], i32, zp=3)
-        return k.apply("mul", [wide, wide], i32)
-
-    def deviation(k: Scalars) -> SSAValue:
-        args = [k.block.args[0], k.operand(total, line)]
-        given = {"count": n, "epsilon": epsilon, "bits": bits, "extra": extra}
-        return k.apply("qrsqrt", args, i32, **given)
-
-    def scaled(k: Scalars) -> SSAValue:
-        given = {"x_zp": 3, "count": n, "bits": bits, "shift": 30, "zp": 5, "lo": -128, "hi": 127}
-        return k.apply("qnorm", list(k.block.args), **given)
-
-    s.nest(
-        [m, n],
-        [(a, same, None, None)],
-        (inverse, line, None),
-        reduce="add",
-        reduced=[1],
-        accumulator=square,
-        chain=deviation,
-    )
-    reads = ((a, same), (total, line), (inverse, line), (gain, rows(1)), (offset, rows(1)))
-    s.nest(
-        [m, n],
-        [(value, map, None, None) for value, map in reads],
-        (y, same, None),
-        accumulator=scaled,
-    )
-    _image(c, y)
+    image_of(c, y)
 
 
 LAYERS: tuple[Layer, ...] = (

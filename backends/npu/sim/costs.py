@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ....dialects.errors import SimulationError
-from ....dialects.npu.isa import ON_ARRAY, PRODUCTS, WINDOWS, spreads
+from ....dialects.npu.cores import spreads
+from ....dialects.npu.isa import ON_ARRAY, PRODUCTS, WINDOWS
 from ...targets.cycles import (
     Phases,
     accesses,

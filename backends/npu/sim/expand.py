@@ -25,8 +25,9 @@ import numpy as np
 from ....dialects.constants import Array
 from ....dialects.errors import SimulationError
 from ....dialects.multicast import receivers
+from ....dialects.npu.cores import spreads
 from ....dialects.npu.descriptors import Strided, TensorBox, byte_span
-from ....dialects.npu.isa import BY_MNEMONIC, QUEUES, OperandSpec, Queue, spreads
+from ....dialects.npu.isa import BY_MNEMONIC, QUEUES, OperandSpec, Queue
 from ....dialects.npu.operands import element_bytes
 from ....dialects.semantics.instructions import check_bounds
 from ...targets.cycles import fetch_cycles, issue_cycles

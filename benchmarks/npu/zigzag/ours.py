@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 from tilewright.backends.npu.simulator import SimulationResult
 from tilewright.backends.targets.load import load_target
@@ -18,6 +15,7 @@ from tilewright.compiler.driver import compile_module
 from tilewright.compiler.executable import Executable
 from tilewright.compiler.importer import import_model
 from tilewright.compiler.options import CompileOptions
+from tilewright.compiler.quantised_layer import quantised_layer
 from tilewright.dialects.errors import CapacityError, InputError, TargetError
 from tilewright.passes.base import CompilerContext
 
@@ -77,46 +75,27 @@ def layer_model(layer: Layer) -> onnx.ModelProto:
 
     Convolutions with a batch of one or products of two matrices; InputError for others.
     """
-    dims, rng = layer.dims, np.random.default_rng(0)
+    dims = layer.dims
     if dims.get("B", 1) != 1:
         raise InputError(f"{layer.name}: a batch of {dims['B']} is not compared")
-    taps = math.prod(dims.get(d, 1) for d in ("FX", "FY"))
-    reduction = dims["C"] * taps
-    constants: dict[str, Any] = {
-        "one": np.float32(1.0), "zero": np.int8(0),
-        "scale": np.float32(2.0 ** math.ceil(math.log2(reduction) / 2 + 7)),
-    }  # fmt: skip
-    arguments = ["one", "zero", "w", "one", "zero", "scale", "zero"]
     if not layer.windows:
         rows = dims.get("D", 1)
-        constants["w"] = rng.integers(-127, 128, (dims["C"], dims["K"]), np.int8)
-        nodes = [helper.make_node("QLinearMatMul", ["x", *arguments], ["y"], "layer")]
-        shape, result = [rows, dims["C"]], [rows, dims["K"]]
-    else:
-        groups = dims.get("G", 1)
-        weights = (groups * dims["K"], dims["C"], dims["FY"], dims["FX"])
-        constants["w"] = rng.integers(-127, 128, weights, np.int8)
-        x = next(w for w in layer.windows.values() if w.output == "OX")
-        y = next(w for w in layer.windows.values() if w.output == "OY")
-        (top, bottom), (left, right) = padding(layer, "OY"), padding(layer, "OX")
-        nodes = [
-            helper.make_node("Transpose", ["x"], ["x1"], "in", perm=[0, 3, 1, 2]),
-            helper.make_node(
-                "QLinearConv", ["x1", *arguments], ["y1"], "layer", group=groups,
-                strides=[y.stride, x.stride], dilations=[y.dilation, x.dilation],
-                pads=[top, left, bottom, right],
-            ),
-            helper.make_node("Transpose", ["y1"], ["y"], "out", perm=[0, 2, 3, 1]),
-        ]  # fmt: skip
-        shape = [1, y.extent, x.extent, groups * dims["C"]]
-        result = [1, dims["OY"], dims["OX"], groups * dims["K"]]
-    graph = helper.make_graph(
-        nodes, "layer",
-        [helper.make_tensor_value_info("x", TensorProto.INT8, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.INT8, result)],
-        [numpy_helper.from_array(np.asarray(v), name) for name, v in constants.items()],
-    )  # fmt: skip
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+        return quantised_layer([rows, dims["C"]], [dims["C"], dims["K"]], [rows, dims["K"]])
+    groups = dims.get("G", 1)
+    x = next(w for w in layer.windows.values() if w.output == "OX")
+    y = next(w for w in layer.windows.values() if w.output == "OY")
+    (top, bottom), (left, right) = padding(layer, "OY"), padding(layer, "OX")
+    return quantised_layer(
+        [1, y.extent, x.extent, groups * dims["C"]],
+        [groups * dims["K"], dims["C"], dims["FY"], dims["FX"]],
+        [1, dims["OY"], dims["OX"], groups * dims["K"]],
+        {
+            "group": groups,
+            "strides": [y.stride, x.stride],
+            "dilations": [y.dilation, x.dilation],
+            "pads": [top, left, bottom, right],
+        },
+    )
 
 
 def run(layer: Layer, machine: Machine) -> Run:

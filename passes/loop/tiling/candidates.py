@@ -52,6 +52,8 @@ def candidates(
 
 def _candidates(work: Work, dim: int, machine: Machine, attempt: Attempt, fine: bool) -> list[int]:
     extent = work.domain[dim]
+    if dim in (given := dict(work.given)):
+        return [given[dim]]
     if (dim in work.fixed and not attempt.small) or (attempt.whole_windows and dim in work.roles.k):
         return [extent]
     if dim in work.unit or extent == 1 or (attempt.small and dim in work.small):

@@ -207,9 +207,12 @@ class _Candidates:
         steady = np.maximum(leaf * every + exposed, issued * command_cycles(machine))
         # a tile's sums are free again when they have left the array and the vector unit
         steady = np.maximum(steady, (self.matrix * every + tiled * (turn + self.stages)) / copies)
-        moving = np.maximum(bus / machine.dram.bytes_per_cycle, loading)
-        moving = np.maximum(moving, self.store * tiled)
-        cycles = np.maximum(first + steady, moving + where(waits, self.busy, 0))
+        bandwidth = machine.dram.bytes_per_cycle
+        moving = np.maximum(np.maximum(bus / bandwidth, loading), self.store * tiled)
+        # the last tile is stored when all else is done: in the tail
+        before = np.maximum((bus - self.stored) / bandwidth, loading)
+        before = np.maximum(before, self.store * (tiled - 1))
+        cycles = np.maximum(first + steady, before + where(waits, self.busy, 0))
         tail = self.stages + self.store
         if unrolls(machine):  # the next nest starts on finished tiles
             tail = tail + self.window * every / tiled

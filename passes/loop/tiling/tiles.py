@@ -75,11 +75,14 @@ def strides(operand: Operand, tiles: Sequence[Any], dims: Sequence[int]) -> list
     size: Any = np.ones_like(tiles[0])
     for row, box in zip(reversed(operand.map.coeffs), reversed(extents), strict=True):
         step: Any = np.zeros_like(tiles[0])
-        for d, a in enumerate(row):
-            step = np.gcd(step, where(tiles[d] > 1, abs(a), 0))
-        step = 1 if operand.resident else np.maximum(step, 1)
+        if not operand.resident:
+            for d, a in enumerate(row):
+                if a:
+                    step = np.gcd(step, where(tiles[d] > 1, abs(a), 0))
+        step = np.maximum(step, 1)
         for i, d in enumerate(dims):
-            out[i] = out[i] + row[d] // step * size
+            if row[d]:
+                out[i] = out[i] + row[d] // step * size
         size = size * box
     return out
 
@@ -105,6 +108,22 @@ def coalesced(dims: Sequence[int], operands: Sequence[Operand], tiles: Sequence[
         merged = merged | (inner == 1) | (outer == 1)
         sizes[i], sizes[i + 1] = where(merged, outer * inner, outer), where(merged, 1, inner)
     return sizes
+
+
+def accesses(operand: Operand, tiles: Sequence[Any], dims: Sequence[int], width: int) -> Any:
+    """Accesses of `width` bytes that read a tile of its own along `dims`: `cycles.accesses`."""
+    steps = dict(zip(dims, strides(operand, tiles, dims), strict=True))
+    inner = [
+        d
+        for row in reversed(operand.map.coeffs)
+        for d in sorted(dims, key=lambda d: abs(row[d]))
+        if row[d]
+    ]
+    run, points, contiguous = np.ones_like(tiles[0]), np.ones_like(tiles[0]), np.True_
+    for d in dict.fromkeys(inner):
+        contiguous = contiguous & ((np.abs(steps[d]) == run) | (tiles[d] == 1))
+        run, points = run * where(contiguous, tiles[d], 1), points * tiles[d]
+    return points // run * -(-run * operand.bytes // width)
 
 
 def bands(work: Work, tiles: Sequence[Any]) -> Any:

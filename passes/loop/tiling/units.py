@@ -28,7 +28,7 @@ from ....backends.targets.cycles import (
 from ....backends.targets.machine import Machine
 from ....dialects.npu.isa import WINDOWS
 from .classify import takes_windows
-from .tiles import coalesced, where
+from .tiles import accesses, coalesced, where
 from .work import Work
 
 COMMAND_WORDS = 22
@@ -99,14 +99,20 @@ def matrix_work(work: Work, tiles: Sequence[Any], machine: Machine) -> tuple[Any
         read = b.stored(np.minimum(held, unit.rows)) * -(-here // width)
     if in_place:
         passes = passes * -(-rows // (unit.rows * unit.pixels))
+    # the rows that stream through the array come from one bank, anew for each tile of columns
+    moving, dims, again = (
+        (b, work.roles.n, -(-rows // unit.columns)) if kept == 0 else (a, work.roles.m, blocks)
+    )
+    reading = accesses(moving, tiles, (*dims, *work.roles.k), width) * again
+    reading = reading // machine.scratchpad.region_ports
     for d in work.roles.batch:
-        commands, passes = commands * tiles[d], passes * tiles[d]
+        commands, passes, reading = commands * tiles[d], passes * tiles[d], reading * tiles[d]
     k = held if in_place else np.minimum(held, unit.rows)
     m = np.minimum(rows, unit.columns) if kept == 0 else rows
     n = columns if kept == 0 else np.minimum(columns, unit.columns)
     each = step_cycles(unit, *stationary_tile(machine, m, n, k, read, sparse))
     waiting = 0 if in_place else (passes - passes // down) * sum_wait(unit, each)
-    return passes * each + waiting, commands
+    return np.maximum(passes * each + waiting, reading), commands
 
 
 def window_work(work: Work, tiles: Sequence[Any], machine: Machine) -> tuple[Any, Any]:

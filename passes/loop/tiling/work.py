@@ -61,7 +61,8 @@ class Work:
     dimensions need tile sizes that divide them.
     `chain` are the elementwise stages by mnemonic, `temporaries` the output-shaped scratchpad tiles
     that hold their results, `constant_bytes` the scratchpad for tables and scalars, `inner` the
-    dimension that is innermost in the output, `sparse` that along which weights can be compressed.
+    dimension that is innermost in the output, `sparse` that along which weights can be compressed,
+    `given` the tile sizes of some dimensions, which are not to be chosen.
     """
 
     domain: tuple[int, ...]
@@ -80,6 +81,7 @@ class Work:
     constant_bytes: int
     inner: int | None
     sparse: int | None = None
+    given: tuple[tuple[int, int], ...] = ()
 
     @property
     def dense(self) -> Work:

@@ -9,7 +9,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from support.op_cases import Case, check, computed, names
-from support.op_models import In
+from support.op_model import In
 
 RNG = np.random.default_rng(5)
 F32: Any = np.float32

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from support.op_cases import Case, check, names
-from support.op_models import In
+from support.op_model import In
 
 RNG = np.random.default_rng(3)
 F32: Any = np.float32

@@ -11,8 +11,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from malformed.cases import array, call, function, info, model, node
-from support.op_models import In, op_model
+from malformed.cases import call, function
+from malformed.making import array, info, model, node
+from support.op_model import In, op_model
 from tilewright.compiler.importer import check_model, import_model
 from tilewright.dialects.errors import ModelError, UnsupportedError
 from tilewright.dialects.graph import ConstantOp

@@ -59,7 +59,8 @@ def test_large_fully_connected_layers_split_the_reduction() -> None:
     assert "accumulate" in text and text.count("loop.for") == 2
 
 
-def test_what_cannot_fit_names_the_node() -> None:
+def _maximum() -> Segment:
+    """Of 64 x 64 positions, in one window."""
     s = Segment()
     x, y = s.buffer([1, 64, 64, 1]), s.buffer([1, 1])
     s.nest(
@@ -69,21 +70,18 @@ def test_what_cannot_fit_names_the_node() -> None:
         reduce="max",
         reduced=[2, 3],
     )
+    return s
+
+
+def test_what_cannot_fit_names_the_node() -> None:
+    s = _maximum()
     small = replace(GEMMINI, scratchpad=replace(GEMMINI.scratchpad, bytes=64))
     with pytest.raises(CapacityError, match="node0"):
         tile(s.module(), small, ("tile-npu",))
 
 
 def test_windows_larger_than_the_scratchpad_are_split() -> None:
-    s = Segment()
-    x, y = s.buffer([1, 64, 64, 1]), s.buffer([1, 1])
-    s.nest(
-        [1, 1, 64, 64],
-        [(x, [{0: 1}, {2: 1}, {3: 1}, {1: 1}], None, None)],
-        (y, [{0: 1}, {1: 1}], None),
-        reduce="max",
-        reduced=[2, 3],
-    )
+    s = _maximum()
     module, (arena, consts) = s.module(), s.memories()
     expected = run_loops(module, arena, consts)
     small = replace(GEMMINI, scratchpad=replace(GEMMINI.scratchpad, bytes=1024))

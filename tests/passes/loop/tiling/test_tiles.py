@@ -12,10 +12,18 @@ from support.npu_passes import target
 from support.random_machines import machines
 from support.random_nests import segments
 from support.segments import Segment
+from tilewright.backends.targets import cycles
 from tilewright.backends.targets.machine import Machine
 from tilewright.passes.loop.tiling.candidates import attempts, grid
 from tilewright.passes.loop.tiling.footprint import tile_box
-from tilewright.passes.loop.tiling.tiles import boxes, moved_bytes, repeats, tile_bytes
+from tilewright.passes.loop.tiling.tiles import (
+    accesses,
+    boxes,
+    moved_bytes,
+    repeats,
+    strides,
+    tile_bytes,
+)
 
 from .test_selection import product, works
 
@@ -34,6 +42,23 @@ def test_boxes_are_those_of_the_tiler(segment: Segment, machine: Machine) -> Non
                 assert tuple(int(np.broadcast_to(b, tiles[0].shape)[i]) for b in found) == box
                 assert int(np.broadcast_to(held, tiles[0].shape)[i]) == operand.bytes * prod(box)
             assert (np.asarray(moved) > 0).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(segments(), machines())
+def test_accesses_are_those_of_the_timing_rules(segment: Segment, machine: Machine) -> None:
+    for work in works(segment, machine):
+        tiles = grid(work, machine, next(attempts(work)))
+        dims, width = range(len(work.domain)), machine.scratchpad.width
+        for operand in work.reads:
+            steps = strides(operand, tiles, dims)
+            found = np.broadcast_to(accesses(operand, tiles, dims, width), tiles[0].shape)
+            for i in range(0, len(tiles[0]), max(1, len(tiles[0]) // 7)):
+                one = [
+                    (int(t[i]), operand.bytes * int(np.broadcast_to(s, tiles[0].shape)[i]))
+                    for t, s in zip(tiles, steps, strict=True)
+                ]
+                assert found[i] == cycles.accesses(one, operand.bytes, width)
 
 
 @pytest.mark.parametrize(("order", "expected"), [((0, 1, 2), [4, 8]), ((1, 0, 2), [8, 2])])
