@@ -194,8 +194,8 @@ class Integerizer:
 def changes_encoding_only(expression: Expression, entries: Array) -> bool:
     """Whether an expression has the stored values of its operand, and nothing else reads that.
 
-    So it is with a product by a constant, such as the scale of attention scores: its range is that of
-    the operand, times the constant.
+    So it is with a product by a constant, such as the scale of attention scores: its range is that
+    of the operand, times the constant.
     """
     source = expression.source
     if not isinstance(source.owner, RequantizeOp) or not source.has_one_use():
