@@ -109,6 +109,7 @@ def check_races(
     they are unless they store the same values.
     """
     alike: dict[int, SimulationError] = {}
+    command_of: dict[tuple[int, int], int] = {}  # by queue and number
     clock, number = clocks(commands, order, semaphores)
     used = used_bytes(expansion)
     dram = _Shadow(used["dram"])
@@ -133,7 +134,11 @@ def check_races(
                     seen = int(shadow_view(shadow.last[kind, p], address, span).max())
                     if seen <= now[p]:
                         continue
-                    other = _find(commands, number, p, seen)
+                    if not command_of:
+                        command_of = {
+                            at: k for k, at in enumerate(zip(commands.unit, number, strict=True))
+                        }
+                    other = command_of[p, seen]
                     at = f"{space} from {address + span.low} on"
                     race = _race(expansion, steps, (c, _act(reads, writes)), (other, kind), at)
                     apart = p // len(QUEUES) != q // len(QUEUES)
@@ -162,10 +167,3 @@ def _race(
 
 def _act(reads: bool, writes: bool) -> str:
     return "update" if reads and writes else "write" if writes else "read"
-
-
-def _find(commands: Commands, number: Sequence[int], queue: int, wanted: int) -> int:
-    for c, q in enumerate(commands.unit):
-        if number[c] == wanted and q == queue:
-            return c
-    raise AssertionError("a shadow holds an unknown command")

@@ -121,3 +121,17 @@ def test_depth_to_space_moves_whole_rows_of_channels(mode: str) -> None:
 
 def count(module: ModuleOp) -> int:
     return sum(isinstance(op, TransposeOp) for op in module.walk())
+
+
+def test_rows_that_move_as_they_are_stay_so() -> None:
+    """Heads of attention are merged behind a transpose that keeps the innermost axis."""
+    block = Block(arg_types=[tensor([1, 12, 8, 16], i8)])
+    heads = TransposeOp(block.args[0], [0, 2, 1, 3])
+    merged = ReshapeOp(heads.result, [1, 8, 192])
+    block.add_ops([heads, merged, ReturnOp(merged.result)])
+    types = [block.args[0].type], [merged.result.type]
+    module = ModuleOp([FuncOp("main", types, Region(block))])
+    SinkTransposesPass().apply(CompilerContext(), module)
+    assert [int_values(op.perm) for op in module.walk() if isinstance(op, TransposeOp)] == [
+        (0, 2, 1, 3)
+    ]

@@ -13,7 +13,7 @@ from support.random_chains import rows
 from support.segments import Segment
 from tilewright.dialects.loop import Linear, NestOp
 from tilewright.dialects.types import ints
-from tilewright.passes.loop.cores import BLOCKED, SPLIT, among, overlapping
+from tilewright.passes.loop.cores import BLOCKED, SPLIT, among, in_turn, overlapping
 from tilewright.passes.loop.tiling.tiles import bands
 from tilewright.passes.loop.tiling.work import analyse, part_sizes, shared
 
@@ -69,6 +69,26 @@ def test_parts(
     assert analyse(nest, target("auto-200"), cores).work.domain == expected
     uneven = any(shape[d] % n for d, n in among(split, cores).items())
     assert overlapping(nest, cores) is uneven
+
+
+@pytest.mark.parametrize(
+    ("height", "split", "blocked", "expected"),
+    [
+        (96, (0, 0), True, {0: 2}),  # a row of the grid has a block, whose tiles it takes in turn
+        (97, (0, 0), True, {}),  # blocks that overlap are each core's own
+        (96, (0, 1), True, {}),
+        (96, (0, 1), False, {0: 3, 1: 2}),
+        (96, (0, 0), False, {0: 6}),
+        (96, (), False, {}),
+    ],
+)
+def test_cores_that_take_tiles_in_turn(
+    height: int, split: tuple[int, ...], blocked: bool, expected: dict[int, int]
+) -> None:
+    nest = look_up([height, 64], split)
+    if not blocked:
+        del nest.attributes[BLOCKED]
+    assert in_turn(nest, (3, 2)) == expected
 
 
 @given(st.integers(1, 300), st.integers(1, 12))
