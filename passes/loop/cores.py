@@ -34,9 +34,9 @@ SPLIT = "split"
 
 
 BLOCKED = "blocked"
-"""Attribute of divided nests: the part of a core is one block, or of the cores of a row of the grid
-together, which take its tiles in turn, where both levels divide one dimension.  Tiles of others go
-round the cores, so that a tile of all cores together is one box, which nests with windows start on.
+"""Attribute of divided nests: the part of a core is one block, or that of a row of the grid is,
+whose cores take its tiles in turn, where both levels divide one dimension.  Tiles of other nests go
+round all cores, so that a tile of all cores together is one box, which nests with windows start on.
 Where `n` do not divide evenly among `c` cores, blocks begin every n // c and overlap: 197 are 4
 times 50, from 0, 49, 98 and 147."""
 
@@ -82,7 +82,7 @@ def core_counts(nest: NestOp, cores: Sequence[int]) -> dict[int, int]:
 
 
 def in_turn(nest: NestOp, cores: Sequence[int]) -> dict[int, int]:
-    """Among how many cores that take tiles in turn each dimension of a divided nest is divided."""
+    """Among how many cores that take tiles in turn each dimension of a nest is divided."""
     split, out = split_of(nest), dict[int, int]()
     if overlapping(nest, cores):
         return out

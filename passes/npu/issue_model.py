@@ -46,7 +46,7 @@ class Issue:
         return max(begin + task.latencies[first][0], self.free[first])
 
     def held(self, i: int, start: float) -> float:
-        """When the control processor is free again if task `i`, starting then, is issued now."""
+        """When the control processor is free again if task `i` is next, which starts at `start`."""
         task, out = self.tasks[i], self.control
         for queue, cycles in task.cycles.items():
             entries, count = self.entries[queue], task.commands[queue]

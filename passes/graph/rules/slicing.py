@@ -15,8 +15,7 @@ from .layout import regroup
 def reshape_of_slice(op: ReshapeOp, ctx: Rewriter) -> Replacement:
     """A reshape that splits an axis of which a slice takes whole parts: split, then slice.
 
-    [197, 2304][:, 768:1536] as [197, 12, 64] is [197, 36, 64][:, 12:24]: what reads it can read it
-    in its place, as it is a box of what there was before.
+    [197, 2304][:, 768:1536] as [197, 12, 64] is [197, 36, 64][:, 12:24], a box of what there was.
     """
     inner = op.x.owner
     if not isinstance(inner, SliceOp) or not inner.result.has_one_use():
