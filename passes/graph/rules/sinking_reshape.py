@@ -18,7 +18,6 @@ from .driver import Replacement, Rewriter, Rules
 from .layout import encoding_of, inverse, permute, regroup, to_first, transposed
 from .movement import is_identity
 
-
 ROW = 16
 """Elements from which on it matters that they stay side by side: about what DMAs move at once."""
 
