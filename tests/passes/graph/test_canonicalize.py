@@ -174,6 +174,21 @@ CASES: dict[str, tuple[tuple[int, ...], Make, list[str]]] = {
         lambda x, c: [GatherOp(x, c(np.asarray([3, 1, 2], np.int64)), 0)],
         ["gather"],
     ),
+    "split of a slice of whole parts": (
+        (2, 12, 3),
+        chain(lambda x: SliceOp(x, [0, 4, 0], [2, 8, 3]), lambda x: ReshapeOp(x, [2, 1, 4, 2, 3])),
+        ["reshape", "slice"],
+    ),
+    "split of a slice of other parts": (
+        (2, 12, 3),
+        chain(lambda x: SliceOp(x, [0, 3, 0], [2, 8, 3]), lambda x: ReshapeOp(x, [2, 4, 2, 3])),
+        ["slice", "reshape"],
+    ),
+    "merge of a sliced axis": (
+        (2, 12, 3),
+        chain(lambda x: SliceOp(x, [0, 4, 0], [2, 8, 3]), lambda x: ReshapeOp(x, [16, 3])),
+        ["slice", "reshape"],
+    ),
     "reduce of ones": ((4, 1), chain(lambda x: ReduceOp(x, "mean", [1], 0)), ["reshape"]),
     "broadcast into a map": (
         (1, 3),

@@ -6,12 +6,17 @@ import pytest
 from hypothesis import given, settings
 
 from support.npu_passes import run_loops, run_programs, tile
+from support.random_chains import rows
 from support.random_machines import machines
 from support.random_nests import segments
 from support.segments import Segment
 from tilewright.backends.targets.load import load_target
 from tilewright.backends.targets.machine import Machine
 from tilewright.dialects.errors import CapacityError
+from tilewright.passes.loop import tile_npu
+from tilewright.passes.loop.tile_npu import following, piece_by_piece
+from tilewright.passes.loop.tiling.selection import select
+from tilewright.passes.loop.tiling.work import analyse, keep
 
 
 @settings(max_examples=50, deadline=None)
@@ -111,3 +116,29 @@ def test_locations_reach_every_operation() -> None:
     for op in module.walk():
         if op.name in ("loop.copy", "loop.nest", "loop.for"):
             assert "node0" in str(op.location), op.name
+
+
+def test_results_are_read_as_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heads that are made one by one are read one by one, unless that costs much."""
+    s, same = Segment(), rows(0, 1, 2)
+    x, y = s.buffer([12, 128, 64]), s.buffer([12, 128, 64])
+    nest = s.nest(
+        [12, 128, 64],
+        [(x, same, None, None)],
+        (y, same, None),
+        accumulator=lambda k: k.table(k.block.args[0]),
+    )
+    machine = load_target("auto-200")
+    assert machine is not None
+    work = keep(analyse(nest, machine).work, frozenset({0, 1}))  # both stay on the chip
+    free = machine.scratchpad.bytes
+    best = select(work, machine, free)
+    assert best is not None and best.tile[0] > 1
+    given = piece_by_piece(nest, work, {}, {nest.reads[0]: {0: 1}})
+    assert given == {0: 1}
+    assert following(work, machine, free, given, best).tile[0] == 1
+    # two cores that take tiles in turn make two rows at a time; 5 do not divide 128
+    assert piece_by_piece(nest, work, {1: 2}, {nest.reads[0]: {1: 32}}) == {1: 16}
+    assert not piece_by_piece(nest, work, {}, {nest.reads[0]: {1: 5}, nest.output: {0: 1}})
+    monkeypatch.setattr(tile_npu, "FOLLOWING", 0.5)
+    assert following(work, machine, free, given, best) == best

@@ -15,7 +15,7 @@ from support.npu_programs import ARENA, CONSTS, ProgramMaker, machine, parse_pro
 from support.random_chains import Chain, chains
 from support.random_machines import flat_machines
 from tilewright.backends.targets.machine import Machine
-from tilewright.dialects.npu import Command, ProgramOp
+from tilewright.dialects.npu import AllocOp, Command, ProgramOp
 from tilewright.dialects.npu.isa import Queue
 from tilewright.dialects.semantics import npu as semantics
 from tilewright.passes.base import CompilerContext
@@ -118,7 +118,8 @@ def test_independent_work_is_issued_before_a_queue_is_full() -> None:
     roomy = machine(spm=1 << 16, acc=1 << 16)
     before = Issue(tasks_of(found, roomy), roomy).after(range(60)).time
     schedule(found, roomy)
-    assert queues(found)[:2] != [Queue.VECTOR] * 2
+    depth = roomy.control.queue_depths["vector"]
+    assert Queue.MATRIX in queues(found)[: depth + 1]
     assert Issue(tasks_of(found, roomy), roomy).after(range(60)).time < before
 
 
@@ -161,3 +162,13 @@ def test_it_can_be_disabled() -> None:
     context = CompilerContext(machine=machine(spm=1 << 16, acc=1 << 16))
     ScheduleCommandsPass(enable=False).apply(context, module)
     assert str(module) == before
+
+
+def test_short_work_goes_before_what_holds_up_the_control_processor() -> None:
+    """A loop of many products would fill its queue before the other unit gets its command."""
+    products, clip = alone("s").split("%m1 =")[0].split("%m0 ="), "%v0 ="
+    loop = f"npu.loop 64 {{ %m0 = {products[1]} npu.yield }}"
+    found = program(loop + clip + products[0].split(clip)[1].split("%v1 =")[0])
+    schedule(found, machine(spm=1 << 16, acc=1 << 16))
+    kinds = [op.name for op in program_block(found).ops if not isinstance(op, AllocOp)]
+    assert kinds == ["npu.vclip", "npu.loop"]
