@@ -18,6 +18,9 @@ from .driver import Replacement, Rewriter, Rules
 from .layout import encoding_of, inverse, permute, regroup, to_first, transposed
 from .movement import is_identity
 
+ROW = 16
+"""Elements from which on it matters that they stay side by side: about what DMAs move at once."""
+
 
 def through_reshape(op: ReshapeOp, ctx: Rewriter) -> Replacement:
     """reshape(transpose x) = transpose(reshape(local transpose x))."""
@@ -50,7 +53,7 @@ def through_reshape(op: ReshapeOp, ctx: Rewriter) -> Replacement:
         return None
     if moved and local == list(perm):
         return None
-    if moved and perm[-1] == len(perm) - 1 != local[-1]:
+    if moved and perm[-1] == len(perm) - 1 != local[-1] and shape[-1] >= ROW:
         return None  # it moves rows as they are, the local one would not
     start = transposed(source.x, local) if moved else None
     reshaped = ReshapeOp(start.result if start else source.x, permute(target, inverse(outer)))

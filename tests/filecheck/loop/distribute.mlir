@@ -3,7 +3,7 @@
 // RUN: tilewright-opt %s -p distribute --target gemmini-16x16 | filecheck %s --check-prefix=OFF
 // RUN: tilewright-opt %s -p distribute,tile-npu --target auto-200 | filecheck %s --check-prefix=TILE
 
-// Four cores: each computes half of the columns of half of the channels.  Primes do not divide: no split there.
+// Four cores: each computes half of the columns of half of the channels.  Of primes, nothing pays.
 // CHECK-LABEL: func.func @npu_segment_0
 // CHECK-NEXT: loop.for %row = 0 to 2 step 1 {
 // CHECK-NEXT: loop.for %column = 0 to 2 step 1 {

@@ -123,15 +123,19 @@ def count(module: ModuleOp) -> int:
     return sum(isinstance(op, TransposeOp) for op in module.walk())
 
 
-def test_rows_that_move_as_they_are_stay_so() -> None:
-    """Heads of attention are merged behind a transpose that keeps the innermost axis."""
-    block = Block(arg_types=[tensor([1, 12, 8, 16], i8)])
-    heads = TransposeOp(block.args[0], [0, 2, 1, 3])
-    merged = ReshapeOp(heads.result, [1, 8, 192])
-    block.add_ops([heads, merged, ReturnOp(merged.result)])
-    types = [block.args[0].type], [merged.result.type]
-    module = ModuleOp([FuncOp("main", types, Region(block))])
-    SinkTransposesPass().apply(CompilerContext(), module)
-    assert [int_values(op.perm) for op in module.walk() if isinstance(op, TransposeOp)] == [
-        (0, 2, 1, 3)
-    ]
+@pytest.mark.parametrize(("width", "kept"), [(16, True), (64, True), (2, False)])
+def test_heads_are_merged_in_rows(width: int, kept: bool) -> None:
+    """[heads, tokens, width] to [tokens, heads x width] moves rows, if they are long enough."""
+    ctx = CompilerContext()
+    block = Block(arg_types=[tensor((1, 4, 8, width), i8)])
+    swap = TransposeOp(block.args[0], [0, 2, 1, 3])
+    merge = ReshapeOp(swap.result, (1, 8, 4 * width))
+    block.add_ops([swap, merge, ReturnOp(merge.result)])
+    func = FuncOp("main", ([block.args[0].type], [merge.result.type]), Region(block))
+    module = ModuleOp([func])
+    x = np.random.default_rng(0).integers(-128, 128, (1, 4, 8, width)).astype(np.int8)
+    assert_same_meaning(
+        module, ctx.constants, [x], lambda: SinkTransposesPass().apply(ctx, module), 0.0
+    )
+    perms = [int_values(op.perm) for op in module.walk() if isinstance(op, TransposeOp)]
+    assert (perms == [(0, 2, 1, 3)]) is kept

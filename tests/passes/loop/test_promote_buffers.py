@@ -235,15 +235,15 @@ def _look_ups(height: int) -> tuple[Segment, list[Candidate]]:
     return s, [c for c in found if c is not None]
 
 
-def test_who_reads_from_dram_waits_for_the_way_there_and_back() -> None:
+def test_a_plan_costs_what_changes_in_the_nests() -> None:
     s, (_, middle, _) = _look_ups(8)
     machine = _scratchpad(20480)
     promotion = Promotion(list(s.block.ops), machine)
     address = promotion.capacity - promotion.size(middle)
     plan = promotion.plan(middle, address, frozenset())
     assert plan is not None and len(plan.changes) == 2
-    saved = sum(promotion.cycles_of(nest) - cost for nest, (_, cost) in plan.changes.items())
-    assert plan.cost == -(saved + machine.dram.write_latency + machine.dram.read_latency)
+    saved = [promotion.cycles_of(nest) - cost for nest, (_, cost) in plan.changes.items()]
+    assert plan.cost == -sum(saved) and min(saved) > 0
 
 
 @pytest.mark.parametrize(("height", "whether"), [(8, True), (9, False)])
