@@ -27,12 +27,3 @@ def receivers(core: int, grid: Sequence[int], levels: int = 0) -> tuple[int, ...
         for i, at in enumerate(here)
     )
     return tuple(int(c) for c in numbers[reached].flat if c != core)
-
-
-def reach(grid: Sequence[int], levels: int = 0) -> int:
-    """How many other cores a core of `grid` writes to.
-
-    >>> reach((2, 2)), reach((3, 2), 1), reach((3, 2), 2)
-    (3, 2, 1)
-    """
-    return len(receivers(0, grid, levels))

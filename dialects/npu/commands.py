@@ -133,13 +133,14 @@ class Command(IRDLOperation):
         if unknown := set(self.params.data) - set(spec.params):
             raise VerifyException(f"{self.name}: unknown parameter {', '.join(sorted(unknown))}")
         given = self.param_values
-        if cores := core_levels(self):
+        cores = core_levels(self)
+        if given.get("levels", 0) >> cores:
+            raise VerifyException(f"{self.name}: `levels` names more than {cores} core levels")
+        if cores:
             if (level := core_level_in(given.get("overwrite", 0), cores)) is not None:
                 raise VerifyException(
                     f"{self.name}: `overwrite` names loop level {level}, the cores"
                 )
-            if given.get("levels", 0) >> cores:
-                raise VerifyException(f"{self.name}: `levels` names more than {cores} core levels")
         elif self.all_cores is not None or spreads(spec.mnemonic, given):
             raise VerifyException(f"{self.name}: reaches other cores, but stands outside npu.cores")
 

@@ -1,4 +1,4 @@
-"""Several cores that run one program: loop levels that are cores, writes that reach them all."""
+"""Several cores that run one program: loop levels that are cores, writes that reach other cores."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 def spreads(mnemonic: str, params: Mapping[str, int]) -> bool:
-    """Whether operand 1, which the instruction writes, is written in every core."""
+    """Whether operand 1, which the instruction writes, is written in other cores too."""
     return mnemonic == "send" or bool(params.get("broadcast"))
 
 

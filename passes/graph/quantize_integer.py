@@ -152,7 +152,7 @@ class Integerizer:
             return
         if (expression := table_expression(op.x, self.store)) is not None:
             entries = tabulate(expression, encoding, self.store)
-            if changes_encoding_only(expression, entries):
+            if changes_encoding_only(op, expression, entries):
                 self.encode_anew(op, expression, encoding)
                 return
             table = ConstantOp.from_array(entries, self.store)
@@ -191,8 +191,8 @@ class Integerizer:
         erase_dead(expression.maps)
 
 
-def changes_encoding_only(expression: Expression, entries: Array) -> bool:
-    """Whether an expression has the stored values of its operand, and nothing else reads that.
+def changes_encoding_only(op: QuantizeOp, expression: Expression, entries: Array) -> bool:
+    """Whether `op` has the stored values of the operand, and nothing else reads that or the maps.
 
     So it is with a product by a constant, such as the scale of attention scores: its range is that
     of the operand, times the constant.
@@ -201,9 +201,10 @@ def changes_encoding_only(expression: Expression, entries: Array) -> bool:
     if not isinstance(source.owner, RequantizeOp) or not source.has_one_use():
         return False
     [decoded] = {use.operation for use in source.uses}
-    readers = {use.operation for use in decoded.results[0].uses}
+    results = (decoded.results[0], *(m.result for m in expression.maps))
+    readers = {use.operation for result in results for use in result.uses}
     same = entries.dtype == np.int8 and np.array_equal(entries, np.arange(QMIN, QMAX + 1))
-    return same and readers <= set(expression.maps)
+    return same and readers <= {op, *expression.maps}
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,7 @@ from .tiling.selection import select
 from .tiling.work import Work, analyse, keep
 
 GAIN = 0.9
-"""A nest is divided if that takes at most this share of the cycles it takes undivided."""
-
+"""Share of its cycles that a nest is charged that is not divided: dividing must gain the rest."""
 
 SWEEPS = 8
 """How often all nests are looked at for a better split, at most."""
@@ -160,7 +159,7 @@ def choose(
 
 
 def edges(nests: Sequence[NestOp], machine: Machine) -> list[Edge]:
-    """All tensors that one nest makes and another one reads."""
+    """All tensors that one nest makes and another one reads; of several makers the last."""
     makers: dict[SSAValue, NestOp] = {}
     out: list[Edge] = []
     for nest in nests:
@@ -251,7 +250,7 @@ def _alone(output: Linear, dim: int, sizes: tuple[int, ...]) -> bool:
 def split_cycles(
     nest: NestOp, machine: Machine, grid: Sequence[int], splits: Sequence[Split]
 ) -> dict[Split, float]:
-    """Modelled cycles of a nest by split; undivided, less by `GAIN`."""
+    """Modelled cycles of a nest by split; undivided, `GAIN` of them."""
     out: dict[Split, float] = {(): GAIN * _cycles(analyse(nest, machine).work, machine)}
     for split in splits:
         nest.attributes[SPLIT] = ints(split)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from xdsl.dialects.builtin import ArrayAttr, ModuleOp
 from xdsl.ir import Operation, SSAValue
 
+from ...dialects.locations import inherit
 from ...dialects.loop import AllocOp, Linear, NestOp, ScalarYieldOp
 from ...dialects.types import shape_of
 from ..base import CompilerContext, Pass, main_function
@@ -72,7 +73,7 @@ def fold(copy: NestOp, axes: tuple[int, ...]) -> None:
     source, target = copy.reads[0], copy.output
     users = [use.operation for use in source.uses]
     writers = [op for op in users if op is not copy]
-    if len(users) != 2 or axes[-1] != len(axes) - 1 or not _local(source) or not _local(target):
+    if len(users) != 2 or axes[-1:] != (len(axes) - 1,) or not _local(source) or not _local(target):
         return
     maker = writers[0]
     if not isinstance(maker, NestOp) or maker.output is not source:
@@ -90,6 +91,7 @@ def fold(copy: NestOp, axes: tuple[int, ...]) -> None:
     maker.operands[len(maker.operands) - 1] = target
     maker.attributes.pop("tensor", None)  # it is another tensor now
     maker.attributes |= copy.attributes
+    inherit(maker, copy)
     for op in (copy, source.owner):
         assert isinstance(op, Operation)
         op.detach()

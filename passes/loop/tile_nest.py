@@ -74,8 +74,6 @@ class _Tiler:
         op.location = self.nest.location
         if hint and op.results:
             op.results[0].name_hint = hint
-        if self.overlapping:
-            op.attributes[OVERLAPPING] = UnitAttr()
         if self.block is not None:
             self.block.add_op(op)
         else:
@@ -216,7 +214,8 @@ class _Tiler:
         for share in product(*shares):
             box = tile_box(map, [size for _, size in share])
             begin = Linear(map.coeffs, box.low, map.num_dims)([at for at, _ in share])
-            self.emit(BroadcastOp(self.view(output, map, replace(box, low=begin))))
+            piece = self.emit(BroadcastOp(self.view(output, map, replace(box, low=begin))))
+            piece.attributes[OVERLAPPING] = UnitAttr()
 
     def store_once(self, tile: SSAValue, perm: Sequence[int] | None) -> None:
         """All cores have the same result: those but the first store it beyond the tensor."""

@@ -35,9 +35,7 @@ from xdsl.ir import SSAValue
 from ...backends.targets.machine import Machine
 from ...dialects.errors import CapacityError
 from ...dialects.locations import onnx_nodes
-from ...dialects.loop import (
-    NestOp,
-)
+from ...dialects.loop import NestOp
 from ..base import CompilerContext, Pass
 from .cores import core_loops, counts, in_turn, top_block
 from .tile_nest import tile_nest
@@ -123,13 +121,14 @@ def piece_by_piece(
     `turns`: among how many cores that take tiles in turn each dimension is divided.
     """
     out: dict[int, int] = {}
+    free = set(work.parallel) - work.fixed - work.unit
     for map, x in zip(nest.linear_maps, nest.reads, strict=False):
         for axis, rows in made.get(x, {}).items():
             dims = [d for d, a in enumerate(map.coeffs[axis]) if a]
-            if len(dims) != 1 or dims[0] not in work.parallel:
+            if len(dims) != 1 or dims[0] not in free:
                 continue
             [d] = dims
-            size = rows // turns.get(d, 1)
+            size = rows // (abs(map.coeffs[axis][d]) * turns.get(d, 1))
             if 0 < size < work.domain[d] and work.domain[d] % size == 0:
                 out[d] = min(size, out.get(d, size))
     return out

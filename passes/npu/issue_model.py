@@ -23,7 +23,7 @@ class Issue:
     """The state of the machine after some tasks have been issued."""
 
     def __init__(self, tasks: Sequence[Task], machine: Machine):
-        self.tasks, self.machine = tasks, machine
+        self.tasks = tasks
         self.control = 0.0
         self.time = 0.0
         self.free = dict.fromkeys(Queue, 0.0)

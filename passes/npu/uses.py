@@ -82,7 +82,7 @@ class Use:
     """A queue reading or writing bytes [low, high) of a memory; `buffer` is None for DRAM.
 
     `shared`: other cores see the same bytes (DRAM), or have them written as well (broadcasts).
-    `where`: the tensor and the nest that the use is part of, if cores share it in disjoint parts.
+    `where`: the tensor and the nest that the use is part of, if its cores may write in any order.
     """
 
     memory: str

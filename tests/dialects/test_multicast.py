@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tilewright.dialects.multicast import reach, receivers
+from tilewright.dialects.multicast import receivers
 
 GRIDS = st.lists(st.integers(1, 5), min_size=1, max_size=3)
 
@@ -27,7 +27,7 @@ def test_by_positions(grid: list[int], data: st.DataObject) -> None:
             if c != core and all(there[i] == here[i] for i in fixed)
         ]
         assert list(receivers(core, grid, levels)) == expected
-        assert len(expected) == reach(grid, levels)
+        assert len(expected) == len(receivers(0, grid, levels))
         assert all(core in receivers(c, grid, levels) for c in expected)
 
 
@@ -51,4 +51,6 @@ def test_examples(core: int, grid: tuple[int, ...], levels: int, expected: tuple
 
 @given(GRIDS)
 def test_all_levels_are_all_cores(grid: list[int]) -> None:
-    assert reach(grid) == reach(grid, (1 << len(grid)) - 1) == prod(grid) - 1
+    everyone = receivers(0, grid)
+    assert everyone == receivers(0, grid, (1 << len(grid)) - 1)
+    assert len(everyone) == prod(grid) - 1

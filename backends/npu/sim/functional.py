@@ -19,6 +19,7 @@ from ....dialects.errors import SimulationError
 from ....dialects.semantics.instructions import ELEMENT_DTYPES, DramView, execute
 from .expand import Expansion, Place
 from .footprint import Access, shadow_view
+from .hazards import Race
 
 POISON = 0xA5
 """What never-written bytes hold; visible in results only when checks are off."""
@@ -139,40 +140,26 @@ class _Runner:
             view[...] = True
 
 
-class _Stored:
-    """Which core has last stored each byte of DRAM, from 1 on; 0: none."""
-
-    def __init__(self, arena: Array):
-        self.arena, self.core = arena, np.zeros(arena.size, np.int32)
-
-    def run(self, runner: _Runner, i: int, race: SimulationError | None) -> None:
-        """Execute a store; raises `race` if it changes bytes that other cores stored."""
-        span, core = runner.accesses[0].span(i), runner.core(i) + 1
-        if span is None:
-            return
-        address = runner.site.places[0].addresses[i]
-        bytes, by = (shadow_view(a, address, span) for a in (self.arena, self.core))
-        before = bytes.copy()
-        runner.run(i)
-        if race is not None and ((by != 0) & (by != core) & (bytes != before)).any():
-            raise race
-        by[...] = core
-
-
 def run(
     expansion: Expansion, order: Sequence[int], steps: Sequence[int], cores: Sequence[Memories],
-    alike: Mapping[int, SimulationError] = MappingProxyType({}),
+    alike: Mapping[int, Race] = MappingProxyType({}),
 ) -> None:  # fmt: skip
     """Execute all in `order`; `steps[c]` is command c's execution number within its site.
 
-    Raises the errors of stores in `alike` that change bytes which other cores stored.
+    Raises the error of a store in `alike` that changes one of the bytes that race.
     """
     runners = [_Runner(expansion, s, cores) for s in range(len(expansion.sites))]
-    stored = _Stored(cores[0].memories["dram"]) if alike else None
     site = expansion.site
     for c in order:
-        runner = runners[site[c]]
-        if stored is not None and runner.site.instruction.mnemonic == "store":
-            stored.run(runner, steps[c], alike.get(c))
+        runner, i = runners[site[c]], steps[c]
+        if c in alike:
+            span = runner.accesses[0].span(i)
+            assert span is not None
+            address, dram = runner.site.places[0].addresses[i], cores[0].memories["dram"]
+            stored = shadow_view(dram, address, span)
+            before = stored.copy()
+            runner.run(i)
+            if (alike[c].bytes & (stored != before)).any():
+                raise alike[c].error
         elif runner.site.places:
-            runner.run(steps[c])
+            runner.run(i)

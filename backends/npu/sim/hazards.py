@@ -6,8 +6,8 @@ count) implies that the queue that signals it has signalled k times (where sever
 semaphore: k minus all that the others ever signal, which is sound).  Shadow memories hold, per byte
 and queue, the last command that read and that wrote it, as in FastTrack (Flanagan and Freund, PLDI
 2009).  Queues are those of all cores (4 * core + queue), and so are semaphores; each core has its
-own shadow of on-chip memory, and what is broadcast touches all.  Commands are visited as accepted,
-which extends happens-before, so that each pair is looked at once.
+own shadow of on-chip memory, and a broadcast touches those it reaches.  Commands are visited as
+accepted, which extends happens-before, so that each pair is looked at once.
 
 Cores whose parts of a tensor overlap store some of the same bytes to DRAM: no race, as long as they
 store the same values, which `functional.run` checks.
@@ -98,17 +98,27 @@ def site_accesses(site: Site) -> list[tuple[Access, bool, bool]]:
     return [(Access(p), p.reads(), p.writes()) for p in site.places if p.space != "const"]
 
 
+@dataclass(frozen=True)
+class Race:
+    """A store that is not ordered with another core's, and which of its bytes race.
+
+    It is an error unless it stores the same values there.
+    """
+
+    error: SimulationError
+    bytes: Array
+
+
 def check_races(
     expansion: Expansion, commands: Commands, order: Sequence[int], steps: Sequence[int],
     semaphores: Sequence[int],
-) -> dict[int, SimulationError]:  # fmt: skip
+) -> dict[int, Race]:  # fmt: skip
     """Raise SimulationError naming two commands that touch the same bytes without order.
 
     `steps[c]` is command c's execution number within its site, `semaphores` the initial counts.
-    Returns the commands that store where another core stores without order, with the error that
-    they are unless they store the same values.
+    Returns the commands that store where another core stores without order.
     """
-    alike: dict[int, SimulationError] = {}
+    alike: dict[int, Race] = {}
     command_of: dict[tuple[int, int], int] = {}  # by queue and number
     clock, number = clocks(commands, order, semaphores)
     used = used_bytes(expansion)
@@ -131,9 +141,11 @@ def check_races(
                 for (kind, p), newest in shadow.newest.items():
                     if p == q or newest <= now[p] or not (writes or kind == "write"):
                         continue
-                    seen = int(shadow_view(shadow.last[kind, p], address, span).max())
+                    last = shadow_view(shadow.last[kind, p], address, span)
+                    seen = int(last.max())
                     if seen <= now[p]:
                         continue
+                    racing: Array = last > now[p]
                     if not command_of:
                         command_of = {
                             at: k for k, at in enumerate(zip(commands.unit, number, strict=True))
@@ -144,7 +156,9 @@ def check_races(
                     apart = p // len(QUEUES) != q // len(QUEUES)
                     if not (apart and space == "dram" and kind == "write" and writes):
                         raise race
-                    alike.setdefault(c, race)
+                    if c in alike:
+                        racing |= alike[c].bytes
+                    alike[c] = Race(race, racing)
                 if reads and not writes:  # an update counts as a write
                     shadow.mark("read", q, n, address, span)
                 if writes:

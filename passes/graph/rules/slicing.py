@@ -30,7 +30,7 @@ def reshape_of_slice(op: ReshapeOp, ctx: Rewriter) -> Replacement:
         if not cut:
             continue
         first = next((b for b in new if target[b] > 1), None)
-        if first is None or [a for a in old if shape[a] > 1] != cut:
+        if first is None or len(cut) > 1 or [a for a in old if shape[a] > 1] != cut:
             return None
         start, rest = int_values(inner.starts)[cut[0]], shape[cut[0]] // target[first]
         if start % rest or before[cut[0]] % rest:

@@ -142,7 +142,7 @@ def lower_fill(op: FillOp, out: Emitter) -> None:
 
 
 def lower_broadcast(op: BroadcastOp, out: Emitter) -> None:
-    """A send to the same place in every core."""
+    """A send to the same place in other cores."""
     item = numpy_dtype(element_of(op.tile)).itemsize
     strides = byte_strides(op.tile)
     dims = coalesce([Dim(n, (s,)) for n, s in zip(shape_of(op.tile), strides, strict=True)])

@@ -5,8 +5,7 @@
 // CHECK: %merged = loop.alloc : memref<8x4x16xi8, "dram">
 // CHECK-NEXT: loop.nest domain [4, 8, 16]
 // CHECK-SAME: outs(%merged : memref<8x4x16xi8, "dram">) maps [affine_map<(d0, d1, d2) -> (d0, d1, d2)>, affine_map<(d0, d1, d2) -> (d1, d0, d2)>] on "npu"
-// CHECK: loc("heads")
-// CHECK-NOT: loc("merge")
+// CHECK: loc(fused["heads", "merge"])
 
 // Kept: the innermost axis moves, so that rows would be written one by one.
 // CHECK: loc("columns")

@@ -5,10 +5,8 @@
 // CHECK-LABEL: func.func @npu_segment_0
 // CHECK: loop.for %d0 = 0 to 50 step 25 {
 // CHECK: loop.copy load %x[%d0, %core] at affine_map<(d0, d1) -> ((d0 + (d1 * 49)), 0)> tile %x_tile
-// CHECK-SAME: attributes {overlapping}
 // CHECK-NOT: loop.broadcast
-// CHECK: } attributes {overlapping}
-// CHECK-NEXT: %[[REST:.*]] = loop.subview %y[%core] at affine_map<(d0) -> (((d0 * 49) + 49), 0)> : memref<197x1024xi8, "spm"> -> memref<1x1024xi8, "spm">
+// CHECK: %[[REST:.*]] = loop.subview %y[%core] at affine_map<(d0) -> (((d0 * 49) + 49), 0)> : memref<197x1024xi8, "spm"> -> memref<1x1024xi8, "spm">
 // CHECK-NEXT: loop.broadcast %[[REST]] {overlapping} : memref<1x1024xi8, "spm">
 // CHECK-NEXT: %[[SHARE:.*]] = loop.subview %y[%core] at affine_map<(d0) -> ((d0 * 49), 0)> : memref<197x1024xi8, "spm"> -> memref<49x1024xi8, "spm">
 // CHECK-NEXT: loop.broadcast %[[SHARE]] {overlapping} : memref<49x1024xi8, "spm">

@@ -184,6 +184,16 @@ CASES: dict[str, tuple[tuple[int, ...], Make, list[str]]] = {
         chain(lambda x: SliceOp(x, [0, 3, 0], [2, 8, 3]), lambda x: ReshapeOp(x, [2, 4, 2, 3])),
         ["slice", "reshape"],
     ),
+    "split of two sliced axes": (
+        (1, 1, 8, 10),
+        chain(lambda x: SliceOp(x, [0, 0, 0, 0], [1, 1, 4, 5]), lambda x: ReshapeOp(x, [1, 20])),
+        ["slice", "reshape"],
+    ),
+    "split of two sliced axes in two": (
+        (8, 10),
+        chain(lambda x: SliceOp(x, [0, 0], [4, 5]), lambda x: ReshapeOp(x, [2, 10])),
+        ["slice", "reshape"],
+    ),
     "merge of a sliced axis": (
         (2, 12, 3),
         chain(lambda x: SliceOp(x, [0, 4, 0], [2, 8, 3]), lambda x: ReshapeOp(x, [16, 3])),

@@ -20,7 +20,7 @@ from support.segments import Segment
 from tilewright.backends.targets.machine import Machine
 from tilewright.dialects.constants import Array
 from tilewright.dialects.loop import AllocOp, BroadcastOp
-from tilewright.dialects.multicast import reach
+from tilewright.dialects.multicast import receivers
 from tilewright.dialects.types import shape_of
 from tilewright.passes.base import CompilerContext
 from tilewright.passes.loop import narrow_broadcasts
@@ -56,7 +56,7 @@ def test_meaning_is_kept(chain: Chain, target: Machine, data: st.DataObject) -> 
     grid = core_grid(target.cores)
     assert len(sends(module)) <= before
     assert all(levels < (1 << len(grid)) - 1 for levels in sends(module))
-    assert all(reach(grid, levels) for levels in sends(module))
+    assert all(receivers(0, grid, levels) for levels in sends(module))
     once = str(module)
     tile(module, target, ("narrow-broadcasts",))
     assert str(module) == once

@@ -22,7 +22,7 @@ from tilewright.backends.npu.encode import encode
 from tilewright.backends.npu.simulator import simulate
 from tilewright.backends.targets.machine import Machine
 from tilewright.dialects.loop import AllocOp, CopyOp, Linear, ReshapeOp, SubviewOp
-from tilewright.dialects.multicast import reach
+from tilewright.dialects.multicast import receivers
 from tilewright.dialects.semantics import npu as npu_semantics
 from tilewright.dialects.types import element_of, memref, numpy_dtype, shape_of
 from tilewright.passes.loop.cores import core_grid, core_loops
@@ -62,7 +62,7 @@ def test_meaning_is_kept(chain: Chain, machine: Machine, cores: int, data: st.Da
         if op.broadcast is not None:
             assert isinstance(op.tile.owner, SubviewOp) and size_of(op.tile) >= LEAST
             assert {loop.iv for loop in core_loops(npu_segments(module)[0])} <= set(op.ivs)
-            assert op.levels is not None and reach(core_grid(cores), op.levels)
+            assert op.levels is not None and receivers(0, core_grid(cores), op.levels)
     tile(module, target, ("lower-to-npu",))
     assert (chain.visible(run_programs(module, arena, consts)) == expected).all()
 
@@ -132,7 +132,7 @@ def test_any_load(data: st.DataObject) -> None:
     target = with_cores(machine(1 << 17), cores)
     tile(module, target, ("share-loads",))
     levels = [op.levels for op in copies(module) if op.levels is not None]
-    assert [reach(grid, mask) for mask in levels] == [sharing - 1] * shared
+    assert [len(receivers(0, grid, mask)) for mask in levels] == [sharing - 1] * shared
     assert (run_loops(module, arena, consts) == expected).all()
     tile(module, target, ("lower-to-npu",))
     assert (run_programs(module, arena, consts) == expected).all()
