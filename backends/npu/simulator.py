@@ -149,7 +149,7 @@ def simulate(
         decoded.semaphores,
         lambda c: expansion.where(expansion.site[c], steps[c]),
     )
-    alike: dict[int, SimulationError] = {}
+    alike: dict[int, hazards.Race] = {}
     if check:
         alike = hazards.check_races(expansion, commands, times.order, steps, decoded.semaphores)
     if run:

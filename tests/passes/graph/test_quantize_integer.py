@@ -242,7 +242,7 @@ def test_a_scale_behind_a_product_changes_the_encoding_only(
     a, b = (graph.quantized(v, e) for v, e in zip(graph.args, (ea, eb), strict=True))
     scale = float(np.float32(ea.scale * eb.scale * 100))
     product = graph.quantized(graph.add(MatMulOp(a, b)), QuantAttr.get([scale], [-9]))
-    scaled = graph.add(MapOp("mul", [product, graph.constant(np.float32(factor))]))
+    scaled = graph.add(MapOp("mul", [product, graph.constant(np.asarray(factor, np.float32))]))
     results = [graph.quantized(scaled, QuantAttr.get([float(np.float32(scale * factor))], [-9]))]
     module = graph.module(*results, *{"": (), "product": (product,), "scaled": (scaled,)}[also])
     rng = np.random.default_rng(seed)
