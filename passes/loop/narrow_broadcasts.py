@@ -6,8 +6,8 @@
 What a core makes of a tensor that stays on chip goes to all others after `tile-npu`.  Here the
 elements that each core writes and reads are counted, over all tiles: where a core reads only what
 it has written, nothing is sent; where it reads what cores of its own row or column of the grid have
-written, those send to each other only.  Cores then do not wait for those whose results they do not
-read (insert-sync).
+written, those send to each other only.  Where nothing is sent, cores do not wait for each other
+(insert-sync).
 """
 
 from __future__ import annotations

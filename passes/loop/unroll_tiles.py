@@ -9,10 +9,11 @@ What stands at the top level of a segment can be moved and synchronised by itsel
 next layers are loaded while the present one computes (prefetch-loads), and a layer starts on the
 first tiles of its input while the last are still being made.  Loops inside stay loops: machine code
 and IR grow by the number of pieces only: a loop of many iterations is split into shorter ones, into
-as many as keep the program below about `max-ops` operations, loops that load first.  Nothing is
-unrolled where banks are ranges of addresses (there, the two slots of a loop's buffers keep queues
-out of each other's banks) or for arrays of adder trees, which have no long pipeline to keep full
-from one layer to the next.
+as many as keep the program below `max-ops` operations, loops that load first.  These are counted
+before lowering, roughly and from above: a program has fewer in the end.  Nothing is unrolled where
+banks are ranges of addresses (there, the two slots of a loop's buffers keep queues out of each
+other's banks) or for arrays of adder trees, which have no long pipeline to keep full from one layer
+to the next.
 """
 
 from __future__ import annotations

@@ -10,7 +10,10 @@ could go on beside what is before it starts late if it is issued late.  A list s
 1966; critical path first, as in Gibbons and Muchnick, "Efficient instruction scheduling for a
 pipelined architecture", 1986) issues the tasks of the top level anew: of those whose dependences
 have been issued, within a window of the program, the one that could start first; of equals, the
-one with the longest chain behind it.  Where the machine as modelled (`issue_model.py`) does not
+one with the longest chain behind it.  What would start while the control processor waits for room
+in that one's queue goes before it.  Several such orders are made (also with chains in which the
+vector unit counts more, and with starts a little later allowed), and the best is taken part by
+part.  Where the machine as modelled (`issue_model.py`) does not
 gain enough, a part of the program keeps its order, and so does the whole if its buffers do not
 fit any more.  Whole layers as loops leave nothing to gain: only where unroll-tiles works does this.
 Before prefetch-loads, which moves loads of weights up further; once there are addresses, their
