@@ -92,6 +92,15 @@ def _depth(op: Operation) -> int:
     return 0 if parent is None else isinstance(parent, ForOp) + _depth(parent)
 
 
+def _rounds(alloc: AllocOp, loop: ForOp) -> int:
+    """How often a buffer inside the tile loop `loop` comes round, counted over all loops."""
+    rounds, at = 1, alloc.parent_op()
+    while isinstance(at, ForOp):
+        rounds *= len(at.values)
+        at = None if at is loop else at.parent_op()
+    return rounds
+
+
 def _assign(loop: ForOp, machine: Machine, scratchpad: int) -> None:
     free = {"spm": scratchpad, "acc": machine.accumulator.bytes}
     allocs = list(_allocs(loop.body.block))
@@ -105,7 +114,7 @@ def _assign(loop: ForOp, machine: Machine, scratchpad: int) -> None:
     for alloc in allocs:  # sums may need more, to hide fill, drain and requantisation
         size = buffer_bytes(alloc.result, machine)
         if space_of(alloc.result) == "acc" and alloc.slots is not None:
-            more = min(free["acc"] // size, sum_slots(machine) - 2)
+            more = min(free["acc"] // size, min(sum_slots(machine), _rounds(alloc, loop)) - 2)
             free["acc"] -= more * size
             alloc.slots = integer(2 + more)
 
