@@ -40,6 +40,7 @@ from ...dialects.types import element_of, ints, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass, main_function
 from .promotion import Promotion, candidate
 from .segments import device_of_nest
+from .sharding import shards
 from .stripes import Stripes, row_axis, row_dim, stripe
 from .tiling.bounds import HALO
 from .tiling.selection import select
@@ -73,7 +74,7 @@ class CascadePass(Pass):
             return
         block = main_function(module).body.block
         for nests in runs(list(block.ops)):
-            choice = _Choice(nests, list(block.ops), machine)
+            choice = _Choice(nests, list(block.ops), together(nests, machine))
             for cascade in choice.longest(self.stripes) if self.stripes else choice.best():
                 rewrite(cascade)
 
@@ -106,6 +107,14 @@ def runs(ops: Sequence[Operation]) -> list[list[NestOp]]:
         elif not isinstance(op, AllocOp | GlobalOp):
             out.append([])
     return [run for run in out if len(run) > 1]
+
+
+def together(nests: Sequence[NestOp], machine: Machine) -> Machine:
+    """The machine with the scratchpads of all cores as one, if each can have its own images."""
+    if machine.cores < 2 or shards(nests, machine.cores) is None:
+        return machine
+    size = machine.scratchpad.bytes * machine.cores
+    return replace(machine, scratchpad=replace(machine.scratchpad, bytes=size))
 
 
 class _Choice:

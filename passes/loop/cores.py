@@ -41,6 +41,11 @@ Where `n` do not divide evenly among `c` cores, blocks begin every n // c and ov
 times 50, from 0, 49, 98 and 147."""
 
 
+SHARDED = "sharded"
+"""Attribute of divided nests, and of tensors on chip, of which each core has one block of rows, the
+same of all tensors but constants: nobody else reads it.  A core holds its own rows only."""
+
+
 def core_grid(cores: int) -> tuple[int, ...]:
     """Extents of the core loops for a number of cores: as square as it divides."""
     inner = max(d for d in range(1, isqrt(cores) + 1) if cores % d == 0)
@@ -84,7 +89,7 @@ def core_counts(nest: NestOp, cores: Sequence[int]) -> dict[int, int]:
 def in_turn(nest: NestOp, cores: Sequence[int]) -> dict[int, int]:
     """Among how many cores that take tiles in turn each dimension of a nest is divided."""
     split, out = split_of(nest), dict[int, int]()
-    if overlapping(nest, cores):
+    if overlapping(nest, cores) or SHARDED in nest.attributes:
         return out
     for i, (d, count) in enumerate(zip(split, cores, strict=False)):
         if BLOCKED not in nest.attributes or d in split[:i]:

@@ -35,10 +35,12 @@ from xdsl.ir import SSAValue
 
 from ...backends.targets.machine import Machine
 from ...dialects.errors import CapacityError
-from ...dialects.loop import ForOp, GlobalOp, Linear, NestOp, ReshapeOp
+from ...dialects.loop import ForOp, GlobalOp, Linear, NestOp, whole
 from ...dialects.types import element_of, ints, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass
-from .cores import BLOCKED, CORES, SPLIT, among, core_grid
+from .cores import BLOCKED, CORES, SHARDED, SPLIT, among, core_grid
+from .promotion import Promotion, candidates_of
+from .sharding import shards
 from .tile_npu import npu_segments
 from .tiling.bounds import distinct
 from .tiling.selection import select
@@ -70,7 +72,8 @@ class DistributePass(Pass):
             if any(not shape_of(nest.output) for nest in nests):
                 continue
             grid = core_grid(machine.cores)
-            if divide(nests, machine, grid):
+            divided = divide(nests, machine, grid)
+            if shard(func, nests, machine, grid, divided) or any(divided.values()):
                 enclose(func, grid)
 
 
@@ -98,8 +101,41 @@ class Edge:
         return self.cycles
 
 
-def divide(nests: Sequence[NestOp], machine: Machine, grid: Sequence[int]) -> bool:
-    """Give nests their splits; whether any has one."""
+def shard(
+    func: FuncOp,
+    nests: Sequence[NestOp],
+    machine: Machine,
+    grid: Sequence[int],
+    divided: Mapping[NestOp, Split],
+) -> bool:
+    """Give each core its own images instead, where that takes fewer modelled cycles."""
+    dims = shards(nests, prod(grid))
+    if dims is None:
+        return False
+    cycles = _segment_cycles(func, machine, grid) + exchanged(divided, nests, machine)
+    before = [dict(nest.attributes) for nest in nests]
+    for nest, dim in dims.items():
+        nest.attributes.pop(BLOCKED, None)
+        nest.attributes |= {SPLIT: ints([dim] * len(grid)), SHARDED: UnitAttr()}
+    if _segment_cycles(func, machine, grid) < cycles:
+        return True
+    for nest, attributes in zip(nests, before, strict=True):
+        nest.attributes = attributes
+    return False
+
+
+def _segment_cycles(func: FuncOp, machine: Machine, grid: Sequence[int]) -> float:
+    """Modelled cycles of a segment as its nests are divided, with the tensors that stay on chip."""
+    ops = list(func.body.block.ops)
+    promotion = Promotion(ops, machine, grid)
+    promotion.choose(candidates_of(ops, promotion))
+    return sum(promotion.cycles_of(op) for op in ops if isinstance(op, NestOp))
+
+
+def divide(
+    nests: Sequence[NestOp], machine: Machine, grid: Sequence[int]
+) -> Mapping[NestOp, Split]:
+    """Give nests their splits."""
     blocked = blocks(nests)
     known: dict[object, dict[Split, float]] = {}
     costs: dict[NestOp, dict[Split, float]] = {}
@@ -116,7 +152,16 @@ def divide(nests: Sequence[NestOp], machine: Machine, grid: Sequence[int]) -> bo
             nest.attributes[SPLIT] = ints(split)
             if nest in blocked:
                 nest.attributes[BLOCKED] = UnitAttr()
-    return any(chosen.values())
+    return chosen
+
+
+def exchanged(divided: Mapping[NestOp, Split], nests: Sequence[NestOp], machine: Machine) -> float:
+    """Cycles in which cores send each other parts of all tensors."""
+    blocked, most = blocks(nests), dict[NestOp, float]()
+    for e in edges(nests, machine):
+        cycles = e.exchange(divided[e.producer], divided[e.reader], blocked)
+        most[e.producer] = max(most.get(e.producer, 0.0), cycles)
+    return sum(most.values())
 
 
 def choose(
@@ -170,13 +215,6 @@ def edges(nests: Sequence[NestOp], machine: Machine) -> list[Edge]:
                 out.append(Edge(maker, nest, map if x is maker.output else None, cycles))
         makers[whole(nest.output)] = nest
     return out
-
-
-def whole(value: SSAValue) -> SSAValue:
-    """The buffer that a value is, reshaped or not."""
-    while isinstance(value.owner, ReshapeOp):
-        value = value.owner.x
-    return value
 
 
 def axes(map: Linear, split: Split) -> tuple[int | None, ...]:

@@ -19,7 +19,7 @@ from math import prod
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, Operation, SSAValue
 
-from ...dialects.loop import AllocOp, CopyOp, FillOp, ForOp, GlobalOp, NestOp, ReshapeOp
+from ...dialects.loop import AllocOp, CopyOp, FillOp, ForOp, GlobalOp, NestOp, ReshapeOp, whole
 from ...dialects.types import element_of, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass
 from .cores import top_block
@@ -44,8 +44,7 @@ Range = tuple[SSAValue | None, int, int]
 
 def memory_range(value: SSAValue) -> Range:
     """Which bytes `value` occupies; aliases are seen through."""
-    while isinstance(value.owner, ReshapeOp):
-        value = value.owner.x
+    value = whole(value)
     size = prod(shape_of(value)) * numpy_dtype(element_of(value)).itemsize
     owner = value.owner
     if isinstance(owner, AllocOp) and owner.offset is not None:

@@ -24,9 +24,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeGuard
 
-from xdsl.dialects.builtin import ArrayAttr, ModuleOp
+from xdsl.dialects.builtin import ArrayAttr, ModuleOp, UnitAttr
 from xdsl.ir import Operation, SSAValue
 
 from ...dialects.loop import (
@@ -42,8 +41,8 @@ from ...dialects.loop import (
 )
 from ...dialects.types import element_of, memref, shape_of
 from ..base import CompilerContext, Pass
-from .cores import core_loops, counts, top_block
-from .promotion import Candidate, Promotion, candidate
+from .cores import SHARDED, core_loops, counts, top_block
+from .promotion import Candidate, Promotion, candidates_of
 from .tile_npu import npu_segments
 
 
@@ -61,18 +60,8 @@ class PromoteBuffersPass(Pass):
         for func in npu_segments(module):
             ops = list(top_block(func).ops)
             promotion = Promotion(ops, ctx.machine, counts(core_loops(func)))
-            found = [
-                c
-                for op in ops
-                if _may_stay(op) and (c := candidate(op, promotion.order)) is not None
-            ]
-            for c, address in promotion.choose(found):
+            for c, address in promotion.choose(candidates_of(ops, promotion)):
                 rewrite(c, promotion.ops[c.first], address)
-
-
-def _may_stay(op: Operation) -> TypeGuard[AllocOp | GlobalOp]:
-    """A buffer of this segment alone, or a constant."""
-    return isinstance(op, GlobalOp) or (isinstance(op, AllocOp) and "local" in op.attributes)
 
 
 def rewrite(c: Candidate, first: Operation, address: int) -> None:
@@ -83,6 +72,8 @@ def rewrite(c: Candidate, first: Operation, address: int) -> None:
     new = AllocOp(memref(c.shape, element_of(old), "spm"), offset=address)
     new.location = first.location
     new.result.name_hint = old.name_hint
+    if c.sharded:
+        new.attributes[SHARDED] = UnitAttr()
     block.insert_op_before(new, first)
     for border in borders(new.result, c.low, c.high, c.fill):
         border.location = first.location

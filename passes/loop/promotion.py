@@ -17,7 +17,7 @@ from xdsl.ir import Operation, SSAValue
 from ...backends.targets.machine import Machine
 from ...dialects.loop import AllocOp, GlobalOp, NestOp, ReshapeOp, captured
 from ...dialects.types import element_of, numpy_dtype, shape_of
-from .cores import overlapping
+from .cores import SHARDED, overlapping
 from .tiling.bounds import HALO
 from .tiling.residents import Resident, place, room
 from .tiling.selection import select
@@ -42,6 +42,11 @@ class Candidate:
     last: int = 0
 
     @property
+    def sharded(self) -> bool:
+        """Whether a core only ever uses its own rows."""
+        return isinstance(self.alloc, AllocOp) and all(SHARDED in n.attributes for n in self.nests)
+
+    @property
     def shape(self) -> list[int]:
         """Extents with the border."""
         return [
@@ -53,6 +58,16 @@ class Candidate:
     def bordered(self) -> bool:
         """Whether anything is read outside the tensor."""
         return any(self.low) or any(self.high)
+
+
+def candidates_of(ops: Sequence[Operation], promotion: Promotion) -> list[Candidate]:
+    """Buffers of this segment alone, and constants, that could stay."""
+    return [
+        c
+        for op in ops
+        if isinstance(op, GlobalOp) or (isinstance(op, AllocOp) and "local" in op.attributes)
+        if (c := candidate(op, promotion.order)) is not None
+    ]
 
 
 def candidate(alloc: AllocOp | GlobalOp, order: dict[Operation, int]) -> Candidate | None:
@@ -186,9 +201,10 @@ class Promotion:
         return [(c, address) for c in ranked if (address := self.consider(c)) is not None]
 
     def size(self, c: Candidate) -> int:
-        """Bytes of a candidate with its border, aligned."""
+        """Bytes of a candidate, or of a core's rows, with its border, aligned."""
         align = self.machine.alignment
         size = prod(c.shape) * numpy_dtype(element_of(c.alloc.result)).itemsize
+        size //= prod(self.cores) if c.sharded else 1
         return -(-size // align) * align
 
     def consider(self, c: Candidate) -> int | None:

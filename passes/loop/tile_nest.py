@@ -26,10 +26,11 @@ from ...dialects.loop import (
     SubviewOp,
     captured,
     space_of,
+    whole,
 )
 from ...dialects.npu.commands import OVERLAPPING
 from ...dialects.types import element_of, memref, shape_of, string
-from .cores import BLOCKED, core_counts, counts, overlapping, split_of
+from .cores import BLOCKED, SHARDED, core_counts, counts, overlapping, split_of
 from .stage_ops import scalar_ops
 from .tiling.chain import WIDE, Stage, assign_buffers, reduced_value
 from .tiling.classify import SPARSE
@@ -53,7 +54,7 @@ class _Tiler:
     def __init__(self, nest: NestOp, info: Nest, tiling: Tiling, cores: Sequence[ForOp] = ()):
         self.nest, self.info, self.tile, self.sparse = nest, info, tiling.tile, tiling.sparse
         self.cores, self.split = cores, split_of(nest)
-        self.blocked = BLOCKED in nest.attributes
+        self.blocked, self.sharded = BLOCKED in nest.attributes, SHARDED in nest.attributes
         sizes = counts(cores)
         self.overlapping = overlapping(nest, sizes)
         self.parts = list(nest.sizes)  # from the first of one core's to that of the next
@@ -126,16 +127,21 @@ class _Tiler:
         self.emit(CopyOp("load", table, tile, [], Linear.of([{}], 0)))
         self.constants[table] = tile
 
-    def coordinates(self, map: Linear, low: Sequence[int]) -> tuple[list[SSAValue], Linear]:
-        """Loop variables that move a tile, and its start coordinates in terms of them."""
+    def coordinates(
+        self, map: Linear, low: Sequence[int], own: bool = False
+    ) -> tuple[list[SSAValue], Linear]:
+        """Loop variables that move a tile, and its start coordinates in terms of them.
+
+        `own`: in a tensor of which each core holds its own rows.
+        """
         dims = [d for d in self.loops if d in self.ivs and any(row[d] for row in map.coeffs)]
         rows = [{i: row[d] for i, d in enumerate(dims)} for row in map.coeffs]
         ivs = [self.ivs[d] for d in dims]
         around = dict.fromkeys(self.split, 1)
         turns = dict(around)  # cores that take tiles in turn
         for i, (level, d) in reversed(list(enumerate(zip(self.cores, self.split, strict=False)))):
-            block = self.blocked and (self.overlapping or d not in self.split[:i])
-            if any(row[d] for row in map.coeffs):
+            block = self.sharded or (self.blocked and (self.overlapping or d not in self.split[:i]))
+            if any(row[d] for row in map.coeffs) and not own:
                 step = (self.parts if block else self.tile)[d] * around[d]
                 for row, full in zip(rows, map.coeffs, strict=True):
                     row[len(ivs)] = full[d] * step
@@ -175,7 +181,9 @@ class _Tiler:
 
     def view(self, buffer: SSAValue, map: Linear, box: TileBox) -> SSAValue:
         """The tile's box of a tensor that stays in the scratchpad."""
-        ivs, start = self.coordinates(map, box.low)
+        alloc = whole(buffer).owner
+        own = isinstance(alloc, AllocOp) and SHARDED in alloc.attributes
+        ivs, start = self.coordinates(map, box.low, own)
         type = memref(box.box, element_of(buffer), "spm")
         hint = f"{buffer.name_hint or 'x'}_tile"
         return self.emit(SubviewOp(buffer, ivs, start, type, box.steps), hint).results[0]
@@ -188,7 +196,7 @@ class _Tiler:
 
     def store(self, tile: SSAValue, perm: Sequence[int] | None = None) -> None:
         if space_of(self.nest.output) == "spm":
-            if self.split and not self.overlapping:
+            if self.split and not self.overlapping and not self.sharded:
                 self.emit(BroadcastOp(tile))
             return
         if self.cores and not self.split:

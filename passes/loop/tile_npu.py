@@ -38,6 +38,7 @@ from ...dialects.locations import onnx_nodes
 from ...dialects.loop import NestOp
 from ..base import CompilerContext, Pass
 from .cores import core_loops, counts, in_turn, top_block
+from .sharding import shrink
 from .tile_nest import tile_nest
 from .tiling.model import Tiling
 from .tiling.residents import free_scratchpad
@@ -83,6 +84,7 @@ class TileNpuPass(Pass):
                 }
                 ctx.tilings.append(_row(onnx_nodes(op), info.work.domain, tiling))
                 tile_nest(op, info, tiling, loops)
+            shrink(func)
 
 
 def tiling_of(

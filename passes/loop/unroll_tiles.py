@@ -1,4 +1,4 @@
-"""Unroll the outermost tile loops of short nests, so that layers can overlap.
+"""Unroll the tile loops of nests, so that layers can overlap.
 
     loop.for %n = 0 to 512 step 256 {        loop.copy load %w[] at () -> (0, 0)   tile %w0
       loop.copy load %w[%n] tile %wt    ->   ...
@@ -6,14 +6,16 @@
     }                                        ...
 
 What stands at the top level of a segment can be moved and synchronised by itself: weights of the
-next layers are loaded while the present one computes (prefetch-loads), and a layer starts on the
-first tiles of its input while the last are still being made.  Loops inside stay loops: machine code
-and IR grow by the number of pieces only: a loop of many iterations is split into shorter ones, into
-as many as keep the program below `max-ops` operations, loops that load first.  These are counted
-before lowering, roughly and from above: a program has fewer in the end.  Nothing is unrolled where
-banks are ranges of addresses (there, the two slots of a loop's buffers keep queues out of each
-other's banks) or for arrays of adder trees, which have no long pipeline to keep full from one layer
-to the next.
+next layers are loaded while the present one computes (prefetch-loads), a layer starts on the first
+tiles of its input while the last are still being made, pooling runs beside convolution
+(schedule-commands).  Machine code and IR grow by the number of pieces, so a program may become
+`growth` times as long, or `max-ops` operations (counted before lowering and without what
+synchronises them: about three quarters of those of the npu level).  First outermost loops that
+load are split, into as many pieces as there is room for.  Then whole nests are unrolled: those near
+a nest without products first, then the smallest.  A nest for which there is no room stays as it is:
+between pieces of it the array would run empty.  Nothing is unrolled where banks are ranges of
+addresses (there, the two slots of a loop's buffers keep queues out of each other's banks) or for
+arrays of adder trees, which have no long pipeline to keep full from one layer to the next.
 """
 
 from __future__ import annotations
@@ -23,64 +25,110 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import Block, Operation, SSAValue
 
-from ...dialects.loop import AllocOp, CopyOp, ForOp, NestOp, SubviewOp
+from ...dialects.loop import AllocOp, BroadcastOp, CopyOp, ForOp, NestOp, SubviewOp
+from ...dialects.types import string
 from ..base import CompilerContext, Pass
 from .cores import top_block
 from .tile_npu import npu_segments
 from .tiling.units import unrolls
 
+MATMUL = string("matmul")
+
 PIECES = (32, 24, 16, 12, 8, 6, 4, 3, 2)
 """Numbers of pieces to split a loop into at most, in order of preference."""
+
+NEAR = 2
+"""Nests before and behind one without products that may run beside it."""
 
 
 @dataclass(frozen=True)
 class UnrollTilesPass(Pass):
-    """Unroll outermost tile loops with few iterations."""
+    """Unroll tile loops, as far as the program stays short."""
 
     name = "unroll-tiles"
-    max_ops: int = 16000
+    max_ops: int = 3900
+    growth: float = 3.5
 
     def run(self, ctx: CompilerContext, module: ModuleOp) -> None:
-        """Unroll in every NPU segment, within `max-ops` operations in all."""
+        """Unroll in every NPU segment, to `max-ops` operations in all or `growth` times as many."""
         if ctx.machine is None or not unrolls(ctx.machine):
             return
-        segments = npu_segments(module)
-        loops = [
-            (op, len(op.values), _size(op))
-            for func in segments
-            for op in top_block(func).ops
-            if isinstance(op, ForOp)
-        ]
-        room = self.max_ops - sum(_size(op) for func in segments for op in top_block(func).ops)
-        for loading in (True, False):  # what loads gains most
-            room -= _unroll([loop for loop in loops if _loads(loop[0]) is loading], room)
+        blocks = [top_block(func) for func in npu_segments(module)]
+        length = sum(_size(op) for block in blocks for op in block.ops)
+        room = max(self.max_ops, int(self.growth * length)) - length
+        room -= _split_loads([op for block in blocks for op in _loops(block)], room)
+        unroll_nests([_loops(block) for block in blocks], room)
 
 
-def _unroll(loops: Sequence[tuple[ForOp, int, int]], room: int) -> int:
-    """Split loops, given with trips and size, into as many pieces as `room` operations allow."""
+def _loops(block: Block) -> list[ForOp]:
+    return [op for op in block.ops if isinstance(op, ForOp)]
+
+
+def _split_loads(loops: Sequence[ForOp], room: int) -> int:
+    """Split loops that load into as many pieces as `room` operations allow; returns how many."""
+    loading = [op for op in loops if _loads(op)]
     for most in PIECES:
-        grown = sum((min(trips, most) - 1) * size for _, trips, size in loops)
+        grown = sum((min(len(op.values), most) - 1) * _size(op) for op in loading)
         if grown <= room:
-            for loop, trips, _ in loops:
-                if trips > 1:
-                    split(loop, min(trips, most))
+            for op in loading:
+                if len(op.values) > 1:
+                    split(op, min(len(op.values), most))
             return grown
     return 0
+
+
+def unroll_nests(segments: Sequence[Sequence[ForOp]], room: int) -> None:
+    """Unroll top-level loops and all in them, one by one, within `room` operations."""
+    order: list[tuple[bool, int, ForOp]] = []
+    for loops in segments:
+        alone = [not _multiplies(op) for op in loops]
+        for i, op in enumerate(loops):
+            far = not any(alone[max(i - NEAR, 0) : i + NEAR + 1])
+            order.append((far, _unrolled(op) - _size(op), op))
+    for _, grown, op in sorted(order, key=lambda item: item[:2]):
+        if grown <= room:
+            room -= grown
+            unroll(op)
+
+
+def unroll(loop: ForOp) -> None:
+    """Replace a loop, and all loops in it, by their iterations."""
+    block, before, behind = loop.parent_block(), loop.prev_op, loop.next_op
+    assert block is not None
+    split(loop, len(loop.values))
+    op = block.first_op if before is None else before.next_op
+    while op is not behind:
+        assert op is not None
+        following = op.next_op
+        if isinstance(op, ForOp):
+            unroll(op)
+        op = following
 
 
 def _loads(loop: ForOp) -> bool:
     return any(isinstance(op, CopyOp) and op.kind.data == "load" for op in loop.walk())
 
 
+def _multiplies(loop: ForOp) -> bool:
+    return any(op.attributes.get("tensorize") == MATMUL for op in loop.walk())
+
+
 def _size(op: Operation) -> int:
-    """Operations of the npu level that a tile loop, or what is in it, becomes; about."""
+    """Operations that a tile loop, or what is in it, becomes; about."""
     if isinstance(op, ForOp):
         return 2 + sum(_size(inner) for inner in op.body.block.ops)
     if isinstance(op, NestOp):
-        return 5
-    return 2 if isinstance(op, CopyOp) else int(isinstance(op, AllocOp))
+        return 5 if op.attributes.get("tensorize") == MATMUL else 1
+    return int(isinstance(op, AllocOp | BroadcastOp | CopyOp))
+
+
+def _unrolled(op: Operation) -> int:
+    """The same when all loops are unrolled."""
+    if isinstance(op, ForOp):
+        return len(op.values) * sum(_unrolled(inner) for inner in op.body.block.ops)
+    return _size(op)
 
 
 def split(loop: ForOp, pieces: int) -> None:

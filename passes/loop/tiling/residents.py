@@ -16,9 +16,9 @@ from xdsl.dialects.func import FuncOp
 from xdsl.ir import Block, Operation, SSAValue
 
 from ....backends.targets.machine import Machine
-from ....dialects.loop import AllocOp, NestOp, ReshapeOp, space_of
+from ....dialects.loop import AllocOp, NestOp, space_of, whole
 from ....dialects.types import element_of, numpy_dtype, shape_of
-from ..cores import top_block
+from ..cores import SHARDED, core_loops, counts, top_block
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,7 @@ def overwritten(nest: NestOp) -> SSAValue | None:
 
 def _address(value: SSAValue) -> int | None:
     """Scratchpad address of a resident tensor or a reshape of one."""
-    while isinstance(value.owner, ReshapeOp):
-        value = value.owner.x
-    alloc = value.owner
+    alloc = whole(value).owner
     if not isinstance(alloc, AllocOp) or alloc.offset is None or space_of(value) != "spm":
         return None
     return alloc.offset.value.data
@@ -84,6 +82,7 @@ def residents_of(func: FuncOp) -> tuple[list[Resident], dict[Operation, int]]:
         if isinstance(op, AllocOp) and op.offset is not None and space_of(op.result) == "spm":
             uses = [order[u] for u in _users(op.result, top_block(func))]
             size = prod(shape_of(op.result)) * numpy_dtype(element_of(op.result)).itemsize
+            size //= prod(counts(core_loops(func))) if SHARDED in op.attributes else 1
             found.append(
                 Resident(op.offset.value.data, size, order[op], max(uses, default=order[op]))
             )
