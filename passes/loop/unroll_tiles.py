@@ -27,7 +27,7 @@ from itertools import pairwise
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, Operation, SSAValue
 
-from ...dialects.loop import AllocOp, BroadcastOp, CopyOp, ForOp, NestOp, SubviewOp
+from ...dialects.loop import AllocOp, BroadcastOp, CopyOp, FillOp, ForOp, NestOp, SubviewOp
 from ...dialects.types import string
 from ..base import CompilerContext, Pass
 from .cores import top_block
@@ -121,7 +121,7 @@ def _size(op: Operation) -> int:
         return 2 + sum(_size(inner) for inner in op.body.block.ops)
     if isinstance(op, NestOp):
         return 5 if op.attributes.get("tensorize") == MATMUL else 1
-    return int(isinstance(op, AllocOp | BroadcastOp | CopyOp))
+    return int(isinstance(op, AllocOp | BroadcastOp | CopyOp | FillOp))
 
 
 def _unrolled(op: Operation) -> int:

@@ -149,7 +149,7 @@ def compile_and_run(
         if name == "distribute" and pick is not None:
             split_at_random(module, machine, pick, block)
         elif name == "unroll-tiles":
-            UnrollTilesPass(max_ops=max_ops).apply(s.ctx, module)
+            UnrollTilesPass(max_ops=max_ops, growth=1.0).apply(s.ctx, module)
         else:
             find_pass(name)().apply(s.ctx, module)
         module.verify()
