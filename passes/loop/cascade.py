@@ -39,7 +39,7 @@ from ...dialects.loop import AllocOp, GlobalOp, NestOp
 from ...dialects.types import element_of, ints, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass, main_function
 from .promotion import Promotion, candidate
-from .segments import device_of_nest
+from .segments import device_of_nest, segments
 from .sharding import shards
 from .stripes import Stripes, row_axis, row_dim, stripe
 from .tiling.bounds import HALO
@@ -72,9 +72,10 @@ class CascadePass(Pass):
         machine = ctx.machine
         if machine is None or not self.enable:
             return
-        block = main_function(module).body.block
+        func = main_function(module)
+        block, segment = func.body.block, {op: s.ops for s in segments(func) for op in s.ops}
         for nests in runs(list(block.ops)):
-            choice = _Choice(nests, list(block.ops), together(nests, machine))
+            choice = _Choice(nests, list(block.ops), together(segment[nests[0]], machine))
             for cascade in choice.longest(self.stripes) if self.stripes else choice.best():
                 rewrite(cascade)
 
@@ -109,9 +110,12 @@ def runs(ops: Sequence[Operation]) -> list[list[NestOp]]:
     return [run for run in out if len(run) > 1]
 
 
-def together(nests: Sequence[NestOp], machine: Machine) -> Machine:
+def together(segment: Sequence[Operation], machine: Machine) -> Machine:
     """The machine with the scratchpads of all cores as one, if each can have its own images."""
-    if machine.cores < 2 or shards(nests, machine.cores) is None:
+    nests = [op for op in segment if isinstance(op, NestOp)]
+    if machine.cores < 2 or not machine.network.bytes_per_cycle:
+        return machine
+    if shards(nests, machine.cores) is None:
         return machine
     size = machine.scratchpad.bytes * machine.cores
     return replace(machine, scratchpad=replace(machine.scratchpad, bytes=size))

@@ -112,16 +112,23 @@ def shard(
     dims = shards(nests, prod(grid))
     if dims is None:
         return False
-    cycles = _segment_cycles(func, machine, grid) + exchanged(divided, nests, machine)
+    sent = exchanged(divided, nests, machine)
+    least = sent + sum(_cycles(analyse(nest, machine, grid).work, machine) for nest in nests)
     before = [dict(nest.attributes) for nest in nests]
     for nest, dim in dims.items():
         nest.attributes.pop(BLOCKED, None)
         nest.attributes |= {SPLIT: ints([dim] * len(grid)), SHARDED: UnitAttr()}
-    if _segment_cycles(func, machine, grid) < cycles:
+    cycles = _segment_cycles(func, machine, grid)
+    if cycles < least:  # than if all activations stayed on chip: no need to know which do
         return True
+    sharded = [nest.attributes for nest in nests]
     for nest, attributes in zip(nests, before, strict=True):
         nest.attributes = attributes
-    return False
+    if sent + _segment_cycles(func, machine, grid) <= cycles:
+        return False
+    for nest, attributes in zip(nests, sharded, strict=True):
+        nest.attributes = attributes
+    return True
 
 
 def _segment_cycles(func: FuncOp, machine: Machine, grid: Sequence[int]) -> float:

@@ -31,7 +31,7 @@ def shards(nests: Sequence[NestOp], cores: int) -> dict[NestOp, int] | None:
         if dim is None or nest.sizes[dim] % cores:
             return None
         if not all(
-            isinstance(x.owner, GlobalOp) or _own_rows(map, x, dim, nest.sizes[dim], cores)
+            isinstance(x.owner, GlobalOp) or _own_rows(map, x, dim, nest.sizes)
             for map, x in zip(nest.linear_maps, nest.reads, strict=False)
         ):
             return None
@@ -39,19 +39,17 @@ def shards(nests: Sequence[NestOp], cores: int) -> dict[NestOp, int] | None:
     return out
 
 
-def _own_rows(map: Linear, x: SSAValue, dim: int, size: int, cores: int) -> bool:
-    """Whether a part of `dim` reads the same part of the rows of `x`."""
-    axis = row_axis(shape_of(x))
-    rows = shape_of(x)[axis]
-    alone = [int(d == dim) for d in range(map.num_dims)]
+def _own_rows(map: Linear, x: SSAValue, dim: int, sizes: Sequence[int]) -> bool:
+    """Whether a part of `dim` reads the same part of the rows of `x`, no border before them."""
+    shape = shape_of(x)
+    axis = row_axis(shape)
+    if not shape or shape[axis] != sizes[dim] or map.consts[axis]:
+        return False
+    alone = list(map.coeffs[axis]) == [int(d == dim) for d in range(map.num_dims)]
     elsewhere = any(row[dim] for k, row in enumerate(map.coeffs) if k != axis)
-    return (
-        list(map.coeffs[axis]) == alone
-        and not map.consts[axis]
-        and not elsewhere
-        and rows == size
-        and not rows % cores
-    )
+    # a border along an axis of one element in front of the rows would make it the axis of the rows
+    bordered = any(low < 0 or high > 0 for low, high in map.bounds(sizes)[:axis])
+    return alone and not elsewhere and not bordered
 
 
 def shrink(func: FuncOp) -> None:

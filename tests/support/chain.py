@@ -24,13 +24,13 @@ def rows(*dims: int | None) -> list[Row]:
 
 
 class Chain:
-    """A segment under construction, and the tensors (1, h, w, c) that layers may read.
+    """A segment under construction, and the tensors (batch, h, w, c) that layers may read.
 
     `origin`: zero point of what lies outside tensors, equal for most consumers.
     """
 
-    def __init__(self, draw: st.DrawFn, segment: Segment):
-        self.draw, self.segment = draw, segment
+    def __init__(self, draw: st.DrawFn, segment: Segment, batch: int = 1):
+        self.draw, self.segment, self.batch = draw, segment, batch
         self.values: list[SSAValue] = []
         self.origin = self.pick([-128, 3])
         self._local: list[tuple[int, int]] = []
@@ -74,15 +74,15 @@ def _is_read(value: SSAValue) -> bool:
 
 def matrix_of(c: Chain, x: SSAValue) -> tuple[SSAValue, int, int]:
     """`x` as a matrix of pixels by channels."""
-    _, h, w, channels = shape_of(x)
-    op = ReshapeOp(x, memref([h * w, channels], i8, "dram"))
+    *pixels, channels = shape_of(x)
+    op = ReshapeOp(x, memref([prod(pixels), channels], i8, "dram"))
     c.segment.block.add_op(op)
-    return op.result, h * w, channels
+    return op.result, prod(pixels), channels
 
 
 def image_of(c: Chain, x: SSAValue) -> None:
     """The matrix `x` as a tensor that layers may read: through a reshape."""
     m, n = shape_of(x)
-    op = ReshapeOp(x, memref([1, 1, m, n], element_of(x), "dram"))
+    op = ReshapeOp(x, memref([c.batch, 1, m // c.batch, n], element_of(x), "dram"))
     c.segment.block.add_op(op)
     c.values.append(op.result)

@@ -1,6 +1,7 @@
 """Segments on several cores: machines, splits at random, and the way down to the simulator.
 
 module = split_at_random(chain, machine, data)     instead of what `distribute` would choose
+module = shard_all(chain, machine)                 each core has its own images, whatever it costs
 check(chain, machine, ...)                         meaning is kept by every pass of the phase
 """
 
@@ -28,9 +29,10 @@ from tilewright.dialects.locations import location
 from tilewright.dialects.loop import NestOp
 from tilewright.dialects.semantics import npu as npu_semantics
 from tilewright.dialects.types import ints
-from tilewright.passes.loop.cores import BLOCKED, SPLIT, core_grid
+from tilewright.passes.loop.cores import BLOCKED, SHARDED, SPLIT, core_grid
 from tilewright.passes.loop.distribute import candidates, enclose
 from tilewright.passes.loop.packing import pack_constants
+from tilewright.passes.loop.sharding import shards
 from tilewright.passes.loop.tile_npu import npu_segments
 from tilewright.passes.loop.tiling.selection import select
 from tilewright.passes.loop.tiling.work import analyse
@@ -83,6 +85,18 @@ def split_at_random(
     return module
 
 
+def shard_all(module: ModuleOp, machine: Machine) -> ModuleOp:
+    """Put segments into core loops, of whose nests each core has its own rows where that can be."""
+    grid = core_grid(machine.cores)
+    for func in npu_segments(module):
+        dims = shards([op for op in func.body.block.ops if isinstance(op, NestOp)], machine.cores)
+        for nest, dim in ({} if dims is None else dims).items():
+            nest.attributes |= {SPLIT: ints([dim] * len(grid)), SHARDED: UnitAttr()}
+        enclose(func, grid)
+    module.verify()
+    return module
+
+
 def fitting(
     nest: NestOp, machine: Machine, grid: tuple[int, ...], even: bool = True
 ) -> list[tuple[int, ...]]:
@@ -114,11 +128,13 @@ def check(
     max_ops: int = 4000,
     each: bool = True,
     one_node: bool = False,
+    sharded: bool = False,
 ) -> SimulationResult:
     """Down to the simulator, which looks for races and reads of what was never written.
 
-    `pick` and `block` split at random in place of `distribute`.  `each`: compare after each pass.
-    `one_node`: all nests come from the same ONNX node, as those of a softmax do.
+    `pick` and `block` split at random in place of `distribute`, `sharded` gives each core its own
+    rows.  `each`: compare after each pass.  `one_node`: all nests come from the same ONNX node, as
+    those of a softmax do.
     """
     s = chain.segment
     module, (arena, consts) = s.module_with_main(), s.memories()
@@ -127,7 +143,7 @@ def check(
             op.location = location(["node"])
     expected = chain.visible(run_loops(module, arena, consts))
     return compile_and_run(
-        s, module, machine, arena, expected, chain.visible, pick, max_ops, each, block
+        s, module, machine, arena, expected, chain.visible, pick, max_ops, each, block, sharded
     )
 
 
@@ -142,11 +158,14 @@ def compile_and_run(
     max_ops: int = 4000,
     each: bool = True,
     block: Callable[[], bool] = bool,
+    sharded: bool = False,
 ) -> SimulationResult:
     """The phase on `module` (changed in place), then simulation; AssertionError if bytes differ."""
     s.ctx.machine = machine
     for name in PASSES:
-        if name == "distribute" and pick is not None:
+        if name == "distribute" and sharded:
+            shard_all(module, machine)
+        elif name == "distribute" and pick is not None:
             split_at_random(module, machine, pick, block)
         elif name == "unroll-tiles":
             UnrollTilesPass(max_ops=max_ops, growth=1.0).apply(s.ctx, module)

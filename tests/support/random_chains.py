@@ -39,7 +39,7 @@ def convolve(
     c: Chain, x: SSAValue, y: SSAValue | None = None, at: int = 0, count: int | None = None
 ) -> None:
     """A convolution, into channels [at, at + count) of `y` or a tensor of its own."""
-    s, (_, h, w, channels) = c.segment, shape_of(x)
+    s, (n, h, w, channels) = c.segment, shape_of(x)
     kernel = c.pick([1, 1, 3, 3, 2])
     (sh, dh, ph, oh), (sw, dw, pw, ow) = window(c, h, kernel), window(c, w, kernel)
     if y is not None:
@@ -48,9 +48,9 @@ def convolve(
         return
     outputs = c.pick((*CHANNELS, 40)) if count is None else count
     zp = c.pick([c.origin, c.origin, c.origin, 5])
-    out = s.buffer([1, oh, ow, outputs]) if y is None else y
+    out = s.buffer([n, oh, ow, outputs]) if y is None else y
     s.nest(
-        [1, oh, ow, outputs, kernel, kernel, channels],
+        [n, oh, ow, outputs, kernel, kernel, channels],
         [
             (x, [{0: 1}, {1: sh, 4: dh}, {2: sw, 5: dw}, {6: 1}], [0, -ph, -pw, 0], zp),
             (s.weights([kernel, kernel, channels, outputs]), rows(4, 5, 6, 3), None, None),
@@ -66,13 +66,13 @@ def convolve(
 
 
 def depthwise(c: Chain, x: SSAValue) -> None:
-    s, (_, h, w, channels) = c.segment, shape_of(x)
+    s, (n, h, w, channels) = c.segment, shape_of(x)
     (sh, dh, ph, oh), (sw, dw, pw, ow) = window(c, h, 3), window(c, w, 3)
     if oh < 1 or ow < 1:
         return
-    out = s.buffer([1, oh, ow, channels])
+    out = s.buffer([n, oh, ow, channels])
     s.nest(
-        [1, oh, ow, channels, 3, 3],
+        [n, oh, ow, channels, 3, 3],
         [
             (x, [{0: 1}, {1: sh, 4: dh}, {2: sw, 5: dw}, {3: 1}], [0, -ph, -pw, 0], c.origin),
             (s.weights([3, 3, channels]), rows(4, 5, 3), None, None),
@@ -87,15 +87,15 @@ def depthwise(c: Chain, x: SSAValue) -> None:
 
 
 def max_pool(c: Chain, x: SSAValue) -> None:
-    s, (_, h, w, channels) = c.segment, shape_of(x)
+    s, (n, h, w, channels) = c.segment, shape_of(x)
     kernel = c.pick([2, 3])
     (sh, dh, ph, oh), (sw, dw, pw, ow) = window(c, h, kernel), window(c, w, kernel)
     if oh < 1 or ow < 1:
         return
-    out, fill = s.buffer([1, oh, ow, channels]), c.pick([-128, c.origin])
+    out, fill = s.buffer([n, oh, ow, channels]), c.pick([-128, c.origin])
     look_up = c.pick([True, False])
     s.nest(
-        [1, oh, ow, channels, kernel, kernel],
+        [n, oh, ow, channels, kernel, kernel],
         [(x, [{0: 1}, {1: sh, 4: dh}, {2: sw, 5: dw}, {3: 1}], [0, -ph, -pw, 0], fill)],
         (out, rows(0, 1, 2, 3), None),
         reduce="max",
@@ -133,10 +133,10 @@ def move(c: Chain, x: SSAValue) -> None:
     s, shape = c.segment, list(shape_of(x))
     kind, same = c.pick(["slice", "pad", "transpose", "resize", "copy"]), rows(0, 1, 2, 3)
     if kind == "resize":
-        _, h, w, channels = shape
-        out = s.buffer([1, 2 * h, 2 * w, channels])
+        n, h, w, channels = shape
+        out = s.buffer([n, 2 * h, 2 * w, channels])
         target = [{0: 1}, {1: 2, 2: 1}, {3: 2, 4: 1}, {5: 1}]
-        s.nest([1, h, 2, w, 2, channels], [(x, rows(0, 1, 3, 5), None, None)], (out, target, None))
+        s.nest([n, h, 2, w, 2, channels], [(x, rows(0, 1, 3, 5), None, None)], (out, target, None))
     elif kind == "slice":
         axis: int = c.pick([1, 2, 3])
         step: int = c.pick([1, 2])
@@ -151,7 +151,7 @@ def move(c: Chain, x: SSAValue) -> None:
         out = s.buffer(shape)
         s.nest(shape, [(x, same, [0, -1, 0, 0], c.origin)], (out, same, None))
     elif kind == "transpose":
-        out = s.buffer([1, shape[2], shape[1], shape[3]])
+        out = s.buffer([shape[0], shape[2], shape[1], shape[3]])
         s.nest(shape, [(x, same, None, None)], (out, rows(0, 2, 1, 3), None))
     else:
         out = s.buffer(shape)
@@ -161,15 +161,15 @@ def move(c: Chain, x: SSAValue) -> None:
 
 def concat(c: Chain, x: SSAValue) -> None:
     """Two producers into slices of one tensor; perhaps one slice is read on its own."""
-    s, (_, h, w, _) = c.segment, shape_of(x)
+    s, (n, h, w, _) = c.segment, shape_of(x)
     first, second = c.pick(CHANNELS), c.pick(CHANNELS)
-    whole = s.buffer([1, h, w, first + second])
+    whole = s.buffer([n, h, w, first + second])
     convolve(c, x, whole, 0, first)
-    convolve(c, c.pick([v for v in c.values if shape_of(v)[:3] == (1, h, w)]), whole, first, second)
+    convolve(c, c.pick([v for v in c.values if shape_of(v)[:3] == (n, h, w)]), whole, first, second)
     if c.pick([True, False]):
-        part = s.buffer([1, h, w, second])
+        part = s.buffer([n, h, w, second])
         s.nest(
-            [1, h, w, second],
+            [n, h, w, second],
             [(whole, rows(0, 1, 2, 3), [0, 0, 0, first], None)],
             (part, rows(0, 1, 2, 3), None),
             accumulator=lambda k: k.table(k.block.args[0]),
@@ -223,15 +223,17 @@ LAYERS: tuple[Layer, ...] = (
 
 
 @st.composite
-def chains(draw: st.DrawFn, max_layers: int = 6) -> Chain:
+def chains(
+    draw: st.DrawFn, max_layers: int = 6, batch: int = 1, layers: tuple[Layer, ...] = LAYERS
+) -> Chain:
     """A chain of random layers; most of its tensors are marked `local`."""
-    c = Chain(draw, Segment(draw(st.integers(0, 1 << 16))))
-    shape = [1, c.pick(EXTENTS), c.pick(EXTENTS), c.pick(CHANNELS)]
+    c = Chain(draw, Segment(draw(st.integers(0, 1 << 16))), batch)
+    shape = [batch, c.pick(EXTENTS), c.pick(EXTENTS), c.pick(CHANNELS)]
     c.values.append(c.segment.buffer(shape))
     for _ in range(draw(st.integers(2, max_layers))):
         source = c.values[-1] if c.pick([True, True, True, False]) else c.pick(c.values)
-        if prod(shape_of(source)) <= 6000:
-            c.pick(LAYERS)(c, source)
+        if prod(shape_of(source)) <= 6000 * batch:
+            c.pick(layers)(c, source)
     if len(c.values) == 1:
         move(c, c.values[0])
     c.finish()
