@@ -19,6 +19,16 @@ all.
 
 The splits are those of the least modelled cycles of all nests together, of a core and of transfers
 between cores, activations being on chip; where none pays every core computes all of the nest.
+
+Where all nests of a segment can keep to images of a batch, each core may have its own instead, a
+shard (`sharding`):
+
+    loop.nest domain [8, 56, 56, 64, ..]     loop.nest domain [8, 56, ..] {split = [0, 0], sharded}
+    loop.nest domain [8, 28, 28, 128, ..] -> loop.nest domain [8, 28, ..] {split = [0, 0], sharded}
+
+Then nothing is sent between cores, and a core holds two of the eight images of every tensor, so
+that four times as many bytes stay on chip; but each core needs all weights.  Shards are made where
+they take fewer modelled cycles, of nests with the tensors that stay on chip then and of transfers.
 """
 
 from __future__ import annotations
