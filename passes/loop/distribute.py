@@ -13,9 +13,8 @@ makes of a tensor that stays on chip is sent to those that read it (loop.broadca
 narrow-broadcasts), so that the next nest may be split differently.
 
 Nests without windows have parts that are blocks, so that a core that goes on along the same
-dimension finds its input at home.  Where a dimension does not divide evenly, blocks overlap: of 197
-rows, four cores compute 50 each, from 0, 49, 98 and 147.  Other nests are divided evenly or not at
-all.
+dimension finds its input at home.  Parts are equal: where a dimension does not divide evenly, it is
+padded (197 rows to 200), if that can be done (`padding`), else not divided.
 
 The splits are those of the least modelled cycles of all nests together, of a core and of transfers
 between cores, activations being on chip; where none pays every core computes all of the nest.
@@ -35,10 +34,12 @@ from xdsl.ir import SSAValue
 
 from ...backends.targets.machine import Machine
 from ...dialects.errors import CapacityError
-from ...dialects.loop import ForOp, GlobalOp, Linear, NestOp, ReshapeOp
+from ...dialects.loop import ForOp, GlobalOp, Linear, NestOp
 from ...dialects.types import element_of, ints, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass
-from .cores import BLOCKED, CORES, SPLIT, among, core_grid
+from .aliases import whole
+from .cores import BLOCKED, CORES, SPLIT, among, core_counts, core_grid
+from .padding import pad, paddable
 from .tile_npu import npu_segments
 from .tiling.bounds import distinct
 from .tiling.selection import select
@@ -107,16 +108,23 @@ def divide(nests: Sequence[NestOp], machine: Machine, grid: Sequence[int]) -> bo
         info = analyse(nest, machine)
         key = info.work, info.reduction, nest.fill_values, nest in blocked
         if key not in known:
-            splits = candidates(nest, grid, even=nest not in blocked)
-            known[key] = split_cycles(nest, machine, grid, splits)
+            known[key] = split_cycles(nest, machine, grid, candidates(nest, grid))
         costs[nest] = known[key]
     chosen = choose(costs, edges(nests, machine), blocked)
     for nest, split in chosen.items():
         if split:
-            nest.attributes[SPLIT] = ints(split)
+            assign(nest, split, grid)
             if nest in blocked:
                 nest.attributes[BLOCKED] = UnitAttr()
     return any(chosen.values())
+
+
+def assign(nest: NestOp, split: Split, grid: Sequence[int]) -> None:
+    """Divide `nest` like that, padded where it does not divide evenly."""
+    nest.attributes[SPLIT] = ints(split)
+    for d, count in core_counts(nest, grid).items():
+        if nest.sizes[d] % count:
+            pad(nest, d, prod(grid))
 
 
 def choose(
@@ -172,13 +180,6 @@ def edges(nests: Sequence[NestOp], machine: Machine) -> list[Edge]:
     return out
 
 
-def whole(value: SSAValue) -> SSAValue:
-    """The buffer that a value is, reshaped or not."""
-    while isinstance(value.owner, ReshapeOp):
-        value = value.owner.x
-    return value
-
-
 def axes(map: Linear, split: Split) -> tuple[int | None, ...]:
     """Along which axis of a tensor each core level divides it."""
     return tuple(next((r for r, row in enumerate(map.coeffs) if row[d]), None) for d in split)
@@ -224,19 +225,15 @@ def enclose(func: FuncOp, grid: Sequence[int]) -> None:
     block.insert_op_before(loops[0], last)
 
 
-def candidates(nest: NestOp, grid: Sequence[int], even: bool = True) -> list[Split]:
-    """Splits along parallel dimensions into boxes of the output.
-
-    `even`: only into equal ones; else what is left over is no more than an equal share.
-    """
+def candidates(nest: NestOp, grid: Sequence[int]) -> list[Split]:
+    """Splits along parallel dimensions into equal boxes of the output, with padding if need be."""
     alone = [d for d in nest.parallel if _alone(nest.linear_maps[-1], d, nest.sizes)]
-    out: list[Split] = []
-    for split in product(alone, repeat=len(grid)):
-        parts = among(split, grid)
-        shares = [divmod(nest.sizes[d], count) for d, count in parts.items()]
-        if all(share and rest <= (0 if even else share) for share, rest in shares):
-            out.append(split)
-    return out
+    fits = {d: paddable(nest, d, prod(grid)) for d in alone}
+    return [
+        split
+        for split in product(alone, repeat=len(grid))
+        if all(fits[d] or not nest.sizes[d] % count for d, count in among(split, grid).items())
+    ]
 
 
 def _alone(output: Linear, dim: int, sizes: tuple[int, ...]) -> bool:

@@ -84,7 +84,8 @@ def rewrite(c: Candidate, first: Operation, address: int) -> None:
     new.location = first.location
     new.result.name_hint = old.name_hint
     block.insert_op_before(new, first)
-    for border in borders(new.result, c.low, c.high, c.fill):
+    rest = [high - written for high, written in zip(c.high, c.written, strict=True)]
+    for border in borders(new.result, c.low, rest, c.fill):
         border.location = first.location
         block.insert_op_before(border, first)
     mapping: dict[SSAValue, SSAValue] = {old: new.result}
@@ -98,7 +99,9 @@ def rewrite(c: Candidate, first: Operation, address: int) -> None:
     for alias in c.values[1:]:
         reshape = alias.owner
         assert isinstance(reshape, ReshapeOp)
-        made = ReshapeOp(mapping[reshape.x], memref(shape_of(alias), element_of(alias), "spm"))
+        made = ReshapeOp(
+            mapping[reshape.x], memref(c.shape_with_border(alias), element_of(alias), "spm")
+        )
         made.location = first.location
         made.result.name_hint = alias.name_hint
         block.insert_op_before(made, first)
@@ -118,7 +121,7 @@ def redirect(nest: NestOp, mapping: dict[SSAValue, SSAValue], low: Sequence[int]
         if value not in mapping:
             continue
         map = maps[i]
-        if any(low):
+        if any(low):  # then there are no other shapes
             consts = tuple(c + x for c, x in zip(map.consts, low, strict=True))
             maps[i] = replace(map, consts=consts)
         if i < len(fills):
