@@ -33,5 +33,8 @@ def aliases(value: SSAValue) -> list[SSAValue]:
 
 def twin(shape: Sequence[int], axis: int, other: Sequence[int]) -> int | None:
     """The axis of shape `other` that is `axis` of `shape` for the same elements; None for none."""
+    if tuple(shape) == tuple(other):
+        return axis
     same = shape[axis], prod(shape[axis + 1 :])
-    return next((k for k, n in enumerate(other) if (n, prod(other[k + 1 :])) == same), None)
+    found = [k for k, n in enumerate(other) if (n, prod(other[k + 1 :])) == same]
+    return found[0] if len(found) == 1 and shape[axis] > 1 else None
