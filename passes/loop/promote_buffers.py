@@ -17,7 +17,8 @@ readers agree on the border.  They are taken in the order of DRAM bytes saved pe
 of their life, each if the modelled cycles of the segment fall: a resident tensor saves transfers
 but leaves less room for the tiles of every operation it lives through.  Tensors are packed at the
 end of the scratchpad; tiles use the rest.  A sum may take the place of its shortcut: the last nest
-to read a tensor, element by element, writes its result there where that saves room.
+to read a tensor, element by element, writes its result there where that saves room.  Where there is
+room, addresses are then chosen anew (`reuse`), so that nests wait less for each other.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from ...dialects.types import element_of, memref, shape_of
 from ..base import CompilerContext, Pass
 from .cores import core_loops, counts, top_block
 from .promotion import Candidate, Promotion, candidate
+from .reuse import spread
 from .tile_npu import npu_segments
 
 
@@ -66,7 +68,7 @@ class PromoteBuffersPass(Pass):
                 for op in ops
                 if _may_stay(op) and (c := candidate(op, promotion.order)) is not None
             ]
-            for c, address in promotion.choose(found):
+            for c, address in spread(promotion, promotion.choose(found)):
                 rewrite(c, promotion.ops[c.first], address)
 
 
