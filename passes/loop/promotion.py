@@ -23,6 +23,7 @@ from ...dialects.types import element_of, numpy_dtype, shape_of
 from .aliases import aliases, twin
 from .cores import SHARDED
 from .padding import ANY, padded_axes, survives
+from .sharding import own_rows
 from .tiling.bounds import HALO
 from .tiling.residents import Resident, place, room
 from .tiling.selection import select
@@ -110,6 +111,8 @@ def candidate(alloc: AllocOp | GlobalOp, order: dict[Operation, int]) -> Candida
     if any(high and not survives(alloc.result, axis) for axis, high in enumerate(out.high)):
         return None
     out.fill = ANY if out.fill is None else out.fill
+    if out.sharded and not all(own_rows(n, v) for n in out.nests for v in out.values):
+        return None
     if isinstance(alloc, GlobalOp):  # loaded once instead of by every stripe of a cascade
         if len(out.nests) < 2 or out.bordered or not all(HALO in n.attributes for n in out.nests):
             return None
