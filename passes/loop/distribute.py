@@ -327,16 +327,21 @@ def split_cycles(
             continue
         finally:
             del nest.attributes[SPLIT]
-        received = sum(o.bytes * prod(o.shape) for o in work.reads if o.constant and o.share > 1)
+        received = _held(work, 2)
         cycles = max(_cycles(work, machine), received / machine.network.bytes_per_cycle)
-        out[split] = cycles + _kept(work) / (machine.dram.bytes_per_cycle * machine.cores)
+        out[split] = cycles + _held(work) / (machine.dram.bytes_per_cycle * machine.cores)
     return out
 
 
-def _kept(work: Work) -> int:
-    """Bytes of constants that a core holds: room in which it cannot load those of other nests."""
+def _held(work: Work, share: int = 1) -> int:
+    """Bytes of constants that a core holds: room in which it cannot load those of other nests.
+
+    `share`: only of those that at least so many cores load together.
+    """
     return sum(
-        int(o.stored(distinct(o.map, work.domain, o.shape))) for o in work.reads if o.constant
+        int(o.stored(distinct(o.map, work.domain, o.shape)))
+        for o in work.reads
+        if o.constant and o.share >= share
     )
 
 
