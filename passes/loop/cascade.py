@@ -19,7 +19,8 @@ where cascades begin and end, and in how many stripes, is chosen by dynamic prog
 modelled cycles of nests (the tiling search), against those that promote-buffers alone leads to.
 Arm's Vela and Apache TVM (Ethos-U cascader) do the same with rolling buffers.  Of a batch, stripes
 are images.  Several cores share every stripe (distribute), if it has no halo: images they divide as
-evenly as a whole batch, rows and their halos not.  Each core has its part of the work and of the
+evenly as a whole batch, rows and their halos not.  Stripes are multiples of the number of cores
+high, but for the last, which can be padded.  Each core has its part of the work and of the
 bandwidth, so that one core with all of both tells where cascades pay.
 """
 
@@ -38,6 +39,7 @@ from ...backends.targets.machine import Machine
 from ...dialects.loop import AllocOp, GlobalOp, NestOp
 from ...dialects.types import element_of, ints, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass, main_function
+from .cores import padded_extent
 from .promotion import Promotion, candidate
 from .segments import device_of_nest
 from .stripes import Stripes, row_axis, row_dim, stripe
@@ -85,12 +87,14 @@ class Cascade:
     nests: tuple[NestOp, ...]
     inner: frozenset[SSAValue]
     count: int
+    multiple: int = 1
+    """Of which heights of stripes are multiples: the number of cores."""
 
     @cached_property
     def stripes(self) -> list[Stripes]:
         """Rows of every nest, stripe by stripe."""
         rows = shape_of(self.nests[-1].output)[row_axis(shape_of(self.nests[-1].output))]
-        height = -(-rows // self.count)
+        height = padded_extent(-(-rows // self.count), self.multiple)
         made = [
             stripe(self.nests, self.inner, a, min(a + height, rows)) for a in range(0, rows, height)
         ]
@@ -197,7 +201,7 @@ class _Choice:
             wanted = some is None or inner & some
             if wanted and self.rows[end] is not None and self.closed(inner, start, end):
                 nests = tuple(self.nests[start : end + 1])
-                cascade = Cascade(nests, frozenset(inner), count)
+                cascade = Cascade(nests, frozenset(inner), count, self.machine.cores)
                 if cascade.stripes:
                     out.append(cascade)
         return out
