@@ -68,9 +68,7 @@ def sequence(count: int, size: int) -> Segment:
     return s
 
 
-@pytest.mark.parametrize(
-    ("tensors", "distance"), [(64, 9), (20, 9), (12, 5), (8, 3), (6, 2), (3, 1)]
-)
+@pytest.mark.parametrize(("tensors", "distance"), [(64, 9), (20, 9), (12, 5), (8, 3), (6, 2)])
 def test_as_far_apart_as_there_is_room(tensors: int, distance: int) -> None:
     """Half of a scratchpad that holds so many tensors is for them."""
     machine, size = target("auto-200"), 4096
