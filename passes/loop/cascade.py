@@ -40,7 +40,7 @@ from ...dialects.loop import AllocOp, GlobalOp, NestOp
 from ...dialects.types import element_of, ints, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass, main_function
 from .cores import padded_extent
-from .promotion import Promotion, candidate
+from .promotion import GRAIN, Promotion, candidate
 from .segments import device_of_nest
 from .stripes import Stripes, row_axis, row_dim, stripe
 from .tiling.bounds import HALO
@@ -122,7 +122,8 @@ class _Choice:
         local = [op for op in ops if isinstance(op, AllocOp) and self._within(op)]
         found = [c for op in local if (c := candidate(op, self.promotion.order)) is not None]
         kept = {c.alloc for c, _ in self.promotion.choose(found)}
-        self.big = {op.result for op in local if op not in kept}  # what cascades are for
+        small = {c.alloc for c in found if self.promotion.size(c) <= self.capacity // GRAIN}
+        self.big = {op.result for op in local if op not in kept | small}  # what cascades are for
         self.local = {op.result for op in local}
         self.rows = [row_dim(nest) for nest in nests]
 
