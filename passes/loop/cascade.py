@@ -19,7 +19,8 @@ where cascades begin and end, and in how many stripes, is chosen by dynamic prog
 modelled cycles of nests (the tiling search), against those that promote-buffers alone leads to.
 Arm's Vela and Apache TVM (Ethos-U cascader) do the same with rolling buffers.  Of a batch, stripes
 are images.  Several cores share every stripe (distribute), if it has no halo: images they divide as
-evenly as a whole batch, rows and their halos not.  Each core has its part of the work and of the
+evenly as a whole batch, rows and their halos not.  Stripes are multiples of the number of cores
+high, but for the last, which can be padded.  Each core has its part of the work and of the
 bandwidth, so that one core with all of both tells where cascades pay.
 """
 
@@ -38,7 +39,8 @@ from ...backends.targets.machine import Machine
 from ...dialects.loop import AllocOp, GlobalOp, NestOp
 from ...dialects.types import element_of, ints, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass, main_function
-from .promotion import Promotion, candidate
+from .cores import padded_extent
+from .promotion import GRAIN, Promotion, candidate
 from .segments import device_of_nest, segments
 from .sharding import shards
 from .stripes import Stripes, row_axis, row_dim, stripe
@@ -87,12 +89,14 @@ class Cascade:
     nests: tuple[NestOp, ...]
     inner: frozenset[SSAValue]
     count: int
+    multiple: int = 1
+    """Of which heights of stripes are multiples: the number of cores."""
 
     @cached_property
     def stripes(self) -> list[Stripes]:
         """Rows of every nest, stripe by stripe."""
         rows = shape_of(self.nests[-1].output)[row_axis(shape_of(self.nests[-1].output))]
-        height = -(-rows // self.count)
+        height = padded_extent(-(-rows // self.count), self.multiple)
         made = [
             stripe(self.nests, self.inner, a, min(a + height, rows)) for a in range(0, rows, height)
         ]
@@ -131,7 +135,8 @@ class _Choice:
         local = [op for op in ops if isinstance(op, AllocOp) and self._within(op)]
         found = [c for op in local if (c := candidate(op, self.promotion.order)) is not None]
         kept = {c.alloc for c, _ in self.promotion.choose(found)}
-        self.big = {op.result for op in local if op not in kept}  # what cascades are for
+        small = {c.alloc for c in found if self.promotion.size(c) <= self.capacity // GRAIN}
+        self.big = {op.result for op in local if op not in kept | small}  # what cascades are for
         self.local = {op.result for op in local}
         self.rows = [row_dim(nest) for nest in nests]
 
@@ -210,7 +215,7 @@ class _Choice:
             wanted = some is None or inner & some
             if wanted and self.rows[end] is not None and self.closed(inner, start, end):
                 nests = tuple(self.nests[start : end + 1])
-                cascade = Cascade(nests, frozenset(inner), count)
+                cascade = Cascade(nests, frozenset(inner), count, self.machine.cores)
                 if cascade.stripes:
                     out.append(cascade)
         return out

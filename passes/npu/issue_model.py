@@ -1,8 +1,9 @@
 """When tasks run that are issued in some order: the machine as schedule-commands sees it.
 
 Of `docs/timing.md` it has the control processor that waits at a full queue, queues in order, what a
-unit takes, what a result takes on its way, and loads ahead, which the DMA does as early as it
-can (prefetch-loads will move them up).  Not: fetching, banks, shared bandwidth, preloads.
+unit takes, what a result takes on its way, and loads ahead, which the DMA does as early as it can
+(prefetch-loads will move them up) or when they are issued.  Not: fetching, banks, shared bandwidth,
+preloads.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ STAGES = (Queue.LOAD, Queue.MATRIX, Queue.VECTOR, Queue.STORE)
 
 
 class Issue:
-    """The state of the machine after some tasks have been issued."""
+    """The state of the machine after some tasks have been issued.
 
-    def __init__(self, tasks: Sequence[Task], machine: Machine):
-        self.tasks = tasks
+    `ahead`: whether loads that nothing holds back are done as early as the DMA can.
+    """
+
+    def __init__(self, tasks: Sequence[Task], machine: Machine, ahead: bool = True):
+        self.tasks, self.ahead = tasks, ahead
         self.control = 0.0
         self.time = 0.0
         self.free = dict.fromkeys(Queue, 0.0)
@@ -58,7 +62,7 @@ class Issue:
     def issue(self, i: int) -> None:
         """Issue task `i`."""
         task = self.tasks[i]
-        if task.ahead:
+        if task.ahead and self.ahead:
             self.free[Queue.LOAD] += task.cycles[Queue.LOAD]
             self.done[i, Queue.LOAD] = self.free[Queue.LOAD]
             return

@@ -9,8 +9,10 @@ The control processor issues in program order and waits at a full queue, so a lo
 behind a long computation starts late.  Loads at the top level whose source no command of the
 program writes (weights, inputs), and whose buffer nothing uses before, move up, in their order:
 each to the place that is reached when the load queue has room again, by modelled cycles, and no
-further than the scratchpad has room for its buffer from there on.  Buffers live longer; allocation
-comes after.  Where banks are ranges of addresses nothing moves: loads would get into the banks that
+further than the scratchpad has room for its buffer from there on.  A place counts as reached when
+its unit gets there, or when the control processor does, which runs ahead (and waits at a full load
+queue): the better of both by the model of schedule-commands.  Buffers live longer; allocation comes
+after.  Where banks are ranges of addresses nothing moves: loads would get into the banks that
 the present layer works with.
 """
 
@@ -35,6 +37,8 @@ from ...dialects.npu.operands import buffer_of, loop_trips
 from ...dialects.npu.structure import AllocOp, DramOp, ProgramOp
 from ..base import CompilerContext, Pass
 from .allocate_scratchpad import arrange
+from .dependences import Task, tasks_of
+from .issue_model import Issue
 from .traffic import command_cycles, executions, program_block
 from .uses import command_uses
 
@@ -81,9 +85,14 @@ def prefetch(program: ProgramOp, machine: Machine) -> None:
     declared = [op for op in block.ops if isinstance(op, DramOp)]
     original = [*declared, *(op for op in block.ops if not isinstance(op, DramOp))]
     used, room = _room(items, machine)
+    tasks = tasks_of(program, machine)
     for margin in MARGINS:
         reorder(program, original)
-        _move(program, items, _places(items, used.copy(), room * margin, machine))
+        found = [
+            _places(items, used.copy(), room * margin, machine, clock)
+            for clock in (_Units(), _Control(tasks, machine))
+        ]
+        _move(program, items, min(found, key=lambda places: _cycles(tasks, places, machine)))
         try:
             arrange(program, machine, search=False)
             return
@@ -102,17 +111,29 @@ def reorder(program: ProgramOp, order: Sequence[Operation]) -> None:
 
 def _move(program: ProgramOp, items: Sequence[Item], places: Sequence[int | None]) -> None:
     """Put every load that moves, with its buffer, in front of its new successor."""
-    places = [*places[:-1], None]  # what stands last has no successor of its own
-    stays: list[Operation] = []  # per item, the next one that is not moved
-    for item, place in zip(reversed(items), reversed(places), strict=True):
-        stays.append(item.op if place is None else stays[-1])
-    stays.reverse()
     block = program_block(program)
-    for item, place in zip(items, places, strict=True):
-        for op in (item.loads, item.op) if place is not None else ():
-            assert op is not None and place is not None
+    successor = items[-1].op
+    for i in reversed(_order(places)):
+        item = items[i]
+        if places[i] is None:
+            successor = item.op
+            continue
+        for op in (item.op, item.loads):
+            assert op is not None
             op.detach()
-            block.insert_op_before(op, stays[place])
+            block.insert_op_before(op, successor)
+            successor = op
+
+
+def _order(places: Sequence[int | None]) -> list[int]:
+    """The items in their new order."""
+    moved: list[list[int]] = [[] for _ in places]
+    for i, place in enumerate(places):
+        if place is not None:
+            moved[place].append(i)
+    return [
+        j for i, place in enumerate(places) for j in (*moved[i], *([i] if place is None else []))
+    ]
 
 
 def _items(program: ProgramOp, machine: Machine) -> list[Item]:
@@ -206,46 +227,94 @@ def _aligned(size: int, machine: Machine) -> int:
     return -(-size // machine.alignment) * machine.alignment
 
 
+class _Units:
+    """When units get to items: each item starts when the last one has and its units are free."""
+
+    margin = 0.0
+
+    def __init__(self) -> None:
+        self.free = dict.fromkeys(Queue, 0.0)
+        self.now, self.dma, self.ready = 0.0, 0.0, 0.0
+
+    def reach(self, item: Item) -> float:
+        """The time of the next item."""
+        now = max(self.now, *(self.free[q] for q in item.cycles))
+        if item.loads is None:
+            if Queue.LOAD in item.cycles:  # loads inside loops
+                self.dma = max(self.dma, now) + item.cycles[Queue.LOAD]
+            if Queue.MATRIX in item.cycles:
+                now = max(now, min(self.ready, self.dma))
+            self.now = now
+        return now
+
+    def issue(self, i: int, item: Item) -> None:
+        """The present item, number `i`, is issued."""
+        for queue, cycles in item.cycles.items():
+            if queue is not Queue.LOAD:
+                self.free[queue] = max(self.free[queue], self.now) + cycles
+        if Queue.VECTOR in item.cycles:
+            self.free[Queue.VECTOR] = max(self.free[Queue.VECTOR], self.free[Queue.MATRIX])
+
+    def load(self, i: int, item: Item, begin: float) -> float:
+        """When the present item's load, issued at `begin`, is done."""
+        self.dma = max(self.dma, begin) + item.cycles[Queue.LOAD]
+        self.ready = max(self.ready, self.dma)
+        return self.dma
+
+
+class _Control:
+    """When the control processor gets to items."""
+
+    def __init__(self, tasks: Sequence[Task], machine: Machine):
+        self.model = Issue(tasks, machine, ahead=False)
+        self.latency = self.margin = machine.dram.read_latency  # the model is a little early
+
+    def reach(self, item: Item) -> float:
+        """The time of the next item."""
+        return self.model.control
+
+    def issue(self, i: int, item: Item) -> None:
+        """The present item, number `i`, is issued."""
+        self.model.issue(i)
+
+    def load(self, i: int, item: Item, begin: float) -> float:
+        """When the present item's load, issued at `begin`, is done."""
+        dma = max(self.model.free[Queue.LOAD], begin + self.latency) + item.cycles[Queue.LOAD]
+        self.model.free[Queue.LOAD] = self.model.done[i, Queue.LOAD] = dma
+        return dma
+
+
 def _places(
-    items: Sequence[Item], used: Floats, room: Floats, machine: Machine
+    items: Sequence[Item], used: Floats, room: Floats, machine: Machine, clock: _Units | _Control
 ) -> list[int | None]:
     """For every load that moves, the item it goes in front of."""
     depth = min(max(machine.control.queue_depths["load"] - 1, 1), LOOKAHEAD)
     finished: deque[float] = deque([0.0] * depth, maxlen=depth)
-    reached: list[float] = []  # when the control processor gets to each item
-    clock = dict.fromkeys(Queue, 0.0)
-    dma, ready, floor = 0.0, 0.0, 0
+    reached: list[float] = []
+    floor = 0
     out: list[int | None] = []
     for i, item in enumerate(items):
         place: int | None = None
-        now = max(reached[-1] if reached else 0.0, *(clock[q] for q in item.cycles), 0.0)
-        if item.loads is not None:
+        reached.append(clock.reach(item))
+        if item.loads is None:
+            clock.issue(i, item)
+        else:
             size = item.loads.slots.value.data * _aligned(item.loads.bytes, machine)
             full = np.flatnonzero(used[floor:i] + size > room[floor:i])
             earliest = floor + (int(full[-1]) + 1 if len(full) else 0)
-            wanted = bisect_right(reached, finished[0]) - 1
-            floor = max(earliest, min(wanted, i), 0)
-            begin = max(dma, reached[floor] if floor < i else now)
-            dma = begin + item.cycles[Queue.LOAD]
-            ready = max(ready, dma)
-            finished.append(dma)
+            wanted = bisect_right(reached, finished[0] + clock.margin, 0, i) - 1
+            floor = max(earliest, wanted, 0)
+            finished.append(clock.load(i, item, reached[floor]))
             if floor < i:
                 used[floor:i] += size
                 place = floor
-            reached.append(reached[-1] if reached else 0.0)
-        else:
-            if Queue.LOAD in item.cycles:  # loads inside loops
-                dma = max(dma, now) + item.cycles[Queue.LOAD]
-            if Queue.MATRIX in item.cycles:
-                now = max(now, min(ready, dma))
-            reached.append(now)
-            for queue, cycles in item.cycles.items():
-                if queue is not Queue.LOAD:
-                    clock[queue] = max(clock[queue], now) + cycles
-            if Queue.VECTOR in item.cycles:
-                clock[Queue.VECTOR] = max(clock[Queue.VECTOR], clock[Queue.MATRIX])
         out.append(place)
-    return out
+    return [*out[:-1], None]  # what stands last has no successor of its own
+
+
+def _cycles(tasks: Sequence[Task], places: Sequence[int | None], machine: Machine) -> float:
+    """Modelled cycles of the program with loads at `places`."""
+    return Issue(tasks, machine, ahead=False).after(_order(places)).time
 
 
 PASS = PrefetchLoadsPass

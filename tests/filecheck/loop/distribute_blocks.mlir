@@ -1,4 +1,5 @@
 // RUN: tilewright-opt %s -p distribute --target auto-200 --print-debuginfo | filecheck %s
+// RUN: tilewright-opt %s -p distribute,promote-buffers --target auto-200 | filecheck %s --check-prefix=CHIP
 
 // 197 rows on two rows of cores, padded to 200: blocks of 100.  Divided alike, so that what the first
 // nest makes is where the second one reads it.
@@ -7,6 +8,13 @@
 // CHECK: } attributes {split = array<i64: 0, 1>, blocked} loc("first")
 // CHECK: loop.nest domain [200, 1024] padded [0] {{.*}} fills [1 : i64] on "npu"
 // CHECK: } attributes {split = array<i64: 0, 1>, blocked} loc("second")
+//
+// On chip the tensor between them has the rows beyond, which the first nest writes: no fill.
+// CHIP-LABEL: func.func @npu_segment_0
+// CHIP: %y = loop.alloc {offset = {{.*}}} : memref<200x1024xi8, "spm">
+// CHIP-NOT: loop.fill
+// CHIP: loop.nest domain [200, 1024] padded [0] {{.*}} outs(%y : memref<200x1024xi8, "spm">)
+// CHIP: loop.nest domain [200, 1024] padded [0] ins(%y : memref<200x1024xi8, "spm">)
 func.func @npu_segment_0() {
   %x = loop.alloc {offset = 0 : i64} : memref<197x1024xi8, "dram">
   %y = loop.alloc {offset = 201728 : i64, local} : memref<197x1024xi8, "dram">

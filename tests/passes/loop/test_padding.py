@@ -165,9 +165,9 @@ def test_some_rows_of_a_32_bit_tensor_are_filled(shape: list[int]) -> None:
     s = Segment()
     y, rest = s.buffer(shape, i32), [2, *shape[1:]]
     tensor = AllocOp(memref(shape, i32, "spm"))
-    at = Linear.of([{}] * len(shape), 0, [1, *[0] * (len(shape) - 1)])
+    at = Linear.of([dict[int, int]()] * len(shape), 0, [1, *[0] * (len(shape) - 1)])
     view = SubviewOp(tensor.result, [], at, memref(rest, i32, "spm"))
-    start = Linear.of([{}] * len(shape), 0)
+    start = Linear.of([dict[int, int]()] * len(shape), 0)
     s.block.add_ops(
         [
             tensor,
