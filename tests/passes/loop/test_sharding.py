@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from xdsl.dialects.builtin import ModuleOp, UnitAttr, i8
-from xdsl.ir import SSAValue
+from xdsl.dialects.builtin import ModuleOp
 
+from support.batches import SAME, batch, convolution, dense, local, look_up, reshape
 from support.core_segments import check, compile_and_run, shard_all, with_cores
 from support.npu_passes import run_loops, tile
 from support.npu_programs import machine
@@ -30,7 +30,7 @@ from tilewright.dialects.loop import (
     space_of,
     whole,
 )
-from tilewright.dialects.types import element_of, integer, memref, numpy_dtype, shape_of
+from tilewright.dialects.types import element_of, integer, numpy_dtype, shape_of
 from tilewright.passes.loop.cascade import together
 from tilewright.passes.loop.cores import SHARDED, core_loops
 from tilewright.passes.loop.promotion import Promotion, candidates_of
@@ -40,7 +40,6 @@ from tilewright.passes.loop.tiling.residents import residents_of
 
 ALONE = tuple(layer for layer in LAYERS if layer is not product)
 """Layers that take images one by one."""
-SAME = rows(0, 1, 2, 3)
 
 
 def nests_of(s: Segment | ModuleOp) -> list[NestOp]:
@@ -52,86 +51,6 @@ def divided(s: Segment, cores: int) -> list[int] | None:
     """The dimensions that `shards` divides."""
     found = shards(nests_of(s), cores)
     return None if found is None else list(found.values())
-
-
-def look_up(s: Segment, x: SSAValue, y: SSAValue) -> None:
-    """Element by element."""
-    same, shape = rows(*range(len(shape_of(x)))), shape_of(x)
-    s.nest(
-        shape,
-        [(x, same, None, None)],
-        (y, same, None),
-        accumulator=lambda k: k.table(k.block.args[0]),
-    )
-
-
-def convolution(
-    s: Segment, x: SSAValue, y: SSAValue, at: int = 0, weights: SSAValue | None = None
-) -> None:
-    """3 x 3 with a border of zero point 3, into channels from `at` on."""
-    n, h, w, channels = shape_of(x)
-    outputs = shape_of(y)[3] - at
-    weights = s.weights([3, 3, channels, outputs]) if weights is None else weights
-    s.nest(
-        [n, h, w, outputs, 3, 3, channels],
-        [
-            (x, [{0: 1}, {1: 1, 4: 1}, {2: 1, 5: 1}, {6: 1}], [0, -1, -1, 0], 3),
-            (weights, rows(4, 5, 6, 3), None, None),
-        ],
-        (y, SAME, [0, 0, 0, at]),
-        reduce="add",
-        reduced=[4, 5, 6],
-        zero_points=(3, 0),
-        chain=lambda k: k.requantize(k.block.args[0], [{3: 1}], [outputs]),
-    )
-
-
-def residual(s: Segment, x: SSAValue, other: SSAValue, y: SSAValue) -> None:
-    """A sum, element by element."""
-    scale = {"ma": 1 << 20, "mb": 700_000, "multiplier": 1 << 30, "shift": 50}
-    s.nest(
-        list(shape_of(x)),
-        [(x, SAME, None, None), (other, SAME, None, None)],
-        (y, SAME, None),
-        accumulator=lambda k: k.apply("qadd", list(k.block.args), za=3, zb=-4, zp=7, **scale),
-    )
-
-
-def dense(s: Segment, x: SSAValue, y: SSAValue) -> None:
-    (m, k), n = shape_of(x), shape_of(y)[1]
-    s.nest(
-        [m, n, k],
-        [(x, rows(0, 2), None, None), (s.weights([k, n]), rows(2, 1), None, None)],
-        (y, rows(0, 1), None),
-        reduce="add",
-        reduced=[2],
-        zero_points=(-7, 0),
-        chain=lambda c: c.requantize(c.block.args[0], [{1: 1}], [n]),
-    )
-
-
-def reshape(s: Segment, x: SSAValue, shape: Sequence[int]) -> SSAValue:
-    op = ReshapeOp(x, memref(shape, i8, "dram"))
-    s.block.add_op(op)
-    return op.result
-
-
-def local(*values: SSAValue) -> None:
-    for value in values:
-        assert isinstance(value.owner, AllocOp)
-        value.owner.attributes["local"] = UnitAttr()
-
-
-def batch(images: int = 8, extent: int = 8, channels: int = 16) -> Segment:
-    """Two convolutions, the sum of both, pixels as rows of a matrix; all but the last `local`."""
-    s, shape = Segment(), [images, extent, extent, channels]
-    x, y, z, t = (s.buffer(shape) for _ in range(4))
-    convolution(s, x, y)
-    convolution(s, y, z)
-    residual(s, z, y, t)
-    dense(s, reshape(s, t, [prod(shape[:3]), channels]), s.buffer([prod(shape[:3]), 8]))
-    local(y, z, t)
-    return s
 
 
 # --- which nests can be divided ---
