@@ -29,7 +29,10 @@ PHASES: dict[str, str] = {
     "partition": (
         "assign-device,convert-layout,sink-transposes,canonicalize,constant-fold,cse,dce,fuse-regions"
     ),
-    "loop": "lower-to-loop,fit-npu,cluster-devices,bufferize,fold-copies,cascade,allocate-arena",
+    "loop": (
+        "lower-to-loop,fit-npu,cluster-devices,bufferize,fold-copies,split-outputs,cascade,"
+        "allocate-arena"
+    ),
     "npu": (
         "find-sparsity,outline-npu,pack-pixels,distribute,promote-buffers,tile-npu,"
         "narrow-broadcasts,hoist-copies,pack-constants,unroll-tiles,double-buffer,share-loads,"

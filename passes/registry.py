@@ -29,6 +29,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "cluster-devices",
         "bufferize",
         "fold-copies",
+        "split-outputs",
         "cascade",
         "allocate-arena",
         "find-sparsity",

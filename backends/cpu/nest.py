@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 
 from xdsl.ir import Block, SSAValue
 
+from ...dialects.errors import IRError
+from ...dialects.locations import describe
 from ...dialects.loop import (
     ApplyOp,
     ExtractOp,
@@ -136,7 +138,9 @@ class Nest:
 
     @staticmethod
     def of(op: NestOp, aliased: bool) -> Nest:
-        """The nest of an operation in memref form."""
+        """The nest of an operation in memref form; IRError if it is padded (for an NPU's cores)."""
+        if op.padded is not None:
+            raise IRError(f"{describe(op)} is padded: the CPU end drops nothing")
         sources, epilogue = captured(op), op.epilogue_block
         accesses = [
             access_of(value, map, fill, op.sizes)

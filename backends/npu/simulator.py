@@ -149,15 +149,14 @@ def simulate(
         decoded.semaphores,
         lambda c: expansion.where(expansion.site[c], steps[c]),
     )
-    alike: dict[int, hazards.Race] = {}
     if check:
-        alike = hazards.check_races(expansion, commands, times.order, steps, decoded.semaphores)
+        hazards.check_races(expansion, commands, times.order, steps, decoded.semaphores)
     if run:
         used = used_bytes(expansion)
         cores = functional.memories(
             used["spm"], used["acc"], arena, consts, arena_valid, check, expansion.cores
         )
-        functional.run(expansion, times.order, steps, cores, alike)
+        functional.run(expansion, times.order, steps, cores)
     required = bounds.compulsory_bytes(expansion, steps, outputs)
     return _result(expansion, commands, times, machine, required, compulsory_bytes, trace, work)
 

@@ -24,7 +24,6 @@ from .structure import (
     GlobalOp,
     ReshapeOp,
     space_of,
-    whole,
 )
 from .subview import BroadcastOp, SubviewOp
 
@@ -55,5 +54,5 @@ __all__ = [
     "LOOP", "SPACES", "AllocOp", "ApplyOp", "BroadcastOp", "ConcatOp", "CopyOp", "DecodeOp",
     "ExtractOp", "FillOp", "ForOp", "GlobalOp", "IndexOp", "Linear", "NestOp", "ReshapeOp",
     "ScalarConstantOp", "ScalarYieldOp", "SubviewOp", "captured", "fill_attr", "fill_value",
-    "reduce_identity", "row_major_strides", "space_of", "whole",
+    "reduce_identity", "row_major_strides", "space_of",
 ]  # fmt: skip

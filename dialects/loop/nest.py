@@ -21,7 +21,8 @@ of the reduction dimensions, starting from the reduction's identity; the epilogu
 the accumulated value into the element written.  `maps` holds one linear map per operand in the
 order ins, epilogue_ins, output; maps of epilogue operands and the output use parallel dimensions
 only, and the output map is injective.  A read outside an operand's extents yields its fill value
-(`fills`), and is illegal where the fill is `unit`.
+(`fills`), and is illegal where the fill is `unit`.  Dimensions that are `padded` may run beyond the
+end of the output: what would be written there is dropped.
 
 On tensors the nest has a result and no `outs`; after bufferisation it writes its single memref
 `outs` and has no result.  With `accumulate`, the reduction starts from the value in the output
@@ -103,6 +104,7 @@ class NestOp(IRDLOperation):
     domain = prop_def(DenseArrayBase.constr(i64))
     reduce = prop_def(StringAttr)
     reduction_dims = prop_def(DenseArrayBase.constr(i64))
+    padded = opt_prop_def(DenseArrayBase.constr(i64))
     maps = prop_def(ArrayAttr[AffineMapAttr])
     fills = prop_def(ArrayAttr[Attribute])
     accumulate = opt_prop_def(UnitAttr)
@@ -162,6 +164,11 @@ class NestOp(IRDLOperation):
         return int_values(self.reduction_dims)
 
     @property
+    def padded_dims(self) -> tuple[int, ...]:
+        """Parallel dimensions that end beyond the output."""
+        return () if self.padded is None else int_values(self.padded)
+
+    @property
     def parallel(self) -> tuple[int, ...]:
         """Parallel dimensions."""
         reduced = set(self.reduced)
@@ -210,6 +217,8 @@ class NestOp(IRDLOperation):
             )
         if any(not 0 <= d < n for d in reduced) or any(s < 0 for s in self.sizes):
             raise VerifyException("loop.nest: reduction dims or domain are out of range")
+        if not set(self.padded_dims) <= set(self.parallel):
+            raise VerifyException("loop.nest: only parallel dimensions can be padded")
         if bool(self.outs) == bool(self.results):
             raise VerifyException("loop.nest: exactly one of outs and result must be present")
         values = (*self.reads, self.output)
@@ -226,10 +235,11 @@ class NestOp(IRDLOperation):
                     f"loop.nest: map {i} of an epilogue operand or output uses a reduction "
                     "dimension"
                 )
-            checked = i == len(self.reads) or self.fill_values[i] is None
-            if checked and 0 not in self.sizes:
+            written = i == len(self.reads)
+            if (written or self.fill_values[i] is None) and 0 not in self.sizes:
                 for axis, (low, high) in enumerate(map.bounds(self.sizes)):
-                    if low < 0 or high >= shape[axis]:
+                    dropped = written and any(map.coeffs[axis][d] for d in self.padded_dims)
+                    if low < 0 or (high >= shape[axis] and not dropped):
                         raise VerifyException(
                             f"loop.nest: map {i} leaves axis {axis} of extent {shape[axis]}: "
                             f"[{low}, {high}]"
@@ -262,6 +272,8 @@ class NestOp(IRDLOperation):
     def print(self, printer: Printer) -> None:
         """Print the custom form of the module docstring."""
         printer.print_string(f" domain {list(self.sizes)}")
+        if self.padded is not None:
+            printer.print_string(f" padded {list(self.padded_dims)}")
         if self.reduced:
             printer.print_string(f' reduce "{self.reduce.data}" over {list(self.reduced)}')
         if self.accumulate is not None:
@@ -317,6 +329,7 @@ class NestOp(IRDLOperation):
 
         parser.parse_keyword("domain")
         domain = integers()
+        padded = integers() if parser.parse_optional_keyword("padded") else None
         kind, reduced = "none", list[int]()
         if parser.parse_optional_keyword("reduce"):
             kind = parser.parse_str_literal()
@@ -341,6 +354,7 @@ class NestOp(IRDLOperation):
                 "domain": ints(domain), "reduce": string(kind), "reduction_dims": ints(reduced),
                 "maps": maps, "fills": fills, **({"accumulate": UnitAttr()} if accumulate else {}),
                 **({"device": string(device)} if device else {}),
+                **({} if padded is None else {"padded": ints(padded)}),
                 "operandSegmentSizes": _segments(len(ins), len(epilogue_ins), len(outs)),
             },
             result_types=[result] if result is not None else [],

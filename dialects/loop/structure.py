@@ -186,13 +186,6 @@ class ReshapeOp(IRDLOperation):
         super().__init__(operands=[x], result_types=[type])
 
 
-def whole(value: SSAValue) -> SSAValue:
-    """The buffer that a value is, reshaped or not."""
-    while isinstance(value.owner, ReshapeOp):
-        value = value.owner.x
-    return value
-
-
 @irdl_op_definition
 class DecodeOp(IRDLOperation):
     """What 2:4-compressed bytes (`dialects/sparsity.py`) stand for: weights for products.

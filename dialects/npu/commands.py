@@ -57,10 +57,6 @@ def _segments(buffers: int, waits: int) -> Attribute:
     return DenseArrayBase.from_list(i32, [buffers, waits])
 
 
-OVERLAPPING = "overlapping"
-"""Attribute of commands by which several cores write some of the same bytes, the same values."""
-
-
 class Command(IRDLOperation):
     """Base of all commands; a subclass is named after its instruction."""
 

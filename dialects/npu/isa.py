@@ -178,8 +178,7 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
         "store", 0x11, Queue.STORE,
         (_map("dst", "w"), _spm("src", "r", _BOX_DIMS, "param:element")),
         ("element",),
-        "dst[start + t * step] = src[t]; elements outside the extents are dropped.  Cores may "
-        "store to the same bytes in any order if they store the same values.",
+        "dst[start + t * step] = src[t]; elements outside the extents are dropped.",
         _DMA_TIME,
     ),
     Instruction(

@@ -36,9 +36,7 @@ SPLIT = "split"
 BLOCKED = "blocked"
 """Attribute of divided nests: the part of a core is one block, or that of a row of the grid is,
 whose cores take its tiles in turn, where both levels divide one dimension.  Tiles of other nests go
-round all cores, so that a tile of all cores together is one box, which nests with windows start on.
-Where `n` do not divide evenly among `c` cores, blocks begin every n // c and overlap: 197 are 4
-times 50, from 0, 49, 98 and 147."""
+round all cores: a tile of all cores together is one box, which nests with windows start on."""
 
 
 SHARDED = "sharded"
@@ -89,7 +87,7 @@ def core_counts(nest: NestOp, cores: Sequence[int]) -> dict[int, int]:
 def in_turn(nest: NestOp, cores: Sequence[int]) -> dict[int, int]:
     """Among how many cores that take tiles in turn each dimension of a nest is divided."""
     split, out = split_of(nest), dict[int, int]()
-    if overlapping(nest, cores) or SHARDED in nest.attributes:
+    if SHARDED in nest.attributes:
         return out
     for i, (d, count) in enumerate(zip(split, cores, strict=False)):
         if BLOCKED not in nest.attributes or d in split[:i]:
@@ -97,9 +95,9 @@ def in_turn(nest: NestOp, cores: Sequence[int]) -> dict[int, int]:
     return out
 
 
-def overlapping(nest: NestOp, cores: Sequence[int]) -> bool:
-    """Whether a dimension does not divide evenly, so that parts of cores overlap."""
-    return any(nest.sizes[d] % count for d, count in core_counts(nest, cores).items())
+def padded_extent(extent: int, cores: int) -> int:
+    """The next multiple of the number of cores: what a dimension that is divided is padded to."""
+    return -(-extent // cores) * cores
 
 
 def split_of(nest: NestOp) -> tuple[int, ...]:

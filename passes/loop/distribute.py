@@ -13,9 +13,8 @@ makes of a tensor that stays on chip is sent to those that read it (loop.broadca
 narrow-broadcasts), so that the next nest may be split differently.
 
 Nests without windows have parts that are blocks, so that a core that goes on along the same
-dimension finds its input at home.  Where a dimension does not divide evenly, blocks overlap: of 197
-rows, four cores compute 50 each, from 0, 49, 98 and 147.  Other nests are divided evenly or not at
-all.
+dimension finds its input at home.  Parts are equal: where a dimension does not divide evenly, it is
+padded (197 rows to 200), if that can be done (`padding`), else not divided.
 
 The splits are those of the least modelled cycles of all nests together, of a core and of transfers
 between cores, activations being on chip; where none pays every core computes all of the nest.
@@ -45,10 +44,12 @@ from xdsl.ir import SSAValue
 
 from ...backends.targets.machine import Machine
 from ...dialects.errors import CapacityError
-from ...dialects.loop import ForOp, GlobalOp, Linear, NestOp, whole
+from ...dialects.loop import ForOp, GlobalOp, Linear, NestOp
 from ...dialects.types import element_of, ints, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass
-from .cores import BLOCKED, CORES, SHARDED, SPLIT, among, core_grid
+from .aliases import whole
+from .cores import BLOCKED, CORES, SHARDED, SPLIT, among, core_counts, core_grid
+from .padding import pad, paddable
 from .promotion import Promotion, candidates_of
 from .sharding import shards
 from .tile_npu import npu_segments
@@ -82,8 +83,13 @@ class DistributePass(Pass):
             if any(not shape_of(nest.output) for nest in nests):
                 continue
             grid = core_grid(machine.cores)
-            divided = divide(nests, machine, grid)
-            if shard(func, nests, machine, grid, divided) or any(divided.values()):
+            chosen = divide(nests, machine, grid)
+            if shard(func, chosen, machine, grid):
+                enclose(func, grid)
+            elif any(chosen.values()):
+                blocked = blocks(nests)
+                for nest, split in chosen.items():
+                    assign(nest, split, grid, nest in blocked)
                 enclose(func, grid)
 
 
@@ -112,47 +118,47 @@ class Edge:
 
 
 def shard(
-    func: FuncOp,
-    nests: Sequence[NestOp],
-    machine: Machine,
-    grid: Sequence[int],
-    divided: Mapping[NestOp, Split],
+    func: FuncOp, chosen: Mapping[NestOp, Split], machine: Machine, grid: Sequence[int]
 ) -> bool:
     """Give each core its own images instead, where that takes fewer modelled cycles."""
+    nests = list(chosen)
     dims = shards(nests, prod(grid))
     if dims is None:
         return False
-    sent = exchanged(divided, nests, machine)
-    least = sent + sum(_cycles(analyse(nest, machine, grid).work, machine) for nest in nests)
-    before = [dict(nest.attributes) for nest in nests]
-    for nest, dim in dims.items():
-        nest.attributes.pop(BLOCKED, None)
-        nest.attributes |= {SPLIT: ints([dim] * len(grid)), SHARDED: UnitAttr()}
-    cycles = _segment_cycles(func, machine, grid)
-    if cycles < least:  # than if all activations stayed on chip: no need to know which do
-        return True
-    sharded = [nest.attributes for nest in nests]
-    for nest, attributes in zip(nests, before, strict=True):
-        nest.attributes = attributes
-    if sent + _segment_cycles(func, machine, grid) <= cycles:
+    blocked = blocks(nests)
+    trials: list[list[NestOp]] = []
+    for _ in range(2):
+        copy = func.clone()
+        trials.append([op for op in copy.body.block.ops if isinstance(op, NestOp)])
+    for nest, dim in zip(trials[0], dims.values(), strict=True):
+        assign_shard(nest, dim, grid)
+    cycles = _segment_cycles(trials[0], machine, grid)
+    for nest, split, twin in zip(nests, chosen.values(), trials[1], strict=True):
+        assign(twin, split, grid, nest in blocked)
+    sent = exchanged(chosen, nests, machine)
+    least = sum(_cycles(analyse(nest, machine, grid).work, machine) for nest in trials[1])
+    # what divided nests take at least, all activations on chip, is known before which are
+    if cycles >= sent + least and cycles >= sent + _segment_cycles(trials[1], machine, grid):
         return False
-    for nest, attributes in zip(nests, sharded, strict=True):
-        nest.attributes = attributes
+    for nest, dim in dims.items():
+        assign_shard(nest, dim, grid)
     return True
 
 
-def _segment_cycles(func: FuncOp, machine: Machine, grid: Sequence[int]) -> float:
+def _segment_cycles(nests: Sequence[NestOp], machine: Machine, grid: Sequence[int]) -> float:
     """Modelled cycles of a segment as its nests are divided, with the tensors that stay on chip."""
-    ops = list(func.body.block.ops)
+    block = nests[0].parent_block()
+    assert block is not None
+    ops = list(block.ops)
     promotion = Promotion(ops, machine, grid)
     promotion.choose(candidates_of(ops, promotion))
-    return sum(promotion.cycles_of(op) for op in ops if isinstance(op, NestOp))
+    return sum(promotion.cycles_of(nest) for nest in nests)
 
 
 def divide(
     nests: Sequence[NestOp], machine: Machine, grid: Sequence[int]
 ) -> Mapping[NestOp, Split]:
-    """Give nests their splits."""
+    """The split of each nest."""
     blocked = blocks(nests)
     known: dict[object, dict[Split, float]] = {}
     costs: dict[NestOp, dict[Split, float]] = {}
@@ -160,25 +166,35 @@ def divide(
         info = analyse(nest, machine)
         key = info.work, info.reduction, nest.fill_values, nest in blocked
         if key not in known:
-            splits = candidates(nest, grid, even=nest not in blocked)
-            known[key] = split_cycles(nest, machine, grid, splits)
+            known[key] = split_cycles(nest, machine, grid, candidates(nest, grid))
         costs[nest] = known[key]
-    chosen = choose(costs, edges(nests, machine), blocked)
-    for nest, split in chosen.items():
-        if split:
-            nest.attributes[SPLIT] = ints(split)
-            if nest in blocked:
-                nest.attributes[BLOCKED] = UnitAttr()
-    return chosen
+    return choose(costs, edges(nests, machine), blocked)
 
 
-def exchanged(divided: Mapping[NestOp, Split], nests: Sequence[NestOp], machine: Machine) -> float:
+def exchanged(chosen: Mapping[NestOp, Split], nests: Sequence[NestOp], machine: Machine) -> float:
     """Cycles in which cores send each other parts of all tensors."""
     blocked, most = blocks(nests), dict[NestOp, float]()
     for e in edges(nests, machine):
-        cycles = e.exchange(divided[e.producer], divided[e.reader], blocked)
+        cycles = e.exchange(chosen[e.producer], chosen[e.reader], blocked)
         most[e.producer] = max(most.get(e.producer, 0.0), cycles)
     return sum(most.values())
+
+
+def assign_shard(nest: NestOp, dim: int, grid: Sequence[int]) -> None:
+    """Give each core its own block of a dimension, and of all tensors along it."""
+    nest.attributes |= {SPLIT: ints([dim] * len(grid)), SHARDED: UnitAttr()}
+
+
+def assign(nest: NestOp, split: Split, grid: Sequence[int], blocked: bool = False) -> None:
+    """Divide `nest` like that, padded where it does not divide evenly."""
+    if not split:
+        return
+    nest.attributes[SPLIT] = ints(split)
+    if blocked:
+        nest.attributes[BLOCKED] = UnitAttr()
+    for d, count in core_counts(nest, grid).items():
+        if nest.sizes[d] % count:
+            pad(nest, d, prod(grid))
 
 
 def choose(
@@ -279,19 +295,15 @@ def enclose(func: FuncOp, grid: Sequence[int]) -> None:
     block.insert_op_before(loops[0], last)
 
 
-def candidates(nest: NestOp, grid: Sequence[int], even: bool = True) -> list[Split]:
-    """Splits along parallel dimensions into boxes of the output.
-
-    `even`: only into equal ones; else what is left over is no more than an equal share.
-    """
+def candidates(nest: NestOp, grid: Sequence[int]) -> list[Split]:
+    """Splits along parallel dimensions into equal boxes of the output, with padding if need be."""
     alone = [d for d in nest.parallel if _alone(nest.linear_maps[-1], d, nest.sizes)]
-    out: list[Split] = []
-    for split in product(alone, repeat=len(grid)):
-        parts = among(split, grid)
-        shares = [divmod(nest.sizes[d], count) for d, count in parts.items()]
-        if all(share and rest <= (0 if even else share) for share, rest in shares):
-            out.append(split)
-    return out
+    fits = {d: paddable(nest, d, prod(grid)) for d in alone}
+    return [
+        split
+        for split in product(alone, repeat=len(grid))
+        if all(fits[d] or not nest.sizes[d] % count for d, count in among(split, grid).items())
+    ]
 
 
 def _alone(output: Linear, dim: int, sizes: tuple[int, ...]) -> bool:
@@ -315,16 +327,21 @@ def split_cycles(
             continue
         finally:
             del nest.attributes[SPLIT]
-        received = sum(o.bytes * prod(o.shape) for o in work.reads if o.constant and o.share > 1)
+        received = _held(work, 2)
         cycles = max(_cycles(work, machine), received / machine.network.bytes_per_cycle)
-        out[split] = cycles + _kept(work) / (machine.dram.bytes_per_cycle * machine.cores)
+        out[split] = cycles + _held(work) / (machine.dram.bytes_per_cycle * machine.cores)
     return out
 
 
-def _kept(work: Work) -> int:
-    """Bytes of constants that a core holds: room in which it cannot load those of other nests."""
+def _held(work: Work, share: int = 1) -> int:
+    """Bytes of constants that a core holds: room in which it cannot load those of other nests.
+
+    `share`: only of those that at least so many cores load together.
+    """
     return sum(
-        int(o.stored(distinct(o.map, work.domain, o.shape))) for o in work.reads if o.constant
+        int(o.stored(distinct(o.map, work.domain, o.shape)))
+        for o in work.reads
+        if o.constant and o.share >= share
     )
 
 

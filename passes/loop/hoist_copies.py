@@ -19,9 +19,10 @@ from math import prod
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, Operation, SSAValue
 
-from ...dialects.loop import AllocOp, CopyOp, FillOp, ForOp, GlobalOp, NestOp, ReshapeOp, whole
+from ...dialects.loop import AllocOp, CopyOp, FillOp, ForOp, GlobalOp, NestOp, ReshapeOp
 from ...dialects.types import element_of, numpy_dtype, shape_of
 from ..base import CompilerContext, Pass
+from .aliases import whole
 from .cores import top_block
 from .tile_npu import npu_segments
 

@@ -24,7 +24,6 @@ from xdsl.ir import Operation, SSAValue
 
 from ...dialects.loop import AllocOp, BroadcastOp, ForOp, NestOp, ReshapeOp, SubviewOp, space_of
 from ...dialects.multicast import receivers
-from ...dialects.npu.commands import OVERLAPPING
 from ...dialects.types import int_values, integer, shape_of
 from ..base import CompilerContext, Pass
 from .cores import core_loops, counts
@@ -71,18 +70,13 @@ def narrow(buffer: AllocOp, loops: Sequence[ForOp]) -> None:
         return
     size = prod(shape_of(buffer.result))
     needs = _boxes(read, loops, size)
-    parts: dict[object, list[tuple[BroadcastOp, SubviewOp]]] = {}
-    for op, view in sent:  # one for each nest that writes, or all pieces of one
-        parts.setdefault(op.location if OVERLAPPING in op.attributes else op, []).append((op, view))
-    for pieces in parts.values():
-        made = _boxes([view for _, view in pieces], loops, size)
-        levels = _levels(made, needs, counts(loops))
-        for op, _ in pieces:
-            if levels is None:
-                op.detach()
-                op.erase()
-            else:
-                op.levels_attr = integer(levels)
+    for op, view in sent:  # one for each nest that writes
+        levels = _levels(_boxes([view], loops, size), needs, counts(loops))
+        if levels is None:
+            op.detach()
+            op.erase()
+        else:
+            op.levels_attr = integer(levels)
 
 
 def _levels(made: Sequence[Mask], needs: Sequence[Mask], grid: Sequence[int]) -> int | None:

@@ -17,7 +17,8 @@ readers agree on the border.  They are taken in the order of DRAM bytes saved pe
 of their life, each if the modelled cycles of the segment fall: a resident tensor saves transfers
 but leaves less room for the tiles of every operation it lives through.  Tensors are packed at the
 end of the scratchpad; tiles use the rest.  A sum may take the place of its shortcut: the last nest
-to read a tensor, element by element, writes its result there where that saves room.
+to read a tensor, element by element, writes its result there where that saves room.  Where there is
+room, addresses are then chosen anew (`reuse`), so that nests wait less for each other.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from ...dialects.types import element_of, memref, shape_of
 from ..base import CompilerContext, Pass
 from .cores import SHARDED, core_loops, counts, top_block
 from .promotion import Candidate, Promotion, candidates_of
+from .reuse import spread
 from .tile_npu import npu_segments
 
 
@@ -60,7 +62,7 @@ class PromoteBuffersPass(Pass):
         for func in npu_segments(module):
             ops = list(top_block(func).ops)
             promotion = Promotion(ops, ctx.machine, counts(core_loops(func)))
-            for c, address in promotion.choose(candidates_of(ops, promotion)):
+            for c, address in spread(promotion, promotion.choose(candidates_of(ops, promotion))):
                 rewrite(c, promotion.ops[c.first], address)
 
 
@@ -75,7 +77,8 @@ def rewrite(c: Candidate, first: Operation, address: int) -> None:
     if c.sharded:
         new.attributes[SHARDED] = UnitAttr()
     block.insert_op_before(new, first)
-    for border in borders(new.result, c.low, c.high, c.fill):
+    rest = [high - written for high, written in zip(c.high, c.written, strict=True)]
+    for border in borders(new.result, c.low, rest, c.fill):
         border.location = first.location
         block.insert_op_before(border, first)
     mapping: dict[SSAValue, SSAValue] = {old: new.result}
@@ -89,7 +92,9 @@ def rewrite(c: Candidate, first: Operation, address: int) -> None:
     for alias in c.values[1:]:
         reshape = alias.owner
         assert isinstance(reshape, ReshapeOp)
-        made = ReshapeOp(mapping[reshape.x], memref(shape_of(alias), element_of(alias), "spm"))
+        made = ReshapeOp(
+            mapping[reshape.x], memref(c.shape_with_border(alias), element_of(alias), "spm")
+        )
         made.location = first.location
         made.result.name_hint = alias.name_hint
         block.insert_op_before(made, first)
@@ -109,7 +114,7 @@ def redirect(nest: NestOp, mapping: dict[SSAValue, SSAValue], low: Sequence[int]
         if value not in mapping:
             continue
         map = maps[i]
-        if any(low):
+        if any(low):  # then there are no other shapes
             consts = tuple(c + x for c, x in zip(map.consts, low, strict=True))
             maps[i] = replace(map, consts=consts)
         if i < len(fills):

@@ -3,6 +3,9 @@
 A candidate is a buffer, the nests that touch it, and the border that they read around it.  It stays
 if the modelled cycles of all operations of its life fall: a resident tensor saves transfers but
 leaves less room for the tiles of every operation it lives through.
+
+What padded nests touch beyond the end of a tensor is border too.  Where such a nest writes it, all
+of the end of that axis is written; else it is filled, as is what windows read.
 """
 
 from __future__ import annotations
@@ -17,7 +20,10 @@ from xdsl.ir import Operation, SSAValue
 from ...backends.targets.machine import Machine
 from ...dialects.loop import AllocOp, GlobalOp, NestOp, ReshapeOp, captured
 from ...dialects.types import element_of, numpy_dtype, shape_of
-from .cores import SHARDED, overlapping
+from .aliases import aliases, twin
+from .cores import SHARDED
+from .padding import ANY, padded_axes, survives
+from .sharding import own_rows
 from .tiling.bounds import HALO
 from .tiling.residents import Resident, place, room
 from .tiling.selection import select
@@ -29,13 +35,18 @@ GRAIN = 64
 
 @dataclass
 class Candidate:
-    """A buffer that could stay: who touches it, its border, and bytes of DRAM traffic saved."""
+    """A buffer that could stay: who touches it, its border, and bytes of DRAM traffic saved.
+
+    `low` and `high` are the extents of the border on either side, by axis, `written` the part of
+    `high` next to the tensor that padded nests write; the rest is to be filled.
+    """
 
     alloc: AllocOp | GlobalOp
     values: list[SSAValue]
     nests: list[NestOp] = field(default_factory=list[NestOp])
     low: list[int] = field(default_factory=list[int])
     high: list[int] = field(default_factory=list[int])
+    written: list[int] = field(default_factory=list[int])
     fill: float | int | None = None
     traffic: int = 0
     first: int = 0
@@ -49,10 +60,17 @@ class Candidate:
     @property
     def shape(self) -> list[int]:
         """Extents with the border."""
-        return [
-            lo + n + hi
-            for lo, n, hi in zip(self.low, shape_of(self.alloc.result), self.high, strict=True)
-        ]
+        return self.shape_with_border(self.alloc.result)
+
+    def shape_with_border(self, value: SSAValue) -> list[int]:
+        """Extents of the buffer, or a reshape of it, with the border."""
+        shape, out = shape_of(self.alloc.result), list(shape_of(value))
+        for axis, (low, high) in enumerate(zip(self.low, self.high, strict=True)):
+            if low or high:
+                here = twin(shape, axis, shape_of(value))
+                assert here is not None
+                out[here] += low + high
+        return out
 
     @property
     def bordered(self) -> bool:
@@ -73,7 +91,8 @@ def candidates_of(ops: Sequence[Operation], promotion: Promotion) -> list[Candid
 def candidate(alloc: AllocOp | GlobalOp, order: dict[Operation, int]) -> Candidate | None:
     """The buffer as a candidate; None if something stands against keeping it."""
     rank = len(shape_of(alloc.result))
-    out = Candidate(alloc, _aliases(alloc.result), low=[0] * rank, high=[0] * rank)
+    none = [0] * rank
+    out = Candidate(alloc, aliases(alloc.result), low=[*none], high=[*none], written=[*none])
     if not rank:
         return None
     for value in out.values:
@@ -87,7 +106,12 @@ def candidate(alloc: AllocOp | GlobalOp, order: dict[Operation, int]) -> Candida
                 out.nests.append(op)
             if not _read(op, value, out):
                 return None
-    if not out.nests or (out.bordered and len(out.values) > 1):
+    if not out.nests or (any(out.low) and len(out.values) > 1):
+        return None
+    if any(high and not survives(alloc.result, axis) for axis, high in enumerate(out.high)):
+        return None
+    out.fill = ANY if out.fill is None else out.fill
+    if out.sharded and not all(own_rows(n, v) for n in out.nests for v in out.values):
         return None
     if isinstance(alloc, GlobalOp):  # loaded once instead of by every stripe of a cascade
         if len(out.nests) < 2 or out.bordered or not all(HALO in n.attributes for n in out.nests):
@@ -98,49 +122,43 @@ def candidate(alloc: AllocOp | GlobalOp, order: dict[Operation, int]) -> Candida
     return out
 
 
-def _aliases(value: SSAValue) -> list[SSAValue]:
-    """`value` and its reshapes."""
-    out = [value]
-    for use in value.uses:
-        if isinstance(use.operation, ReshapeOp):
-            out += _aliases(use.operation.result)
-    return out
-
-
 def _read(nest: NestOp, value: SSAValue, out: Candidate) -> bool:
-    """Note what `nest` reads of `value`; False if that does not go with other readers."""
+    """Note what `nest` touches of `value`; False if that does not go with others."""
     size = prod(shape_of(value)) * numpy_dtype(element_of(value)).itemsize
-    for map, other, fill in zip(
-        nest.linear_maps, (*nest.reads, nest.output), (*nest.fill_values, None), strict=True
+    whole = shape_of(out.alloc.result)
+    for i, (map, other, fill) in enumerate(
+        zip(nest.linear_maps, (*nest.reads, nest.output), (*nest.fill_values, None), strict=True)
     ):
         if other is not value:
             continue
         out.traffic += size
+        free = padded_axes(nest, map)
         for axis, ((low, high), n) in enumerate(
             zip(map.bounds(nest.sizes), shape_of(value), strict=True)
         ):
             if low >= 0 and high < n:
                 continue
-            if fill is None or (out.fill is not None and out.fill != fill):
+            at = twin(shape_of(value), axis, whole)
+            if at is None or (low < 0 and value is not out.alloc.result):
                 return False
-            if value is not out.alloc.result:
-                return False
-            out.fill = fill
-            out.low[axis] = max(out.low[axis], -low)
-            out.high[axis] = max(out.high[axis], high - n + 1)
+            if axis not in free:
+                if fill is None or (out.fill is not None and out.fill != fill):
+                    return False
+                out.fill = fill
+            elif i == len(nest.reads):
+                out.written[at] = max(out.written[at], high - n + 1)
+            out.low[at] = max(out.low[at], -low)
+            out.high[at] = max(out.high[at], high - n + 1)
     return True
 
 
-def replaces(nest: Operation, old: Candidate, new: Candidate, cores: Sequence[int]) -> bool:
+def replaces(nest: Operation, old: Candidate, new: Candidate) -> bool:
     """Whether `nest`, last to read `old` and first to write `new`, does so element by element.
 
     Then the new tensor can take the place of the old one: a residual sum that of the shortcut.
-    `cores`: extents of the core levels.
     """
     if not isinstance(nest, NestOp) or nest.output not in new.values or nest not in old.nests:
         return False
-    if overlapping(nest, cores):
-        return False  # one core might replace what another one still reads
     reads = [
         (map, x) for map, x in zip(nest.linear_maps, nest.reads, strict=False) if x in old.values
     ]
@@ -238,7 +256,7 @@ class Promotion:
             for nest, old, new in (
                 (self.ops[c.first], self.owners[r], c), (self.ops[c.last], c, self.owners[r])
             ):  # fmt: skip
-                if replaces(nest, old, new, self.cores):
+                if replaces(nest, old, new):
                     found.setdefault(r.address, {})[r] = nest
         size = self.size(c)
         return [

@@ -19,37 +19,54 @@ from xdsl.ir import SSAValue
 
 from ...dialects.loop import AllocOp, GlobalOp, Linear, NestOp, ReshapeOp, SubviewOp
 from ...dialects.types import element_of, int_values, memref, shape_of
-from .cores import SHARDED, core_loops, counts, top_block
-from .stripes import row_axis, row_dim
+from .cores import SHARDED, core_loops, counts, split_of, top_block
+from .stripes import row_axis
 
 
 def shards(nests: Sequence[NestOp], cores: int) -> dict[NestOp, int] | None:
-    """The dimension of each nest that is divided; None if some nest cannot keep to its shard."""
+    """The dimension of each nest that is divided; None if some nest cannot be."""
     out: dict[NestOp, int] = {}
     for nest in nests:
-        dim = row_dim(nest)
-        if dim is None or nest.sizes[dim] % cores:
+        *reads, output = nest.linear_maps
+        dim = _dim(output, nest.sizes, shape_of(nest.output))
+        if dim is None or dim in nest.reduced or nest.sizes[dim] % cores:
             return None
         if not all(
-            isinstance(x.owner, GlobalOp) or _own_rows(map, x, dim, nest.sizes)
-            for map, x in zip(nest.linear_maps, nest.reads, strict=False)
+            isinstance(x.owner, GlobalOp) or _dim(map, nest.sizes, shape_of(x)) == dim
+            for map, x in zip(reads, nest.reads, strict=True)
         ):
             return None
         out[nest] = dim
     return out
 
 
-def _own_rows(map: Linear, x: SSAValue, dim: int, sizes: Sequence[int]) -> bool:
-    """Whether a part of `dim` reads the same part of the rows of `x`, no border before them."""
-    shape = shape_of(x)
+def own_rows(nest: NestOp, value: SSAValue) -> bool:
+    """Whether a core's part of a divided nest touches the same part of all rows of a tensor.
+
+    Not if the nest is a stripe of it (cascade): then other rows are each core's in the next.
+    """
+    shape = shape_of(value)
+    axis, dim = row_axis(shape), split_of(nest)[0]
+    return all(
+        shape[axis] == nest.sizes[dim] and not map.consts[axis]
+        for map, x in zip(nest.linear_maps, (*nest.reads, nest.output), strict=True)
+        if x is value
+    )
+
+
+def _dim(map: Linear, sizes: Sequence[int], shape: Sequence[int]) -> int | None:
+    """The dimension that runs along the rows of a tensor, one by one, and along nothing else."""
+    if not shape:
+        return None
     axis = row_axis(shape)
-    if not shape or shape[axis] != sizes[dim] or map.consts[axis]:
-        return False
-    alone = list(map.coeffs[axis]) == [int(d == dim) for d in range(map.num_dims)]
-    elsewhere = any(row[dim] for k, row in enumerate(map.coeffs) if k != axis)
+    alone = [d for d, a in enumerate(map.coeffs[axis]) if a]
+    elsewhere = {d for k, row in enumerate(map.coeffs) if k != axis for d, a in enumerate(row) if a}
+    low, high = map.bounds(sizes)[axis]
     # a border along an axis of one element in front of the rows would make it the axis of the rows
     bordered = any(low < 0 or high > 0 for low, high in map.bounds(sizes)[:axis])
-    return alone and not elsewhere and not bordered
+    if len(alone) != 1 or alone[0] in elsewhere or bordered or low < 0 or high >= shape[axis]:
+        return None
+    return alone[0] if map.coeffs[axis][alone[0]] == 1 else None
 
 
 def shrink(func: FuncOp) -> None:

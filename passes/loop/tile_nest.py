@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from itertools import product
 
 from xdsl.dialects.builtin import UnitAttr, i8, i32
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
@@ -26,11 +24,10 @@ from ...dialects.loop import (
     SubviewOp,
     captured,
     space_of,
-    whole,
 )
-from ...dialects.npu.commands import OVERLAPPING
 from ...dialects.types import element_of, memref, shape_of, string
-from .cores import BLOCKED, SHARDED, core_counts, counts, overlapping, split_of
+from .aliases import whole
+from .cores import BLOCKED, SHARDED, split_of
 from .stage_ops import scalar_ops
 from .tiling.chain import WIDE, Stage, assign_buffers, reduced_value
 from .tiling.classify import SPARSE
@@ -55,11 +52,6 @@ class _Tiler:
         self.nest, self.info, self.tile, self.sparse = nest, info, tiling.tile, tiling.sparse
         self.cores, self.split = cores, split_of(nest)
         self.blocked, self.sharded = BLOCKED in nest.attributes, SHARDED in nest.attributes
-        sizes = counts(cores)
-        self.overlapping = overlapping(nest, sizes)
-        self.parts = list(nest.sizes)  # from the first of one core's to that of the next
-        for d, count in core_counts(nest, sizes).items():
-            self.parts[d] //= count
         self.domain = domain = info.work.domain
         self.loops = [d for d in tiling.order if self.tile[d] < domain[d]]
         self.maps, self.parallel, self.reduced = nest.linear_maps, nest.parallel, set(nest.reduced)
@@ -107,8 +99,6 @@ class _Tiler:
             start = self.reduce() if info.reduction.kind != "none" else None
             self.block = outer
             self.store(self.finish(start))
-        if self.overlapping and space_of(self.nest.output) == "spm":
-            self.send_parts()
         self.nest.detach()
         self.nest.erase()
 
@@ -140,9 +130,9 @@ class _Tiler:
         around = dict.fromkeys(self.split, 1)
         turns = dict(around)  # cores that take tiles in turn
         for i, (level, d) in reversed(list(enumerate(zip(self.cores, self.split, strict=False)))):
-            block = self.sharded or (self.blocked and (self.overlapping or d not in self.split[:i]))
+            block = self.sharded or (self.blocked and d not in self.split[:i])
             if any(row[d] for row in map.coeffs) and not own:
-                step = (self.parts if block else self.tile)[d] * around[d]
+                step = (self.domain if block else self.tile)[d] * around[d]
                 for row, full in zip(rows, map.coeffs, strict=True):
                     row[len(ivs)] = full[d] * step
                 ivs.append(level.iv)
@@ -196,7 +186,7 @@ class _Tiler:
 
     def store(self, tile: SSAValue, perm: Sequence[int] | None = None) -> None:
         if space_of(self.nest.output) == "spm":
-            if self.split and not self.overlapping and not self.sharded:
+            if self.split and not self.sharded:
                 self.emit(BroadcastOp(tile))
             return
         if self.cores and not self.split:
@@ -206,24 +196,6 @@ class _Tiler:
         self.emit(
             CopyOp("store", self.nest.output, tile, ivs, start, perm=perm, steps=self.out_box.steps)
         )
-
-    def send_parts(self) -> None:
-        """Behind all loops, what a core has made, in pieces that do not overlap between cores.
-
-        A piece goes when all cores have made theirs: on their way results may pass through other
-        values.  The first pieces are what is left over behind each core's even share.
-        """
-        self.block, self.ivs = None, {}
-        shares = [
-            [(part, n - part), (0, part)] if n > part else [(0, n)]
-            for n, part in zip(self.domain, self.parts, strict=True)
-        ]
-        map, output = self.maps[-1], self.nest.output
-        for share in product(*shares):
-            box = tile_box(map, [size for _, size in share])
-            begin = Linear(map.coeffs, box.low, map.num_dims)([at for at, _ in share])
-            piece = self.emit(BroadcastOp(self.view(output, map, replace(box, low=begin))))
-            piece.attributes[OVERLAPPING] = UnitAttr()
 
     def store_once(self, tile: SSAValue, perm: Sequence[int] | None) -> None:
         """All cores have the same result: those but the first store it beyond the tensor."""

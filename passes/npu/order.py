@@ -123,8 +123,7 @@ class _Intervals:
     def conflicts(self, use: Use, needs: Clock) -> None:
         """Add to `needs`, per queue, the last child that `use` must wait for.
 
-        Between cores, writes of one nest to one tensor (`where`) need no order: parts are disjoint,
-        or, in DRAM, hold the same values where they overlap.
+        Between cores, writes of one nest to one tensor (`where`) need no order: parts are disjoint.
         """
         first = bisect_right(self.starts, use.low) - 1
         for cell in self.cells[first : bisect_left(self.starts, use.high)]:

@@ -18,7 +18,7 @@ from xdsl.ir import Attribute, Operation
 from ...backends.targets.cycles import contiguous
 from ...dialects.loop.structure import space_of
 from ...dialects.npu.attributes import AccessAttr, TensorMapAttr
-from ...dialects.npu.commands import OVERLAPPING, Command
+from ...dialects.npu.commands import Command
 from ...dialects.npu.cores import spreads
 from ...dialects.npu.descriptors import TensorBox, byte_span
 from ...dialects.npu.isa import OperandSpec, Queue
@@ -106,8 +106,7 @@ def command_uses(op: Command, trips: tuple[int, ...]) -> list[Use]:
         zip(spec.operands, op.buffers, op.accesses.data, strict=True)
     ):
         buffer, space = buffer_of(value), space_of(value)
-        apart = space == "dram" or OVERLAPPING not in op.attributes  # stores may overlap
-        where = (op.location, buffer) if cored and apart else None
+        where = (op.location, buffer) if cored else None
         shared = cored and (
             not isinstance(buffer, AllocOp) or (index == 1 and spreads(spec.mnemonic, params))
         )

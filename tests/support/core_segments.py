@@ -30,7 +30,7 @@ from tilewright.dialects.loop import NestOp
 from tilewright.dialects.semantics import npu as npu_semantics
 from tilewright.dialects.types import ints
 from tilewright.passes.loop.cores import BLOCKED, SHARDED, SPLIT, core_grid
-from tilewright.passes.loop.distribute import candidates, enclose
+from tilewright.passes.loop.distribute import assign, candidates, enclose
 from tilewright.passes.loop.packing import pack_constants
 from tilewright.passes.loop.sharding import shards
 from tilewright.passes.loop.tile_npu import npu_segments
@@ -68,7 +68,7 @@ def split_at_random(
 ) -> ModuleOp:
     """Put segments into core loops, each nest split in one of the ways that are allowed.
 
-    `block`: whether the parts of the next nest are blocks, which may be uneven.
+    `block`: whether the parts of the next nest are blocks.
     """
     grid = core_grid(machine.cores)
     for func in npu_segments(module):
@@ -76,8 +76,8 @@ def split_at_random(
             if not isinstance(op, NestOp):
                 continue
             blocked = block()
-            if split := pick([(), *fitting(op, machine, grid, even=not blocked)]):
-                op.attributes[SPLIT] = ints(split)
+            if split := pick([(), *fitting(op, machine, grid)]):
+                assign(op, split, grid)
                 if blocked:
                     op.attributes[BLOCKED] = UnitAttr()
         enclose(func, grid)
@@ -97,12 +97,10 @@ def shard_all(module: ModuleOp, machine: Machine) -> ModuleOp:
     return module
 
 
-def fitting(
-    nest: NestOp, machine: Machine, grid: tuple[int, ...], even: bool = True
-) -> list[tuple[int, ...]]:
+def fitting(nest: NestOp, machine: Machine, grid: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Splits for which there is a tiling."""
     out: list[tuple[int, ...]] = []
-    for split in candidates(nest, grid, even):
+    for split in candidates(nest, grid):
         nest.attributes[SPLIT] = ints(split)
         try:
             if select(analyse(nest, machine, grid).work, machine) is not None:

@@ -8,8 +8,7 @@ once and costs nothing in later iterations.  Every core has on-chip memories of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from ....dialects.errors import SimulationError
 from ....dialects.semantics.instructions import ELEMENT_DTYPES, DramView, execute
 from .expand import Expansion, Place
 from .footprint import Access, shadow_view
-from .hazards import Race
 
 POISON = 0xA5
 """What never-written bytes hold; visible in results only when checks are off."""
@@ -141,25 +139,12 @@ class _Runner:
 
 
 def run(
-    expansion: Expansion, order: Sequence[int], steps: Sequence[int], cores: Sequence[Memories],
-    alike: Mapping[int, Race] = MappingProxyType({}),
-) -> None:  # fmt: skip
-    """Execute all in `order`; `steps[c]` is command c's execution number within its site.
-
-    Raises the error of a store in `alike` that changes one of the bytes that race.
-    """
+    expansion: Expansion, order: Sequence[int], steps: Sequence[int], cores: Sequence[Memories]
+) -> None:
+    """Execute all in `order`; `steps[c]` is command c's execution number within its site."""
     runners = [_Runner(expansion, s, cores) for s in range(len(expansion.sites))]
     site = expansion.site
     for c in order:
-        runner, i = runners[site[c]], steps[c]
-        if c in alike:
-            span = runner.accesses[0].span(i)
-            assert span is not None
-            address, dram = runner.site.places[0].addresses[i], cores[0].memories["dram"]
-            stored = shadow_view(dram, address, span)
-            before = stored.copy()
-            runner.run(i)
-            if (alike[c].bytes & (stored != before)).any():
-                raise alike[c].error
-        elif runner.site.places:
-            runner.run(i)
+        runner = runners[site[c]]
+        if runner.site.places:
+            runner.run(steps[c])

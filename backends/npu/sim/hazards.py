@@ -8,9 +8,6 @@ and queue, the last command that read and that wrote it, as in FastTrack (Flanag
 2009).  Queues are those of all cores (4 * core + queue), and so are semaphores; each core has its
 own shadow of on-chip memory, and a broadcast touches those it reaches.  Commands are visited as
 accepted, which extends happens-before, so that each pair is looked at once.
-
-Cores whose parts of a tensor overlap store some of the same bytes to DRAM: no race, as long as they
-store the same values, which `functional.run` checks.
 """
 
 from __future__ import annotations
@@ -98,28 +95,14 @@ def site_accesses(site: Site) -> list[tuple[Access, bool, bool]]:
     return [(Access(p), p.reads(), p.writes()) for p in site.places if p.space != "const"]
 
 
-@dataclass(frozen=True)
-class Race:
-    """A store that is not ordered with another core's, and which of its bytes race.
-
-    It is an error unless it stores the same values there.
-    """
-
-    error: SimulationError
-    bytes: Array
-
-
 def check_races(
     expansion: Expansion, commands: Commands, order: Sequence[int], steps: Sequence[int],
     semaphores: Sequence[int],
-) -> dict[int, Race]:  # fmt: skip
+) -> None:  # fmt: skip
     """Raise SimulationError naming two commands that touch the same bytes without order.
 
     `steps[c]` is command c's execution number within its site, `semaphores` the initial counts.
-    Returns the commands that store where another core stores without order.
     """
-    alike: dict[int, Race] = {}
-    command_of: dict[tuple[int, int], int] = {}  # by queue and number
     clock, number = clocks(commands, order, semaphores)
     used = used_bytes(expansion)
     dram = _Shadow(used["dram"])
@@ -145,25 +128,16 @@ def check_races(
                     seen = int(last.max())
                     if seen <= now[p]:
                         continue
-                    racing: Array = last > now[p]
-                    if not command_of:
-                        command_of = {
-                            at: k for k, at in enumerate(zip(commands.unit, number, strict=True))
-                        }
+                    command_of = {
+                        at: k for k, at in enumerate(zip(commands.unit, number, strict=True))
+                    }
                     other = command_of[p, seen]
                     at = f"{space} from {address + span.low} on"
-                    race = _race(expansion, steps, (c, _act(reads, writes)), (other, kind), at)
-                    apart = p // len(QUEUES) != q // len(QUEUES)
-                    if not (apart and space == "dram" and kind == "write" and writes):
-                        raise race
-                    if c in alike:
-                        racing |= alike[c].bytes
-                    alike[c] = Race(race, racing)
+                    raise _race(expansion, steps, (c, _act(reads, writes)), (other, kind), at)
                 if reads and not writes:  # an update counts as a write
                     shadow.mark("read", q, n, address, span)
                 if writes:
                     shadow.mark("write", q, n, address, span)
-    return alike
 
 
 def _race(

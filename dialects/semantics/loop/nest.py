@@ -44,6 +44,20 @@ def run_nest(nest: NestOp, lookup: Lookup, out: Array) -> None:
     maps, domain, parallel = nest.linear_maps, nest.sizes, nest.parallel
     if any(domain[d] == 0 for d in parallel):
         return
+    if nest.padded is not None:  # what lies beyond the output is dropped
+        bounds = maps[-1].bounds(domain)
+        ends = [max(n, high + 1) for n, (_, high) in zip(out.shape, bounds, strict=True)]
+        large = np.empty(ends, out.dtype)
+        inside = tuple(slice(n) for n in out.shape)
+        large[inside] = out
+        _run(nest, lookup, large)
+        out[...] = large[inside]
+    else:
+        _run(nest, lookup, out)
+
+
+def _run(nest: NestOp, lookup: Lookup, out: Array) -> None:
+    maps, domain, parallel = nest.linear_maps, nest.sizes, nest.parallel
     target = write_view(out, maps[-1], domain, parallel)
     views = [
         read_view(lookup(value), map, domain, fill)

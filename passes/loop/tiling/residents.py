@@ -16,8 +16,9 @@ from xdsl.dialects.func import FuncOp
 from xdsl.ir import Block, Operation, SSAValue
 
 from ....backends.targets.machine import Machine
-from ....dialects.loop import AllocOp, NestOp, space_of, whole
+from ....dialects.loop import AllocOp, NestOp, space_of
 from ....dialects.types import element_of, numpy_dtype, shape_of
+from ..aliases import whole
 from ..cores import SHARDED, core_loops, counts, top_block
 
 

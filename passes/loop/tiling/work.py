@@ -14,7 +14,7 @@ from ....dialects.graph import ConstantOp
 from ....dialects.loop import GlobalOp, Linear, NestOp, captured, space_of
 from ....dialects.sparsity import compressed_bytes
 from ....dialects.types import element_of, numpy_dtype, shape_of
-from ..cores import core_counts, split_of
+from ..cores import core_counts, padded_extent, split_of
 from .chain import Stage, assign_buffers, reduced_value, stages
 from .classify import (
     SPARSE,
@@ -127,10 +127,11 @@ def shared(map: Linear, split: Sequence[int], cores: Sequence[int]) -> int:
 
 
 def part_sizes(nest: NestOp, cores: Sequence[int]) -> tuple[int, ...]:
-    """Extents of the domain of one core: split dimensions are divided, rest to every core."""
+    """Extents of the domain of one core: split dimensions are divided, as if padded if need be."""
     sizes = list(nest.sizes)
     for d, count in core_counts(nest, cores).items():
-        sizes[d] = sizes[d] // count + sizes[d] % count
+        even = sizes[d] if sizes[d] % count == 0 else padded_extent(sizes[d], prod(cores))
+        sizes[d] = even // count
     return tuple(sizes)
 
 

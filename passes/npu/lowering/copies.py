@@ -8,7 +8,6 @@ is a load from beyond the end of a tensor: all of it reads as the fill value, no
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 
 from xdsl.dialects.builtin import i8
 
@@ -127,15 +126,17 @@ def lower_fill(op: FillOp, out: Emitter) -> None:
         with out.loops(dims[:-MAX_DIMS]):
             out.command("vfill", [op.buffer], [out.access(0, 0, dims[-MAX_DIMS:])], value=value)
         return
-    count = prod(shape_of(op.buffer))
     item = numpy_dtype(element_of(op.buffer)).itemsize
+    dims = dims or [Dim(1, (item,))]
+    one = [1] * len(dims)
     nothing = out.add(DramOp(0, memref([1], element_of(op.buffer), "const"))).results[0]
     out.values[nothing] = nothing
-    beyond = TensorMapAttr.get([1], [item], [1], [1], [count])
+    box = [d.size for d in dims]
+    beyond = TensorMapAttr.get(one, [item] * len(dims), one, one, box)
     out.command(
         "load",
         [nothing, op.buffer],
-        [beyond, AccessAttr.get(0, [count], [item])],
+        [beyond, AccessAttr.get(0, box, [d.strides[0] for d in dims])],
         element=item,
         fill=value,
     )

@@ -12,14 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 
-from xdsl.dialects.builtin import LocationAttr, UnitAttr
+from xdsl.dialects.builtin import LocationAttr
 from xdsl.ir import Block, Operation, SSAValue
 
 from ....dialects.errors import CapacityError
 from ....dialects.locations import onnx_nodes
 from ....dialects.loop import ForOp, Linear, NestOp, SubviewOp, row_major_strides
 from ....dialects.npu import COMMANDS, AccessAttr, CoresOp, LoopOp, TensorMapAttr, YieldOp
-from ....dialects.npu.commands import OVERLAPPING, Command
 from ....dialects.npu.isa import MAX_LOOP_DEPTH
 from ....dialects.types import element_of, int_values, numpy_dtype, shape_of
 from ...loop.cores import counts
@@ -122,8 +121,6 @@ class Emitter:
         """Append an operation."""
         if self.location is not None:
             op.location = self.location
-        if isinstance(op, Command) and self.source and OVERLAPPING in self.source.attributes:
-            op.attributes[OVERLAPPING] = UnitAttr()
         self.block.add_op(op)
         return op
 

@@ -1,11 +1,11 @@
 // RUN: tilewright-opt %s -p distribute --target auto-200 --print-debuginfo | filecheck %s
 
-// 197 rows on two rows of cores: blocks of 99 that begin at 0 and 98.  Divided alike, so that what
-// the first nest makes is where the second one reads it.
+// 197 rows on two rows of cores, padded to 200: blocks of 100.  Divided alike, so that what the first
+// nest makes is where the second one reads it.
 // CHECK-LABEL: func.func @npu_segment_0
-// CHECK: loop.nest domain [197, 1024]
+// CHECK: loop.nest domain [200, 1024] padded [0] {{.*}} fills [1 : i64] on "npu"
 // CHECK: } attributes {split = array<i64: 0, 1>, blocked} loc("first")
-// CHECK: loop.nest domain [197, 1024]
+// CHECK: loop.nest domain [200, 1024] padded [0] {{.*}} fills [1 : i64] on "npu"
 // CHECK: } attributes {split = array<i64: 0, 1>, blocked} loc("second")
 func.func @npu_segment_0() {
   %x = loop.alloc {offset = 0 : i64} : memref<197x1024xi8, "dram">

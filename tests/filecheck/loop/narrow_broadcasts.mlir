@@ -23,13 +23,6 @@
 // Read whole: to all.
 // CHECK-LABEL: func.func @npu_segment_4
 // CHECK: loop.broadcast %{{.*}} : memref<2x64xi8, "spm">
-
-// Pieces of blocks that overlap go or stay together: five rows on two cores, three each.
-// CHECK-LABEL: func.func @npu_segment_5
-// CHECK-NOT: loop.broadcast
-// CHECK-LABEL: func.func @npu_segment_6
-// CHECK: loop.broadcast %{{.*}} {overlapping} : memref<1x64xi8, "spm">
-// CHECK: loop.broadcast %{{.*}} {overlapping} : memref<2x64xi8, "spm">
 func.func @npu_segment_0() {
   loop.for %row = 0 to 2 step 1 {
     loop.for %column = 0 to 2 step 1 {
@@ -102,38 +95,6 @@ func.func @npu_segment_4() {
       loop.broadcast %mine : memref<2x64xi8, "spm">
       loop.copy store %y[] at affine_map<() -> (0, 0)> tile %t : memref<8x64xi8, "dram">, memref<8x64xi8, "spm">
     } attributes {cores}
-  } attributes {cores}
-  func.return
-}
-
-func.func @npu_segment_5() {
-  loop.for %core = 0 to 2 step 1 {
-    %y = loop.alloc {offset = 0 : i64} : memref<5x64xi8, "dram">
-    %t = loop.alloc : memref<5x64xi8, "spm">
-    %mine = loop.subview %t[%core] at affine_map<(d0) -> ((d0 * 2), 0)> : memref<5x64xi8, "spm"> -> memref<3x64xi8, "spm">
-    loop.fill %mine with 3 : i64 : memref<3x64xi8, "spm">
-    %rest = loop.subview %t[%core] at affine_map<(d0) -> (((d0 * 2) + 2), 0)> : memref<5x64xi8, "spm"> -> memref<1x64xi8, "spm">
-    loop.broadcast %rest {overlapping} : memref<1x64xi8, "spm">
-    %share = loop.subview %t[%core] at affine_map<(d0) -> ((d0 * 2), 0)> : memref<5x64xi8, "spm"> -> memref<2x64xi8, "spm">
-    loop.broadcast %share {overlapping} : memref<2x64xi8, "spm">
-    %again = loop.subview %t[%core] at affine_map<(d0) -> ((d0 * 2), 0)> : memref<5x64xi8, "spm"> -> memref<3x64xi8, "spm">
-    loop.copy store %y[%core] at affine_map<(d0) -> ((d0 * 2), 0)> tile %again : memref<5x64xi8, "dram">, memref<3x64xi8, "spm">
-  } attributes {cores}
-  func.return
-}
-
-func.func @npu_segment_6() {
-  loop.for %core = 0 to 2 step 1 {
-    %y = loop.alloc {offset = 0 : i64} : memref<5x64xi8, "dram">
-    %t = loop.alloc : memref<5x64xi8, "spm">
-    %mine = loop.subview %t[%core] at affine_map<(d0) -> ((d0 * 2), 0)> : memref<5x64xi8, "spm"> -> memref<3x64xi8, "spm">
-    loop.fill %mine with 3 : i64 : memref<3x64xi8, "spm">
-    %rest = loop.subview %t[%core] at affine_map<(d0) -> (((d0 * 2) + 2), 0)> : memref<5x64xi8, "spm"> -> memref<1x64xi8, "spm">
-    loop.broadcast %rest {overlapping} : memref<1x64xi8, "spm">
-    %share = loop.subview %t[%core] at affine_map<(d0) -> ((d0 * 2), 0)> : memref<5x64xi8, "spm"> -> memref<2x64xi8, "spm">
-    loop.broadcast %share {overlapping} : memref<2x64xi8, "spm">
-    %more = loop.subview %t[%core] at affine_map<(d0) -> ((d0), 0)> : memref<5x64xi8, "spm"> -> memref<4x64xi8, "spm">
-    loop.copy store %y[%core] at affine_map<(d0) -> ((d0), 0)> tile %more : memref<5x64xi8, "dram">, memref<4x64xi8, "spm">
   } attributes {cores}
   func.return
 }

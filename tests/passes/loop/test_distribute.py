@@ -235,11 +235,12 @@ def test_all_of_a_segment_moves_into_the_cores() -> None:
 @pytest.mark.parametrize(
     ("shape", "grid", "expected"),
     [
-        ([1, 4, 5, 6], (2,), [(1,), (3,)]),
-        ([1, 4, 5, 6], (3,), [(3,)]),
-        ([1, 4, 5, 6], (2, 2), [(1, 1), (1, 3), (3, 1)]),
-        ([1, 4, 5, 6], (3, 2), [(3, 1), (3, 3)]),
-        ([5, 7, 11, 13], (2,), []),
+        ([1, 4, 5, 6], (2,), [(1,), (2,), (3,)]),  # 5 padded to 6
+        ([1, 4, 5, 6], (3,), [(2,), (3,)]),
+        ([1, 4, 3, 6], (2, 2), [(1, 1), (1, 3), (3, 1)]),
+        ([1, 4, 3, 6], (3, 2), [(2, 1), (2, 3), (3, 1), (3, 3)]),
+        ([1, 4, 3, 7], (2, 2), [(1, 1), (1, 3), (3, 1), (3, 3)]),
+        ([3, 5, 7, 9], (2, 2), [(2, 2)]),
         ([2, 4, 1, 1], (2, 2), [(0, 1), (1, 0), (1, 1)]),
     ],
 )
@@ -291,30 +292,30 @@ def test_several_tiles_of_rows_on_a_grid_that_is_not_square(
 @pytest.mark.parametrize("split", [(0, 0), (0, 1), (1, 1)])
 @pytest.mark.parametrize("cores", [2, 4, 6])
 def test_uneven_blocks_of_several_stages(cores: int, split: tuple[int, int], max_ops: int) -> None:
-    """Products of 13 x 19 whose chains pass through other values in the place of their result.
+    """Products of 15 x 23 whose chains pass through other values in the place of their result.
 
     Divided alike and otherwise, results are equal, and no core sees a value on its way.
     """
     s = Segment()
-    x, shape = s.buffer([13, 19]), [13, 19]
+    x, shape = s.buffer([15, 23]), [15, 23]
     inner: list[tuple[int, int]] = []
     for last in (False, False, True):
         begin, y = s.arena_bytes, s.buffer(shape)
         s.nest(
-            [13, 19, 19],
-            [(x, rows(0, 2), None, None), (s.weights([19, 19]), rows(2, 1), None, None)],
+            [15, 23, 23],
+            [(x, rows(0, 2), None, None), (s.weights([23, 23]), rows(2, 1), None, None)],
             (y, rows(0, 1), None),
             reduce="add",
             reduced=[2],
             zero_points=(-7, 0),
             chain=lambda k: k.residual(
-                k.table(k.requantize(k.block.args[0], [{1: 1}], [19])), shape
+                k.table(k.requantize(k.block.args[0], [{1: 1}], [23])), shape
             ),
         )
         if not last:
             assert isinstance(y.owner, AllocOp)
             y.owner.attributes["local"] = UnitAttr()
-            inner.append((begin, begin + 13 * 19))
+            inner.append((begin, begin + 15 * 23))
         x = y
 
     def visible(arena: Array) -> Array:

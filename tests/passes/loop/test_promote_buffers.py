@@ -17,9 +17,9 @@ from support.random_machines import machines
 from support.segments import Scalars, Segment
 from tilewright.backends.targets.machine import Machine
 from tilewright.dialects.loop import AllocOp, CopyOp, FillOp, NestOp, space_of
-from tilewright.dialects.types import ints, shape_of
+from tilewright.dialects.types import shape_of
 from tilewright.passes.base import CompilerContext
-from tilewright.passes.loop.cores import SPLIT
+from tilewright.passes.loop import padding
 from tilewright.passes.loop.promote_buffers import PromoteBuffersPass
 from tilewright.passes.loop.promotion import Candidate, Promotion, candidate, replaces
 from tilewright.passes.loop.tile_npu import npu_segments
@@ -246,11 +246,15 @@ def test_a_plan_costs_what_changes_in_the_nests() -> None:
     assert plan.cost == -sum(saved) and min(saved) > 0
 
 
-@pytest.mark.parametrize(("height", "whether"), [(8, True), (9, False)])
-def test_blocks_that_overlap_take_nobodys_place(height: int, whether: bool) -> None:
-    """One core would replace the row that the other one has yet to read."""
-    s, (_, middle, last) = _look_ups(height)
-    nest = next(op for op in reversed(s.block.ops) if isinstance(op, NestOp))
-    nest.attributes[SPLIT] = ints([0])
-    assert replaces(nest, middle, last, (2,)) is whether
-    assert replaces(nest, middle, last, ())
+def test_padded_tensors_take_each_others_place() -> None:
+    """If both have the same border: rows 9 to 11, which the second nest reads and writes."""
+    s, found = _look_ups(9)
+    first, second = (op for op in s.block.ops if isinstance(op, NestOp))
+    assert replaces(second, found[1], found[2])
+    padding.pad(second, 0, 4)
+    order = {op: i for i, op in enumerate(s.block.ops)}
+    borders = [c for op in order if isinstance(op, AllocOp) and (c := candidate(op, order))]
+    assert [c.shape for c in borders] == [[9, 16], [12, 16], [12, 16]]
+    assert [c.written for c in borders] == [[0, 0], [0, 0], [3, 0]]
+    assert replaces(second, borders[1], borders[2])
+    assert not replaces(first, borders[0], borders[1])

@@ -67,8 +67,8 @@ def test_a_result_takes_the_place_of_what_is_read_element_by_element(
     order = {op: i for i, op in enumerate(segment.block.ops)}
     old, new = (candidate(b, order) for b in buffers if isinstance(b, AllocOp))
     assert old is not None and new is not None
-    assert replaces(nest, old, new, ()) == whether
-    assert not replaces(nest, new, old, ())
+    assert replaces(nest, old, new) == whether
+    assert not replaces(nest, new, old)
 
 
 def test_the_border_is_what_windows_read_outside() -> None:

@@ -41,19 +41,18 @@ npu.program @p {
     }
     %s = npu.send(%b : memref<256xi8, "spm"> at #npu.access<0 [ROW, COLUMN] sizes [8] strides [1]>,
       %b : memref<256xi8, "spm"> at #npu.access<0 [ROW, COLUMN] sizes [8] strides [1]>)
-      {element = 1 : i64} MARK loc("n")
+      {element = 1 : i64} loc("n")
     %k = npu.store(%x : memref<512xi8, "dram"> at #npu.tensor_map<extents [512] strides [1]
       start [0] steps [1] box [8] loops [[64, 32]]>, %b : memref<256xi8, "spm"> at
-      #npu.access<0 [] sizes [8] strides [1]>) {element = 1 : i64} MARK loc("n")
+      #npu.access<0 [] sizes [8] strides [1]>) {element = 1 : i64} loc("n")
   }
 }
 """
 
 
-def cored_uses(row: int, column: int, mark: str = "") -> list[list[Use]]:
+def cored_uses(row: int, column: int) -> list[list[Use]]:
     """Of four cores, `row` and `column` bytes apart."""
-    text = CORED.replace("ROW", str(row)).replace("COLUMN", str(column)).replace("MARK", mark)
-    return uses(text)
+    return uses(CORED.replace("ROW", str(row)).replace("COLUMN", str(column)))
 
 
 def spans(found: list[Use]) -> list[tuple[int, int]]:
@@ -73,15 +72,6 @@ def test_parts_of_cores_are_told_apart() -> None:
 def test_many_cores_are_one_range(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uses_module, "MOST_PARTS", 3)
     assert spans(cored_uses(128, 64)[0]) == [(64, 280)]
-
-
-def test_what_overlaps_on_chip_is_of_no_nest() -> None:
-    """So that cores wait for each other there; stores of equal values need not."""
-    for mark, placed in (("", True), ("attributes {overlapping}", False)):
-        _, send, store = cored_uses(128, 64, mark)
-        assert all((u.where is not None) is placed for u in send)
-        assert all(u.where is not None for u in store if u.memory == "dram")
-        assert [u.shared for u in send if u.write] == [True] * 4
 
 
 def uses(text: str = TEXT) -> list[list[Use]]:
