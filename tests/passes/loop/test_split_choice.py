@@ -23,17 +23,18 @@ from .test_distribute import convolution
     ("shape", "grid", "expected"),
     [
         ([1, 4, 5, 6], (2,), [(1,), (2,), (3,)]),
-        ([5, 7, 11, 13], (4,), [(0,), (3,)]),  # 7 = 4 + 3: more is left over than shares are
-        ([1, 197, 1, 3], (2, 2), [(1, 1), (1, 3), (3, 1)]),
-        ([1, 7, 1, 1], (2, 2), []),
+        ([5, 7, 11, 13], (4,), [(1,), (2,), (3,)]),  # 5 would be padded to 8
+        ([1, 197, 1, 3], (2, 2), [(1, 1)]),
+        ([1, 7, 1, 1], (2, 2), [(1, 1)]),
+        ([1, 6, 1, 4], (2, 2), [(1, 3), (3, 1), (3, 3)]),  # 6 divides by 2, and 4 x 2 is too many
     ],
 )
-def test_candidates_of_blocks_need_not_divide(
+def test_candidates_divide_or_are_padded(
     shape: Sequence[int], grid: tuple[int, ...], expected: list[tuple[int, ...]]
 ) -> None:
     s, same = Segment(), rows(0, 1, 2, 3)
     nest = s.nest(shape, [(s.buffer(shape), same, None, None)], (s.buffer(shape), same, None))
-    assert candidates(nest, grid, even=False) == expected
+    assert candidates(nest, grid) == expected
 
 
 def matrices(*shapes: tuple[int, int]) -> Segment:
