@@ -146,13 +146,19 @@ def shard(
 
 
 def _segment_cycles(nests: Sequence[NestOp], machine: Machine, grid: Sequence[int]) -> float:
-    """Modelled cycles of a segment as its nests are divided, with the tensors that stay on chip."""
+    """Modelled cycles of a segment as its nests are divided, with the tensors that stay on chip.
+
+    A nest takes at least as long as the weights that others load for a core are under way.
+    """
     block = nests[0].parent_block()
     assert block is not None
     ops = list(block.ops)
     promotion = Promotion(ops, machine, grid)
     promotion.choose(candidates_of(ops, promotion))
-    return sum(promotion.cycles_of(nest) for nest in nests)
+    network = machine.network.bytes_per_cycle
+    return sum(
+        max(promotion.cycles_of(nest), _held(promotion.work(nest), 2) / network) for nest in nests
+    )
 
 
 def divide(
