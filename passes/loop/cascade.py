@@ -77,7 +77,8 @@ class CascadePass(Pass):
         func = main_function(module)
         block, segment = func.body.block, {op: s.ops for s in segments(func) for op in s.ops}
         for nests in runs(list(block.ops)):
-            choice = _Choice(nests, list(block.ops), together(segment[nests[0]], machine))
+            joint = together(segment[nests[0]], machine)
+            choice = _Choice(nests, list(block.ops), machine, joint)
             for cascade in choice.longest(self.stripes) if self.stripes else choice.best():
                 rewrite(cascade)
 
@@ -128,8 +129,12 @@ def together(segment: Sequence[Operation], machine: Machine) -> Machine:
 class _Choice:
     """Chooses the cascades of one run of nests."""
 
-    def __init__(self, nests: Sequence[NestOp], ops: list[Operation], machine: Machine):
+    def __init__(
+        self, nests: Sequence[NestOp], ops: list[Operation], one: Machine, machine: Machine
+    ):
         self.nests, self.machine = nests, machine
+        self.copies = machine.scratchpad.bytes // one.scratchpad.bytes  # of weights: each core's
+        self.multiple = machine.cores if machine.network.bytes_per_cycle else 1
         self.index = {nest: i for i, nest in enumerate(nests)}
         self.promotion = Promotion(ops, machine)
         local = [op for op in ops if isinstance(op, AllocOp) and self._within(op)]
@@ -215,7 +220,7 @@ class _Choice:
             wanted = some is None or inner & some
             if wanted and self.rows[end] is not None and self.closed(inner, start, end):
                 nests = tuple(self.nests[start : end + 1])
-                cascade = Cascade(nests, frozenset(inner), count, self.machine.cores)
+                cascade = Cascade(nests, frozenset(inner), count, self.multiple)
                 if cascade.stripes:
                     out.append(cascade)
         return out
@@ -235,7 +240,7 @@ class _Choice:
 
     def bytes(self, cascade: Cascade, stripes: Stripes) -> int:
         """Most scratchpad bytes alive: stripes of intermediate tensors, and all weights."""
-        return max(self.alive(cascade, stripes)) + weights(cascade.nests)
+        return max(self.alive(cascade, stripes)) + self.copies * weights(cascade.nests)
 
     def alive(self, cascade: Cascade, stripes: Stripes) -> list[int]:
         """Bytes of the stripes of intermediate tensors alive while each nest runs."""
@@ -262,7 +267,7 @@ class _Choice:
                 for r in self.promotion.alive.get(self.promotion.order[nest], ())
                 if self.promotion.owners[r].alloc.result not in cascade.inner
             ]
-            free = self.capacity - alive - held - sum(r.size for r in others)
+            free = self.capacity - alive - self.copies * held - sum(r.size for r in others)
             grain = max(self.capacity // 64, 1)
             tiling = select(
                 self.part(nest, cascade, middle), self.machine, max(free, 0) // grain * grain

@@ -123,7 +123,7 @@ def shard(
     """Give each core its own images instead, where that takes fewer modelled cycles."""
     nests = list(chosen)
     dims = shards(nests, prod(grid))
-    if dims is None:
+    if not dims:
         return False
     blocked = blocks(nests)
     trials: list[list[NestOp]] = []

@@ -24,7 +24,7 @@ from math import prod
 from xdsl.dialects.builtin import ArrayAttr
 from xdsl.ir import SSAValue
 
-from ...dialects.loop import Linear, NestOp, ReshapeOp, captured, fill_attr
+from ...dialects.loop import GlobalOp, Linear, NestOp, ReshapeOp, captured, fill_attr
 from ...dialects.types import ints, shape_of
 from .aliases import aliases, twin, whole
 from .cores import padded_extent
@@ -50,8 +50,8 @@ def paddable(nest: NestOp, dim: int, cores: int) -> bool:
         and _ends(nest, dim, axis, cores)
         and _within(nest.output, axis)
         and all(
-            axis is None or axis < 0 or survives(value, axis)
-            for value, axis in zip(nest.reads, axes, strict=True)
+            axis is None or axis < 0 or _beyond(value, map, axis, extent)
+            for value, map, axis in zip(nest.reads, reads, axes, strict=True)
         )
     )
 
@@ -105,6 +105,15 @@ def _ends(nest: NestOp, dim: int, axis: int, cores: int) -> bool:
         and first + nest.sizes[dim] == shape[axis]
         and written == prod(shape) // shape[axis]
     )
+
+
+def _beyond(value: SSAValue, map: Linear, axis: int, extent: int) -> bool:
+    """Whether what a longer dimension reads lies beyond a tensor, or in a constant.
+
+    In the middle of a tensor (a part of a concatenation) it might not be written yet.
+    """
+    ends = map.consts[axis] + extent == shape_of(value)[axis]
+    return survives(value, axis) and (ends or isinstance(value.owner, GlobalOp))
 
 
 def _within(output: SSAValue, axis: int) -> bool:

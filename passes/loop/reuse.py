@@ -45,32 +45,33 @@ def spread(promotion: Promotion, chosen: Chosen) -> Chosen:
 def _placed(promotion: Promotion, chosen: Chosen, distance: int) -> Chosen:
     """Addresses with which memory is free again only `distance` nests after its last use."""
     nests = [i for i, op in enumerate(promotion.ops) if isinstance(op, NestOp)]
-    residents: list[Resident] = []
+    alive: dict[int, list[Resident]] = {}
     found: dict[int, int] = {}
     for group in _groups(chosen):
         first, last = min(c.first for c in group), max(c.last for c in group)
         later = bisect_left(nests, last) + distance
         last = nests[later] if later < len(nests) else len(promotion.ops)
         size = promotion.size(group[0])
-        near = [r for r in residents if r.alive(first, last)]
-        address = place(near, size, first, last, promotion.capacity)
-        residents.append(Resident(address, size, first, last))
+        near = {r for i in range(first, last + 1) for r in alive.get(i, ())}
+        address = place(list(near), size, first, last, promotion.capacity)
+        for i in range(first, last + 1):
+            alive.setdefault(i, []).append(Resident(address, size, first, last))
         found |= {id(c): address for c in group}
     return [(c, found[id(c)]) for c, _ in chosen]
 
 
 def _groups(chosen: Chosen) -> list[list[Candidate]]:
     """Tensors that take each other's place in one nest have one address."""
-    groups: list[list[tuple[Candidate, int]]] = []
-    for c, address in chosen:
-        joined = [
-            group
-            for group in groups
-            if any(a == address and d.first <= c.last and c.first <= d.last for d, a in group)
-        ]
-        groups = [group for group in groups if group not in joined]
-        groups.append([item for group in joined for item in group] + [(c, address)])
-    return [[c for c, _ in group] for group in groups]
+    groups: dict[int, list[list[Candidate]]] = {}  # by address
+    order: dict[int, int] = {}  # of the last tensor of each, by identity
+    for number, (c, address) in enumerate(chosen):
+        same = groups.setdefault(address, [])
+        joined = [g for g in same if any(d.first <= c.last and c.first <= d.last for d in g)]
+        group = [d for g in joined for d in g] + [c]
+        groups[address] = [g for g in same if g not in joined] + [group]
+        order[id(group[-1])] = number
+    found = [group for same in groups.values() for group in same]
+    return sorted(found, key=lambda group: order[id(group[-1])])
 
 
 def _no_worse(promotion: Promotion, chosen: Chosen, apart: Chosen) -> bool:

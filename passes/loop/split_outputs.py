@@ -31,6 +31,7 @@ from ...dialects.types import element_of, ints, memref, shape_of
 from ..base import CompilerContext, Pass, main_function
 from .aliases import aliases
 from .segments import device_of_nest
+from .tiling.classify import reduction_of
 
 Part = tuple[int, int]
 """Elements [low, high) along an axis."""
@@ -71,20 +72,18 @@ def _maker(alloc: AllocOp) -> NestOp | None:
     if len(makers) != 1 or makers[0].output is not alloc.result:
         return None
     nest = makers[0]
-    return nest if nest.reduce.data == "add" and alloc.result not in nest.reads else None
+    multiplies = nest.reduce.data == "add" and reduction_of(nest).kind == "matmul"
+    return nest if multiplies and alloc.result not in nest.reads else None
 
 
 def split(alloc: AllocOp, nest: NestOp, columns: int) -> None:
-    """Divide `nest`, which makes `alloc`, along an axis read in parts of whole `columns`."""
-    shape = shape_of(alloc.result)
-    for axis, extent in enumerate(shape):
-        dim = _along(nest, axis)
-        parts = read_parts(alloc, axis)
-        if dim is None or len(parts) < 2 or any((high - low) % columns for low, high in parts):
-            continue
-        if sum(high - low for low, high in parts) == extent:
-            _rewrite(alloc, nest, axis, dim, parts)
-            return
+    """Divide `nest`, which makes `alloc`, along the last axis if it is read in whole `columns`."""
+    axis = len(shape_of(alloc.result)) - 1
+    dim, parts = _along(nest, axis), read_parts(alloc, axis)
+    if dim is None or len(parts) < 2 or any((high - low) % columns for low, high in parts):
+        return
+    if sum(high - low for low, high in parts) == shape_of(alloc.result)[axis]:
+        _rewrite(alloc, nest, axis, dim, parts)
 
 
 def _along(nest: NestOp, axis: int) -> int | None:

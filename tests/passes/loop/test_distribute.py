@@ -28,7 +28,7 @@ from support.segments import Segment
 from tilewright.backends.npu.simulator import SimulationResult
 from tilewright.backends.targets.machine import Machine, Network
 from tilewright.dialects.constants import Array
-from tilewright.dialects.loop import AllocOp, NestOp
+from tilewright.dialects.loop import AllocOp, ForOp, NestOp
 from tilewright.dialects.types import shape_of
 from tilewright.passes.base import CompilerContext
 from tilewright.passes.loop.cores import core_grid, core_loops, counts, split_of
@@ -334,3 +334,9 @@ def test_uneven_blocks_of_several_stages(cores: int, split: tuple[int, int], max
     )  # fmt: skip
     rows_only = not any(split[: len(grid)]) and not any(split[::-1][: len(grid)])
     assert bool(result.traffic.network_bytes) is not rows_only
+
+
+def test_a_segment_without_nests() -> None:
+    module = Segment().module()
+    DistributePass().apply(CompilerContext(machine=target("auto-200")), module)
+    assert not any(isinstance(op, ForOp) for op in module.walk())

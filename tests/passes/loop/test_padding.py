@@ -216,3 +216,19 @@ def test_what_lies_beyond_is_dropped() -> None:
     got = run_loops(module, arena, consts)
     changed = np.flatnonzero(got != arena)
     assert changed.min() >= 1024 and changed.max() < 1024 + 15 * 64
+
+
+def test_parts_of_a_concatenation_are_not_read_beyond() -> None:
+    """Behind rows 0 to 14 of 30 lie those of another nest, which may be written later."""
+    s = Segment()
+    both, made = s.buffer([30, 16]), s.buffer([15, 16])
+    last = s.nest([15, 16], [(both, rows(0, 1), [15, 0], None)], (made, rows(0, 1), None))
+    first = s.nest(
+        [15, 16], [(both, rows(0, 1), None, None)], (s.buffer([15, 16]), rows(0, 1), None)
+    )
+    assert paddable(last, 0, 4) and not paddable(first, 0, 4)
+    table = s.constant(np.zeros([30, 16], np.int8))
+    constant = s.nest(
+        [15, 16], [(table, rows(0, 1), None, None)], (s.buffer([15, 16]), rows(0, 1), None)
+    )
+    assert paddable(constant, 0, 4)

@@ -16,6 +16,7 @@ from support.random_nests import segments
 from support.segments import Segment
 from tilewright.backends.targets.machine import Machine
 from tilewright.dialects.loop import ForOp, SubviewOp
+from tilewright.dialects.types import string
 from tilewright.passes.base import CompilerContext
 from tilewright.passes.loop.tile_npu import npu_segments
 from tilewright.passes.loop.unroll_tiles import UnrollTilesPass
@@ -169,3 +170,33 @@ def test_loops_that_load_come_first() -> None:
         ops = npu_segments(module)[0].body.block.ops
         starts.append([op.iv.name_hint for op in ops if isinstance(op, ForOp)])
     assert starts == [["i", "j"], ["i", "j"], ["i"], []]
+
+
+def test_nests_near_one_without_products_come_first() -> None:
+    """%p has products and is far from the pooling %v, %q is near it: %q goes before %p."""
+
+    def loop(name: str, fills: int) -> str:
+        fill = f'loop.fill %a with {fills} : i64 : memref<64xi8, "spm">\n' * fills
+        return f"loop.for %{name} = 0 to 4 step 1 {{\n{fill}}}\n"
+
+    text = (
+        'func.func @npu_segment_0() {\n %a = loop.alloc : memref<64xi8, "spm">\n'
+        + "".join(loop(name, n) for name, n in (("p", 2), ("q", 3), ("r", 3), ("v", 1)))
+        + "func.return\n}"
+    )
+
+    def left(limit: int) -> list[str | None]:
+        module = Parser(CompilerContext(), text).parse_module()
+        for op in module.walk():
+            if isinstance(op, ForOp) and op.iv.name_hint != "v":
+                for fill in op.body.block.ops:
+                    fill.attributes["tensorize"] = string("matmul")
+        unroll(module, _small(), limit)
+        return [op.iv.name_hint for op in module.walk() if isinstance(op, ForOp)]
+
+    # %a and 4 loops are 18 operations; unrolled, %v grows by 1, %p by 4, %q and %r by 7 each
+    assert left(18) == ["p", "q", "r", "v"]
+    assert left(19) == ["p", "q", "r"]
+    assert left(26) == ["p", "r"]
+    assert left(33) == ["p"]
+    assert left(37) == []
