@@ -5,8 +5,9 @@
 Buffers inside tile loops get a second slot while the memory holds them all: first those that loads
 fill (prefetching the next tile), from the innermost loops outwards, then accumulators, then the
 rest.  Tile-size selection has counted on two slots wherever that fits, so normally all get them.
-Accumulators get up to four where their memory is not a few banks of addresses: a systolic array
-returns a tile's last sums long after its last row went in.
+Accumulators get up to four where their memory is not a few banks of addresses, as a systolic array
+returns a tile's last sums long after its last row went in; no more than their loops have rounds, so
+that what comes next finds room beside them.
 """
 
 from __future__ import annotations

@@ -205,7 +205,6 @@ class Promotion:
         self.works: dict[NestOp, Work] = {}
         self.kept: dict[NestOp, frozenset[int]] = {}
         self.cycles: dict[NestOp, float] = {}
-        self.residents: list[Resident] = []
         self.alive: dict[int, list[Resident]] = {}
         self.owners: dict[Resident, Candidate] = {}
         self.in_place: set[Operation] = set()  # nests whose result takes the place of an operand

@@ -29,8 +29,8 @@ from tilewright.dialects.locations import location
 from tilewright.dialects.loop import NestOp
 from tilewright.dialects.semantics import npu as npu_semantics
 from tilewright.dialects.types import ints
-from tilewright.passes.loop.cores import BLOCKED, SHARDED, SPLIT, core_grid
-from tilewright.passes.loop.distribute import assign, candidates, enclose
+from tilewright.passes.loop.cores import BLOCKED, SPLIT, core_grid
+from tilewright.passes.loop.distribute import assign, assign_shard, candidates, enclose
 from tilewright.passes.loop.packing import pack_constants
 from tilewright.passes.loop.sharding import shards
 from tilewright.passes.loop.tile_npu import npu_segments
@@ -91,7 +91,7 @@ def shard_all(module: ModuleOp, machine: Machine) -> ModuleOp:
     for func in npu_segments(module):
         dims = shards([op for op in func.body.block.ops if isinstance(op, NestOp)], machine.cores)
         for nest, dim in ({} if dims is None else dims).items():
-            nest.attributes |= {SPLIT: ints([dim] * len(grid)), SHARDED: UnitAttr()}
+            assign_shard(nest, dim, grid)
         enclose(func, grid)
     module.verify()
     return module

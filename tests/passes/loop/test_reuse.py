@@ -16,7 +16,7 @@ from support.random_machines import machines
 from support.segments import Segment
 from tilewright.backends.targets.machine import Machine
 from tilewright.dialects.loop import AllocOp, NestOp
-from tilewright.passes.loop.promotion import Candidate, Promotion, candidate
+from tilewright.passes.loop.promotion import Candidate, Promotion, candidates_of
 from tilewright.passes.loop.reuse import SHARE, spread
 from tilewright.passes.loop.tiling.units import unrolls
 
@@ -27,9 +27,7 @@ def both(s: Segment, machine: Machine) -> tuple[Promotion, Chosen, Chosen]:
     """Tensors with addresses as they are chosen, and chosen anew."""
     ops = list(s.block.ops)
     promotion = Promotion(ops, machine)
-    local = [op for op in ops if isinstance(op, AllocOp) and "local" in op.attributes]
-    found = [c for op in local if (c := candidate(op, promotion.order)) is not None]
-    chosen = promotion.choose(found)
+    chosen = promotion.choose(candidates_of(ops, promotion))
     return promotion, chosen, list(spread(promotion, chosen))
 
 
